@@ -1,0 +1,76 @@
+# A thin front to CMake. Each target first installs what it needs from Debian (scripts/install-deps), saying so, or
+# does nothing where all of it is there. `make` alone shows the list of targets.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+
+# Compile through ccache where there is one.
+ifneq ($(shell command -v ccache 2>/dev/null || true),)
+export CMAKE_C_COMPILER_LAUNCHER ?= ccache
+export CMAKE_CXX_COMPILER_LAUNCHER ?= ccache
+endif
+
+deps := @scripts/install-deps
+configure = cmake --log-level=WARNING --preset
+build = cmake --build --parallel $(JOBS) --preset
+
+.PHONY: help build demo test bench lint format install clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Build the library, the command and the examples: build/release/bin/tunport
+	$(deps) build
+	$(configure) release
+	$(build) release
+
+demo: ## Let the kernel's ping be answered by our process, in a namespace of its own
+	$(deps) build demo
+	$(configure) release
+	$(build) release --target bin/tunport
+	build/release/bin/tunport host tap:tp0 --interface-address 10.77.0.1/24 --host-address 10.77.0.2 --sandbox \
+	  -- ping -c 5 -i 0.2 10.77.0.2
+
+test: ## Build and run all tests (debug build)
+	$(deps) build test
+	$(configure) dev
+	$(build) dev
+	ctest --preset dev --parallel $(JOBS)
+
+extra_clang := bench lint
+extra_fuzz := fuzz
+test-%: ## Build and run the tests otherwise: asan-ubsan, tsan, fuzz, clang (optimised, shared libraries)
+	$(deps) build test $(extra_$*)
+	$(configure) $*
+	$(build) $*
+	ctest --preset $* --parallel $(JOBS)
+
+bench: ## Build and run the benchmarks: a table, and build/bench/results.json, results.md
+	$(deps) build bench
+	$(configure) release -DTUNPORT_BUILD_BENCH=ON
+	$(build) release --target tunport_bench tunport_micro_bench
+	@mkdir -p build/bench
+	build/release/bin/tunport_micro_bench --benchmark_out=build/bench/micro.json --benchmark_out_format=json
+	build/release/bin/tunport_bench --out build/bench/results.json
+	scripts/bench-chart build/bench/results.json >build/bench/results.md
+
+lint: ## Check format (clang-format) and code (clang-tidy)
+	$(deps) build test bench lint
+	$(configure) clang
+	scripts/lint build/clang $(JOBS)
+
+format: ## Format all sources
+	$(deps) lint
+	scripts/format
+
+install: build ## Install below PREFIX (/usr/local), staged in DESTDIR if given
+	DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
+
+clean: ## Remove all that was built
+	rm -rf build
+
+deps-%: ## Only install what a set needs: build, demo, test, bench, lint, fuzz
+	$(deps) $*

@@ -1,0 +1,52 @@
+#pragma once
+/// Byte spans, and big-endian loads and stores: how every header on the wire is read and written.
+/// Byte by byte, so nothing is ever misaligned; compilers make one load and a byte swap of it.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace tunport::inline v0 {
+
+/// Bytes that somebody else owns. Borrowed for the call unless a function says otherwise.
+using Bytes = std::span<const std::byte>;
+/// Bytes that somebody else owns and that may be written to.
+using MutableBytes = std::span<std::byte>;
+
+/// The byte at `offset`. Precondition: `offset < bytes.size()`.
+constexpr std::uint8_t load_u8(Bytes bytes, std::size_t offset) {
+  return std::to_integer<std::uint8_t>(bytes[offset]);
+}
+/// The 16-bit big-endian number at `offset`. Precondition: `offset + 2 <= bytes.size()`.
+constexpr std::uint16_t load_be16(Bytes bytes, std::size_t offset) {
+  return static_cast<std::uint16_t>(load_u8(bytes, offset) << 8 | load_u8(bytes, offset + 1));
+}
+/// The 32-bit big-endian number at `offset`. Precondition: `offset + 4 <= bytes.size()`.
+constexpr std::uint32_t load_be32(Bytes bytes, std::size_t offset) {
+  return static_cast<std::uint32_t>(load_be16(bytes, offset)) << 16 | load_be16(bytes, offset + 2);
+}
+
+/// Stores a byte at `offset`. Precondition: `offset < bytes.size()`.
+constexpr void store_u8(MutableBytes bytes, std::size_t offset, std::uint8_t value) {
+  bytes[offset] = static_cast<std::byte>(value);
+}
+/// Stores a 16-bit number, big-endian. Precondition: `offset + 2 <= bytes.size()`.
+constexpr void store_be16(MutableBytes bytes, std::size_t offset, std::uint16_t value) {
+  store_u8(bytes, offset, static_cast<std::uint8_t>(value >> 8));
+  store_u8(bytes, offset + 1, static_cast<std::uint8_t>(value));
+}
+/// Stores a 32-bit number, big-endian. Precondition: `offset + 4 <= bytes.size()`.
+constexpr void store_be32(MutableBytes bytes, std::size_t offset, std::uint32_t value) {
+  store_be16(bytes, offset, static_cast<std::uint16_t>(value >> 16));
+  store_be16(bytes, offset + 2, static_cast<std::uint16_t>(value));
+}
+
+/// The characters of `text` as bytes; lives as long as the text does.
+inline Bytes as_bytes(std::string_view text) { return std::as_bytes(std::span{text.data(), text.size()}); }
+/// The bytes as characters; lives as long as the bytes do.
+inline std::string_view as_text(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,16 @@
+#pragma once
+/// The two kinds of device.
+
+#include <cstdint>
+#include <string_view>
+
+namespace tunport::inline v0 {
+
+/// What a device carries.
+enum class DeviceKind : std::uint8_t {
+  tun,  ///< carries IP packets
+  tap,  ///< carries Ethernet frames
+};
+std::string_view to_string(DeviceKind kind);
+
+}  // namespace tunport::inline v0

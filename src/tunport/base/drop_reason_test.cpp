@@ -1,0 +1,35 @@
+#include "tunport/base/drop_reason.hpp"
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace tunport {
+namespace {
+
+TEST(DropReason, EveryReasonHasANameOfItsOwn) {
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < drop_reason_count; ++i) {
+    const auto name = to_string(static_cast<DropReason>(i));
+    EXPECT_NE(name, "unknown") << i;
+    EXPECT_TRUE(names.insert(name).second) << name;
+  }
+}
+
+TEST(DropCounts, CountsByReasonAndVisitsWhatOccurred) {
+  DropCounts counts;
+  counts.add(DropReason::link_down, 2);
+  counts.add(DropReason::empty);
+  EXPECT_EQ(counts[DropReason::link_down], 2U);
+  EXPECT_EQ(counts[DropReason::aborted], 0U);
+  EXPECT_EQ(counts.total(), 3U);
+  std::vector<std::pair<DropReason, std::uint64_t>> seen;
+  counts.for_each([&](DropReason reason, std::uint64_t count) { seen.emplace_back(reason, count); });
+  EXPECT_EQ(seen, (decltype(seen){{DropReason::empty, 1}, {DropReason::link_down, 2}}));
+}
+
+}  // namespace
+}  // namespace tunport

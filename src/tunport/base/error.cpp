@@ -1,0 +1,147 @@
+#include "tunport/base/error.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+namespace tunport::inline v0 {
+namespace {
+
+constexpr int first_own_value = 10001;
+
+struct Text {
+  const char* cause;
+  const char* remedy;
+  int posix;  // the errno that the value stands for
+};
+
+Text text_of(int value) {
+  switch (static_cast<Errc>(value)) {
+    case Errc::no_driver:
+      return {"there is no TUN/TAP driver at /dev/net/tun",
+              "load it with 'modprobe tun'; in a container, pass the device in (--device /dev/net/tun)",
+              ENODEV};
+    case Errc::clone_device_denied:
+      return {"/dev/net/tun may not be opened by this user",
+              "run as root, or 'chmod 0666 /dev/net/tun' (the usual mode: the kernel asks for CAP_NET_ADMIN "
+              "later)",
+              EACCES};
+    case Errc::not_permitted:
+      return {"creating or attaching to this device is not permitted",
+              "give the program CAP_NET_ADMIN, use --sandbox, or have the device prepared with "
+              "'ip tuntap add NAME mode tun|tap user USER'",
+              EPERM};
+    case Errc::device_busy:
+      return {
+          "another process holds the device",
+          "stop that process (look for /dev/net/tun in 'lsof' or for the name in /proc/*/fdinfo/*), choose "
+          "another name, or try again in a moment",
+          EBUSY};
+    case Errc::device_exists:
+      return {"the device exists already",
+              "choose another name, or attach to it (mode=attach or mode=either)", EEXIST};
+    case Errc::no_such_device:
+      return {"there is no such device",
+              "create it with 'ip tuntap add NAME mode tun|tap', or let it be created (mode=create or "
+              "mode=either)",
+              ENODEV};
+    case Errc::wrong_kind:
+      return {"the device is of the other kind (TUN carries IP packets, TAP carries Ethernet frames)",
+              "ask for the kind that it is, or choose another name", EINVAL};
+    case Errc::not_a_tunnel:
+      return {"the interface is neither TUN nor TAP", "choose another name", EINVAL};
+    case Errc::multi_queue_mismatch:
+      return {"the device and the request differ in multi-queue",
+              "ask for multi-queue exactly if the device has it ('ip -d link show NAME' says multi_queue on)",
+              EINVAL};
+    case Errc::invalid_name:
+      return {
+          "not a name that an interface can have",
+          "use 1 to 15 characters without '/', ':' or white space, not '.' or '..'; '%d' once for a number",
+          EINVAL};
+    case Errc::device_gone:
+      return {"the device was deleted", "create it again and start the port again", EBADFD};
+    case Errc::link_down:
+      return {"the interface is down", "'ip link set NAME up'", ENETDOWN};
+    case Errc::not_listening:
+      return {"the port is not listening", "call start_listening first", ENOTCONN};
+    case Errc::already_listening:
+      return {"the port is listening already", "", EISCONN};
+    case Errc::operation_aborted:
+      return {"the port was stopped first", "", ECANCELED};
+    case Errc::write_refused:
+      return {"the port did not take the datagram", "", 0};
+    case Errc::no_user_namespaces:
+      return {"user namespaces are switched off",
+              "'sysctl -w user.max_user_namespaces=15000' and, where it exists, "
+              "'sysctl -w kernel.unprivileged_userns_clone=1', or run as root",
+              EPERM};
+  }
+  return {"unknown error", "", 0};
+}
+
+class Category final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "tunport"; }
+  std::string message(int value) const override {
+    std::string text = cause({value, *this});
+    if (const auto what_to_do = remedy({value, *this}); !what_to_do.empty())
+      text.append("; ").append(what_to_do);
+    return text;
+  }
+  std::error_condition default_error_condition(int value) const noexcept override {
+    if (value < first_own_value) return std::generic_category().default_error_condition(value);
+    if (const int posix = text_of(value).posix; posix != 0) return {posix, std::generic_category()};
+    return {value, *this};
+  }
+};
+
+bool is_own(const std::error_code& ec) {
+  return ec.category() == error_category() && ec.value() >= first_own_value;
+}
+
+}  // namespace
+
+const std::error_category& error_category() noexcept {
+  static const Category category;
+  return category;
+}
+
+std::error_code make_error_code(Errc value) noexcept { return {static_cast<int>(value), error_category()}; }
+std::error_code errno_code(int number) noexcept {
+  if (number == EBADFD) return Errc::device_gone;  // nothing else in the kernel says so
+  return {number, error_category()};
+}
+
+std::string cause(const std::error_code& ec) {
+  if (is_own(ec)) return text_of(ec.value()).cause;
+  if (ec.category() == error_category()) return std::generic_category().message(ec.value());
+  return ec.message();
+}
+
+std::string_view remedy(const std::error_code& ec) {
+  if (is_own(ec)) return text_of(ec.value()).remedy;
+  if (ec.category() != error_category()) return {};
+  switch (ec.value()) {
+    case EPERM:
+      return "give the program CAP_NET_ADMIN, or use --sandbox";
+    case EMFILE:
+      return "raise the limit of open files ('ulimit -n')";
+    case ENFILE:
+      return "the whole machine has run out of file descriptors; close some";
+    case EADDRINUSE:
+      return "choose another address or port, or stop whoever has it";
+    case EADDRNOTAVAIL:
+      return "name an address that the interface has ('ip address show'), or give it this one first";
+    default:
+      return {};
+  }
+}
+
+bool is_transient(const std::error_code& ec) {
+  return ec == std::errc::resource_unavailable_try_again || ec == std::errc::interrupted ||
+         ec == std::errc::no_buffer_space || ec == std::errc::not_enough_memory ||
+         ec == std::errc::io_error || ec == Errc::link_down || ec == Errc::device_busy ||
+         (ec.category() == error_category() && ec.value() == EBUSY);
+}
+
+}  // namespace tunport::inline v0

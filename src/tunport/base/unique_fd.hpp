@@ -1,0 +1,38 @@
+#pragma once
+/// The one owner of a file descriptor number.
+
+#include <utility>
+
+#include <unistd.h>
+
+namespace tunport::inline v0 {
+
+/// Owns a file descriptor and closes it when it goes. -1 stands for none.
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) noexcept : fd_{fd} {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_{other.release()} {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    if (this != &other) reset(other.release());
+    return *this;
+  }
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+  ~UniqueFd() { reset(); }
+
+  /// The number, -1 for none. Still owned here.
+  int get() const noexcept { return fd_; }
+  explicit operator bool() const noexcept { return fd_ >= 0; }
+  /// Hands the number over: the caller closes it.
+  int release() noexcept { return std::exchange(fd_, -1); }
+  /// Closes what is owned and owns `fd` instead.
+  void reset(int fd = -1) noexcept {
+    if (const int old = std::exchange(fd_, fd); old >= 0) ::close(old);
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace tunport::inline v0
