@@ -1,0 +1,72 @@
+#pragma once
+/// ARP for IPv4 over Ethernet (RFC 826).
+///
+///    0                   1                   2                   3
+///    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |      Hardware type: 1         |     Protocol type: 0x0800     |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |   6 (length)  |   4 (length)  |           Operation           |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |                   Sender hardware address                     |
+///   +                               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |                               |    Sender protocol address    |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |   Sender protocol address     |    Target hardware address    |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+                               +
+///   |                                                               |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |                   Target protocol address                     |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+
+#include <cstdint>
+#include <optional>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/drop_reason.hpp"
+#include "tunport/wire/address.hpp"
+
+namespace tunport::inline v0 {
+
+/// ARP operations (IANA, "ARP Parameters").
+namespace arp_operation {
+inline constexpr std::uint16_t request = 1;
+inline constexpr std::uint16_t reply = 2;
+}  // namespace arp_operation
+
+/// An ARP packet, to be written.
+struct ArpHeader {
+  static constexpr std::size_t size = 28;
+
+  std::uint16_t operation = arp_operation::request;
+  MacAddress sender_mac{};
+  Ipv4Address sender_ip{};
+  MacAddress target_mac{};
+  Ipv4Address target_ip{};
+
+  /// Writes the packet. Precondition: `out.size() >= size`.
+  void emit(MutableBytes out) const;
+};
+
+/// An ARP packet that was checked. Borrows the bytes.
+class ArpView {
+ public:
+  /// The ARP packet at the start of `bytes`, padding may follow; else nothing, and `why` is `arp_malformed`:
+  /// too short, or not for IPv4 over Ethernet.
+  static std::optional<ArpView> checked(Bytes bytes, DropReason& why);
+
+  constexpr std::uint16_t operation() const { return load_be16(bytes_, 6); }
+  constexpr MacAddress sender_mac() const { return MacAddress::load(bytes_, 8); }
+  constexpr Ipv4Address sender_ip() const { return Ipv4Address::load(bytes_, 14); }
+  constexpr MacAddress target_mac() const { return MacAddress::load(bytes_, 18); }
+  constexpr Ipv4Address target_ip() const { return Ipv4Address::load(bytes_, 24); }
+  /// The packet without padding.
+  constexpr Bytes bytes() const { return bytes_; }
+
+ private:
+  constexpr explicit ArpView(Bytes bytes) : bytes_{bytes} {}
+
+  Bytes bytes_;
+};
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,27 @@
+#pragma once
+/// The ways of summing words, for checksum.cpp, which picks one, and for its tests, which try them all.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace tunport::inline v0::detail {
+
+/// How words are summed: see `sum_words`. `out` and `data` do not overlap.
+struct Summing {
+  const char* name;
+  bool (*is_possible)();  ///< on this machine
+  std::uint64_t (*sum)(const std::byte* data, std::size_t size);
+  std::uint64_t (*sum_and_copy)(std::byte* out, const std::byte* data, std::size_t size);
+};
+
+#if defined(__x86_64__) && defined(__GNUC__)
+inline constexpr std::size_t number_of_ways = 3;
+#else
+inline constexpr std::size_t number_of_ways = 1;
+#endif
+
+/// All of them; the first that is possible is the best, the last always is.
+extern const std::array<Summing, number_of_ways> ways_of_summing;
+
+}  // namespace tunport::inline v0::detail

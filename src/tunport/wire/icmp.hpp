@@ -1,0 +1,85 @@
+#pragma once
+/// ICMP (RFC 792; which messages are errors: RFC 1122 3.2.2).
+///
+///    0                   1                   2                   3
+///    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |     Type      |     Code      |           Checksum            |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |     Rest of header; echo: identifier, sequence number         |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |     Payload; errors: the IP header and what followed it
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
+
+#include <cstdint>
+#include <optional>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/drop_reason.hpp"
+
+namespace tunport::inline v0 {
+
+/// ICMP types (IANA, "ICMP Type Numbers").
+namespace icmp_type {
+inline constexpr std::uint8_t echo_reply = 0;
+inline constexpr std::uint8_t destination_unreachable = 3;
+inline constexpr std::uint8_t source_quench = 4;
+inline constexpr std::uint8_t redirect = 5;
+inline constexpr std::uint8_t echo_request = 8;
+inline constexpr std::uint8_t time_exceeded = 11;
+inline constexpr std::uint8_t parameter_problem = 12;
+}  // namespace icmp_type
+
+/// Codes of "destination unreachable".
+namespace icmp_unreachable {
+inline constexpr std::uint8_t net = 0;
+inline constexpr std::uint8_t host = 1;
+inline constexpr std::uint8_t protocol = 2;
+inline constexpr std::uint8_t port = 3;
+inline constexpr std::uint8_t fragmentation_needed = 4;
+}  // namespace icmp_unreachable
+
+/// An ICMP header, to be written.
+struct IcmpHeader {
+  static constexpr std::size_t size = 8;
+
+  std::uint8_t type = 0;
+  std::uint8_t code = 0;
+  std::uint32_t rest = 0;  ///< rest of header
+
+  /// An echo's rest of header.
+  static constexpr std::uint32_t echo_rest(std::uint16_t id, std::uint16_t sequence) {
+    return std::uint32_t{id} << 16 | sequence;
+  }
+  /// Writes the header with its checksum. `payload` is what will follow; it may lie there already.
+  /// Precondition: `out.size() >= size`.
+  void emit(MutableBytes out, Bytes payload) const;
+};
+
+/// An ICMP message that was checked. Borrows the bytes.
+class IcmpView {
+ public:
+  /// The message that fills `bytes`, an IP payload. Else nothing, and `why` is `icmp_short` or
+  /// `icmp_bad_checksum`.
+  static std::optional<IcmpView> checked(Bytes bytes, DropReason& why);
+
+  constexpr std::uint8_t type() const { return load_u8(bytes_, 0); }
+  constexpr std::uint8_t code() const { return load_u8(bytes_, 1); }
+  constexpr std::uint32_t rest() const { return load_be32(bytes_, 4); }
+  /// Of an echo request or reply.
+  constexpr std::uint16_t echo_id() const { return load_be16(bytes_, 4); }
+  /// Of an echo request or reply.
+  constexpr std::uint16_t echo_sequence() const { return load_be16(bytes_, 6); }
+  /// An error message, to which no error may answer: unreachable, source quench, redirect, time exceeded,
+  /// parameter problem.
+  bool is_error() const;
+  constexpr Bytes payload() const { return bytes_.subspan(IcmpHeader::size); }
+  constexpr Bytes bytes() const { return bytes_; }
+
+ private:
+  constexpr explicit IcmpView(Bytes bytes) : bytes_{bytes} {}
+
+  Bytes bytes_;
+};
+
+}  // namespace tunport::inline v0

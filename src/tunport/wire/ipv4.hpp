@@ -1,0 +1,97 @@
+#pragma once
+/// IPv4 (RFC 791 3.1; DSCP: RFC 2474; ECN: RFC 3168).
+///
+///    0                   1                   2                   3
+///    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |Version|  IHL  |    DSCP   |ECN|         Total length          |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |        Identification         |0|D|M|     Fragment offset     |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |  Time to live |    Protocol   |        Header checksum        |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |                        Source address                         |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |                      Destination address                      |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |              Options (IHL - 5 words), then payload
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
+
+#include <cstdint>
+#include <optional>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/drop_reason.hpp"
+#include "tunport/wire/address.hpp"
+
+namespace tunport::inline v0 {
+
+/// IP protocol numbers (IANA, "Assigned Internet Protocol Numbers").
+namespace ip_protocol {
+inline constexpr std::uint8_t icmp = 1;
+inline constexpr std::uint8_t tcp = 6;
+inline constexpr std::uint8_t udp = 17;
+}  // namespace ip_protocol
+
+/// An IPv4 header, to be written.
+struct Ipv4Header {
+  static constexpr std::size_t size = 20;  ///< without options
+
+  std::uint8_t tos = 0;  ///< DSCP and ECN
+  std::uint16_t identification = 0;
+  bool dont_fragment = false;
+  bool more_fragments = false;
+  std::uint16_t fragment_offset = 0;  ///< in bytes, a multiple of 8
+  std::uint8_t ttl = 64;
+  std::uint8_t protocol = 0;
+  Ipv4Address source{};
+  Ipv4Address destination{};
+  Bytes options{};                   ///< borrowed; a multiple of 4 bytes, at most 40
+  std::uint16_t payload_length = 0;  ///< bytes behind the header: at most 65535 less `header_length()`
+
+  /// Bytes that the header takes: `size`, and the options.
+  constexpr std::size_t header_length() const { return size + options.size(); }
+  /// Writes the header with its checksum. Precondition: `out.size() >= header_length()`.
+  void emit(MutableBytes out) const;
+};
+
+/// An IPv4 packet that was checked. Borrows the bytes.
+class Ipv4View {
+ public:
+  /// The IPv4 packet at the start of `bytes`, padding may follow. Else nothing, and `why` is the first of
+  /// `ip_short`, `ip_bad_version`, `ip_bad_header_length`, `ip_bad_total_length`, `ip_bad_checksum`.
+  static std::optional<Ipv4View> checked(Bytes bytes, DropReason& why);
+
+  /// In bytes: 20 to 60.
+  constexpr std::size_t header_length() const { return (load_u8(bytes_, 0) & 0xfU) * 4; }
+  constexpr std::uint8_t tos() const { return load_u8(bytes_, 1); }
+  constexpr std::uint8_t dscp() const { return static_cast<std::uint8_t>(tos() >> 2); }
+  constexpr std::uint8_t ecn() const { return tos() & 3; }
+  constexpr std::size_t total_length() const { return bytes_.size(); }
+  constexpr std::uint16_t identification() const { return load_be16(bytes_, 4); }
+  constexpr bool dont_fragment() const { return (load_u8(bytes_, 6) & 0x40) != 0; }
+  constexpr bool more_fragments() const { return (load_u8(bytes_, 6) & 0x20) != 0; }
+  /// In bytes.
+  constexpr std::size_t fragment_offset() const { return (load_be16(bytes_, 6) & 0x1fffU) * 8; }
+  /// A part of a datagram, whichever: the first one has no offset, the last no more to come.
+  constexpr bool is_fragment() const { return (load_be16(bytes_, 6) & 0x3fff) != 0; }
+  constexpr std::uint8_t ttl() const { return load_u8(bytes_, 8); }
+  constexpr std::uint8_t protocol() const { return load_u8(bytes_, 9); }
+  constexpr Ipv4Address source() const { return Ipv4Address::load(bytes_, 12); }
+  constexpr Ipv4Address destination() const { return Ipv4Address::load(bytes_, 16); }
+  /// The options as they are, end-of-list padding included; what is in them is not checked.
+  constexpr Bytes options() const {
+    return bytes_.subspan(Ipv4Header::size, header_length() - Ipv4Header::size);
+  }
+  /// From the header to the end by its total length.
+  constexpr Bytes payload() const { return bytes_.subspan(header_length()); }
+  /// The packet, without what lies behind its total length.
+  constexpr Bytes bytes() const { return bytes_; }
+
+ private:
+  constexpr explicit Ipv4View(Bytes bytes) : bytes_{bytes} {}
+
+  Bytes bytes_;
+};
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,92 @@
+#pragma once
+/// IPv6 (RFC 8200 3; traffic class: RFC 2474 and RFC 3168) and its extension headers (section 4).
+///
+///    0                   1                   2                   3
+///    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |Version| Traffic class |              Flow label               |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |        Payload length         |  Next header  |   Hop limit   |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |                  Source address (16 bytes)                    |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |                Destination address (16 bytes)                 |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   | Next header   | Length / 8 - 1| an extension header's own
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
+///
+/// The payload length counts the extension headers. Jumbograms (RFC 2675) are not known here: their payload
+/// length of 0 is taken as it is.
+
+#include <cstdint>
+#include <optional>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/drop_reason.hpp"
+#include "tunport/wire/address.hpp"
+
+namespace tunport::inline v0 {
+
+/// Extension headers among the IP protocol numbers (IANA, "IPv6 Extension Header Types").
+namespace ip_protocol {
+inline constexpr std::uint8_t hop_by_hop = 0;
+inline constexpr std::uint8_t routing = 43;
+inline constexpr std::uint8_t ipv6_fragment = 44;
+inline constexpr std::uint8_t destination_options = 60;
+}  // namespace ip_protocol
+
+/// An IPv6 header, to be written.
+struct Ipv6Header {
+  static constexpr std::size_t size = 40;
+
+  std::uint8_t traffic_class = 0;  ///< DSCP and ECN
+  std::uint32_t flow_label = 0;    ///< 20 bits
+  std::uint8_t next_header = 0;
+  std::uint8_t hop_limit = 64;
+  Ipv6Address source{};
+  Ipv6Address destination{};
+  std::uint16_t payload_length = 0;  ///< bytes behind the header, extension headers among them
+
+  /// Writes the header. Precondition: `out.size() >= size`.
+  void emit(MutableBytes out) const;
+};
+
+/// What an IPv6 packet carries behind its extension headers.
+struct Ipv6Upper {
+  std::uint8_t protocol = 0;
+  std::size_t offset = 0;  ///< from the IPv6 header
+
+  bool operator==(const Ipv6Upper&) const = default;
+};
+
+/// An IPv6 packet that was checked. Borrows the bytes.
+class Ipv6View {
+ public:
+  /// The IPv6 packet at the start of `bytes`, padding may follow. Else nothing, and `why` is the first of
+  /// `ip_short`, `ip_bad_version`, `ip_bad_total_length`.
+  static std::optional<Ipv6View> checked(Bytes bytes, DropReason& why);
+
+  constexpr std::uint8_t traffic_class() const {
+    return static_cast<std::uint8_t>(load_be16(bytes_, 0) >> 4);
+  }
+  constexpr std::uint32_t flow_label() const { return load_be32(bytes_, 0) & 0xfffffU; }
+  constexpr std::uint8_t next_header() const { return load_u8(bytes_, 6); }
+  constexpr std::uint8_t hop_limit() const { return load_u8(bytes_, 7); }
+  constexpr Ipv6Address source() const { return Ipv6Address::load(bytes_, 8); }
+  constexpr Ipv6Address destination() const { return Ipv6Address::load(bytes_, 24); }
+  /// What comes behind hop-by-hop, routing and destination options. Nothing if their chain leaves the packet,
+  /// or has a routing header that is not yet through: the final destination is not the header's then, and
+  /// each routing type has it elsewhere. A fragment header is not skipped; it is what is found.
+  std::optional<Ipv6Upper> upper() const;
+  /// From the fixed header to the end by its payload length.
+  constexpr Bytes payload() const { return bytes_.subspan(Ipv6Header::size); }
+  /// The packet, without what lies behind its payload length.
+  constexpr Bytes bytes() const { return bytes_; }
+
+ private:
+  constexpr explicit Ipv6View(Bytes bytes) : bytes_{bytes} {}
+
+  Bytes bytes_;
+};
+
+}  // namespace tunport::inline v0
