@@ -1,0 +1,96 @@
+// segment(coalesce(x)) = x, whatever is lost, doubled, reordered, broken or unusual in x.
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+#include <rapidcheck/gtest.h>
+
+#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/traffic_test.hpp"
+
+namespace rc {
+
+template <>
+struct Arbitrary<tunport::traffic::Step> {
+  static auto arbitrary() {
+    using tunport::traffic::Step;
+    // Mostly nothing happens, and few flows take part: else nothing would ever join.
+    const auto event = gen::weightedOneOf<std::uint8_t>(
+        {{3, gen::just(std::uint8_t{0})}, {1, gen::inRange<std::uint8_t>(0, 40)}});
+    const auto flow = gen::weightedOneOf<std::uint8_t>(
+        {{3, gen::inRange<std::uint8_t>(0, 2)}, {1, gen::inRange<std::uint8_t>(0, 8)}});
+    const auto size = gen::weightedOneOf<std::uint8_t>(
+        {{4, gen::just(std::uint8_t{0})}, {1, gen::inRange<std::uint8_t>(0, 10)}});
+    return gen::build<Step>(gen::set(&Step::flow, flow), gen::set(&Step::event, event),
+                            gen::set(&Step::size, size), gen::set(&Step::at), gen::set(&Step::flip));
+  }
+};
+
+}  // namespace rc
+
+namespace tunport {
+namespace {
+
+using Steps = std::vector<traffic::Step>;
+
+std::string fault_with(const Steps& steps, DeviceKind kind, std::uint8_t first_flow) {
+  Steps shifted = steps;
+  for (auto& step : shifted) step.flow = static_cast<std::uint8_t>(step.flow + first_flow);
+  const auto added = traffic::make(kind, shifted);
+  const bool in_parts = first_flow % 3 == 1;
+  const bool by_reference = first_flow % 3 == 2;
+  return traffic::fault_of_coalescing(added, kind, OffloadSet::all(), Coalescer::default_capacity, in_parts,
+                                      by_reference);
+}
+
+RC_GTEST_PROP(CoalescerProperty, SegmentsOfWhatIsCoalescedAreWhatWasAdded, (const Steps& steps)) {
+  const auto first_flow = *rc::gen::inRange<std::uint8_t>(0, 8);
+  const auto kind = *rc::gen::element(DeviceKind::tun, DeviceKind::tap);
+  RC_ASSERT(fault_with(steps, kind, first_flow) == "");
+}
+
+RC_GTEST_PROP(CoalescerProperty, HoldsWithLittleRoom, (const Steps& steps)) {
+  const auto added = traffic::make(DeviceKind::tun, steps);
+  const auto capacity = *rc::gen::inRange<std::size_t>(2000, 6000);
+  RC_ASSERT(traffic::fault_of_coalescing(added, DeviceKind::tun, OffloadSet::all(), capacity,
+                                         capacity % 2 == 0, false) == "");
+}
+
+RC_GTEST_PROP(CoalescerProperty, HoldsOnAnyDevice, (const Steps& steps)) {
+  const OffloadSet device{.checksum = true,
+                          .tso4 = *rc::gen::arbitrary<bool>(),
+                          .tso6 = *rc::gen::arbitrary<bool>(),
+                          .ecn = *rc::gen::arbitrary<bool>(),
+                          .uso = *rc::gen::arbitrary<bool>()};
+  const auto added = traffic::make(DeviceKind::tun, steps);
+  RC_ASSERT(traffic::fault_of_coalescing(added, DeviceKind::tun, device, Coalescer::default_capacity, false,
+                                         true) == "");
+}
+
+/// segment(coalesce(segment(x))) = segment(x), x being as large as it gets, in as few packets as it was.
+RC_GTEST_PROP(CoalescerProperty, WhatWasASuperPacketIsOneAgain, (std::uint8_t which)) {
+  const auto kind = which % 2 == 0 ? DeviceKind::tun : DeviceKind::tap;
+  const auto flows = traffic::flows(kind);
+  const auto& shape = flows[which / 2 % flows.size()];
+  const auto count = *rc::gen::inRange<std::size_t>(2, shape.is_tcp() ? 200 : 65);
+  const auto segment_size = *rc::gen::inRange<std::size_t>(1, 65000 / count + 1);
+  const auto last = *rc::gen::inRange<std::size_t>(1, segment_size + 1);
+  const auto payload = shapes::some_bytes((count - 1) * segment_size + last, which);
+  Coalescer coalescer{kind};
+  for (const auto& segment : shapes::segments(shape, payload, segment_size))
+    RC_ASSERT(coalescer.add(segment, {}, Keep::copy, OffloadSet::all()));
+  const auto packets = apart::flushed(coalescer);
+  RC_ASSERT(packets.size() == 1U);
+  RC_ASSERT(packets[0].left == shapes::offload_of(shape, segment_size));
+  RC_ASSERT(packets[0].bytes == shapes::super_packet(shape, payload));
+}
+
+// The properties can fail: traffic as it is made does join.
+TEST(CoalescerProperty, TheTrafficJoins) {
+  const Steps steps(20);
+  Coalescer coalescer{DeviceKind::tun};
+  for (const auto& packet : traffic::make(DeviceKind::tun, steps))
+    ASSERT_TRUE(coalescer.add(packet.bytes, packet.left, Keep::copy, OffloadSet::all()));
+  EXPECT_EQ(apart::flushed(coalescer).size(), 1U);
+}
+
+}  // namespace
+}  // namespace tunport

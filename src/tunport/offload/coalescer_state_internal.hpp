@@ -1,0 +1,105 @@
+#pragma once
+/// What a `Coalescer` keeps; how, is told in its source.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include <sys/uio.h>
+
+#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/item_internal.hpp"
+
+namespace tunport::inline v0 {
+
+namespace coalescing {
+
+/// What became of an attempt to join.
+enum class Outcome : std::uint8_t { joined, other, full };
+
+/// A stretch of an item's bytes.
+struct Part {
+  std::byte* data;
+  std::uint32_t size;
+  std::uint16_t next;
+};
+
+}  // namespace coalescing
+
+struct Coalescer::State {
+  using Item = coalescing::Item;
+  using Flow = coalescing::Flow;
+  using Part = coalescing::Part;
+  using Outcome = coalescing::Outcome;
+  static constexpr std::size_t pool_size = 1024;  // parts of all items together
+  static constexpr std::size_t slot_count = 2 * max_items;
+
+  State(DeviceKind device_kind, std::size_t capacity)
+      : kind{device_kind},
+        arena{std::make_unique_for_overwrite<std::byte[]>(capacity)},
+        end{arena.get()},
+        limit{end + capacity} {}
+
+  std::size_t room() const { return static_cast<std::size_t>(limit - end); }
+  void clear();
+
+  bool add(Bytes datagram, const Offload& left, Keep keep, const OffloadSet& device);
+  /// Adds a datagram as long as the latest item's first, in the short way if it is its next.
+  using AddNext = bool (*)(State& self, Bytes datagram, const OffloadSet& device);
+  using AllAddNext = std::array<AddNext, 8>;  // by `short_way_of`
+  template <bool v6, bool udp, class SumAndCopy>
+  bool add_next_by(SumAndCopy sum_and_copy_payload, Bytes datagram, const OffloadSet& device);
+  template <bool v6, bool udp>
+  static bool add_next(State& self, Bytes datagram, const OffloadSet& device);
+  template <bool v6, bool udp>
+  static bool add_large_next(State& self, Bytes datagram, const OffloadSet& device);
+#ifdef TUNPORT_AVX2
+  template <bool v6, bool udp>
+  TUNPORT_AVX2 static bool add_next_avx2(State& self, Bytes datagram, const OffloadSet& device);
+#endif
+  static AllAddNext choose_add_next();
+  [[gnu::noinline]] bool add_to_its_flow(Bytes datagram, const Offload& left, Keep keep,
+                                         const OffloadSet& device);
+  bool begin(Bytes datagram, Flow flow, const Offload& left, Keep keep, const OffloadSet& device,
+             std::uint8_t* slot);
+  template <bool v6, bool udp>
+  bool join_next(Item& item, const std::byte* data);
+  Outcome join(Item& item, Bytes datagram, const Offload& left, Keep keep);
+  template <bool v6, bool udp>
+  Outcome join_as(Item& item, Bytes datagram, const Offload& left, Keep keep);
+  template <bool v6, bool udp>
+  bool take_first(Item& item) const;
+
+  std::byte* place(Item& item, std::size_t size);
+  bool make_room(Item& item, std::size_t size, std::size_t there);
+  void append_part(Item& item, const std::byte* data, std::size_t size);
+  void settle(Item& item);
+  void give_back(std::size_t but);
+
+  std::uint8_t* slot_of(Bytes datagram, const Flow& flow);
+  void close(Item& item) {
+    item.open = false;
+    open_items &= ~(std::uint64_t{1} << (&item - items.data()));
+    if (latest == &item) latest = nullptr;
+  }
+  void close_between(const std::byte* network, bool v6);
+
+  const AllAddNext add_next_in_short_way = choose_add_next();
+  DeviceKind kind;
+  std::unique_ptr<std::byte[]> arena;
+  std::byte* end;          // of what is taken of the arena
+  std::byte* const limit;  // of the arena
+  Item* tail = nullptr;    // the item whose chunk is the last
+  Item* latest = nullptr;  // the open item that was begun or joined last
+  std::size_t item_count = 0;
+  std::size_t part_count = 0;
+  std::uint64_t open_items = 0;                  // by index
+  std::array<std::uint8_t, slot_count> slots{};  // 0, or 1 and an item's index
+  std::array<Item, max_items> items{};
+  std::array<Part, pool_size> parts{};
+  std::array<iovec, max_parts> gathered{};  // of the item that is being sent
+};
+static_assert(Coalescer::max_items <= 64, "open_items has 64 bits");
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,226 @@
+#pragma once
+/// Traffic of several flows with all that goes wrong on the way, from small numbers: for the property tests
+/// of coalescing and its fuzzer. And what must hold of traffic that was coalesced.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tunport/offload/apart_test.hpp"
+#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/segmenter.hpp"
+#include "tunport/offload/shape_test.hpp"
+
+namespace tunport::traffic {
+
+using apart::Packet;
+using shapes::Buffer;
+using shapes::Shape;
+
+/// One datagram to be, or what happens to one.
+struct Step {
+  std::uint8_t flow = 0;
+  std::uint8_t event = 0;
+  std::uint8_t size = 0;  // of the payload
+  std::uint8_t at = 0;    // of what is changed in the headers
+  std::uint8_t flip = 0;  // in what way
+
+  bool operator==(const Step&) const = default;
+};
+
+/// The flows: of each kind two between the same addresses.
+inline std::vector<Shape> flows(DeviceKind kind) {
+  std::vector<Shape> result;
+  for (const bool v6 : {false, true})
+    for (const std::uint8_t protocol : {ip_protocol::tcp, ip_protocol::udp}) {
+      const Shape shape{
+          .protocol = protocol, .v6 = v6, .kind = kind, .tags = kind == DeviceKind::tap ? 1U : 0U};
+      Shape other = shape;
+      other.source4 = Ipv4Address{0x0a000063};
+      other.source6 = other.destination6;
+      result.push_back(shape);
+      result.push_back(other);
+    }
+  return result;
+}
+
+/// The traffic: each step sends its flow's next datagram, and most of them nothing else.
+inline std::vector<Packet> make(DeviceKind kind, std::span<const Step> steps) {
+  std::vector<Shape> shapes = flows(kind);
+  std::vector<Packet> result;
+  for (const Step& step : steps) {
+    Shape& shape = shapes[step.flow % shapes.size()];
+    constexpr std::size_t sizes[] = {100, 100, 100, 100, 99, 101, 1, 0, 600, 600};
+    const std::size_t size = sizes[step.size % std::size(sizes)];
+    const std::uint8_t usual_flags = shape.flags;
+    Packet packet;
+    bool atomic = true;
+    bool whole = true;
+    const auto event = step.event % 40;
+    if (event == 1) shape.flags |= tcp_flag::psh;
+    if (event == 2) shape.flags |= tcp_flag::fin;
+    if (event == 3 || event == 4) shape.flags |= tcp_flag::cwr;
+    if (event == 5) shape.sequence += 77;
+    if (event == 6) shape.identification = static_cast<std::uint16_t>(shape.identification + 3);
+    if (event == 7) shape.extras = true;
+    packet.bytes = shapes::datagram(shape, shapes::some_bytes(size, step.at));
+    const MutableBytes bytes{packet.bytes};
+    if (event >= 8 && event < 14) atomic = false;
+    if (!atomic && !shape.v6) {
+      store_u8(bytes, shape.ip_offset() + 6, 0);
+      packet.bytes = apart::mended(packet.bytes, kind);
+    }
+    const MutableBytes sent{packet.bytes};
+    if (event == 14) sent.back() ^= std::byte{1};  // wrong, as its checksum says
+    if (event == 15 && !shape.v6) sent[shape.ip_offset() + 10] ^= std::byte{1};
+    if (event == 16 && !shape.is_tcp()) store_be16(sent, shape.transport_offset() + 6, 0);
+    if (event == 17) packet.bytes.push_back({});
+    if (event == 18) packet.bytes.pop_back();
+    if (event == 19 && !shape.v6) {
+      store_be16(sent, shape.ip_offset() + 6, 0x2001);  // a fragment
+      store_be16(sent, shape.ip_offset() + 10, 0);
+      store_be16(sent, shape.ip_offset() + 10, internet_checksum(sent.subspan(shape.ip_offset(), 20)));
+    }
+    if (event == 20 || event == 21) {
+      // Something else in the headers; the checksums are right again if that can be.
+      sent[step.at % shape.header_length()] ^= std::byte{step.flip};
+      if (event == 20 && find_layout(packet.bytes, kind)) packet.bytes = apart::mended(packet.bytes, kind);
+    }
+    if (event >= 22 && event < 26) packet.left.checksum = ChecksumState::verified;
+    if (event >= 26 && event < 30) {
+      shapes::put_pseudo_header_sum(MutableBytes{packet.bytes}, shape);
+      packet.left = {.checksum = ChecksumState::to_fill,
+                     .checksum_start = static_cast<std::uint16_t>(shape.transport_offset()),
+                     .checksum_offset = static_cast<std::uint16_t>(shape.checksum_offset())};
+    }
+    if (event == 30) whole = false;  // lost
+    if (whole) result.push_back(packet);
+    if (event == 31) result.push_back(packet);  // came twice
+    if (event == 32 && result.size() > 1) std::swap(result.back(), result[result.size() - 2]);
+    shape.sequence += static_cast<std::uint32_t>(size);
+    ++shape.identification;
+    shape.flags = usual_flags;
+    shape.extras = false;
+  }
+  return result;
+}
+
+/// Whose a datagram is, as far as order goes.
+struct Owner {
+  std::string addresses;  // empty if it has none
+  std::string flow;       // empty if it is nobody's
+  bool fragment = false;
+};
+
+inline Owner owner_of(const Packet& packet, DeviceKind kind) {
+  const Bytes bytes{packet.bytes};
+  Owner owner;
+  const auto text = [&](std::size_t offset, std::size_t size) {
+    return std::string{as_text(bytes.subspan(offset, size))};
+  };
+  if (const auto layout = find_layout(bytes, kind)) {
+    owner.addresses = layout->v6 ? text(layout->ip + 8U, 32) : text(layout->ip + 12U, 8);
+    owner.flow = owner.addresses + static_cast<char>(layout->protocol) + text(layout->transport, 4);
+    return owner;
+  }
+  const std::size_t ip = kind == DeviceKind::tap ? 18 : 0;  // with the tag that all flows have
+  if (bytes.size() < ip + 20 || (ip != 0 && load_be16(bytes, ip - 2) != ethertype::ipv4)) return owner;
+  if (load_u8(bytes, ip) >> 4 != 4 || (load_be16(bytes, ip + 6) & 0x3fff) == 0) return owner;
+  owner.addresses = text(ip + 12, 8);
+  owner.fragment = true;
+  return owner;
+}
+
+inline bool must_keep_order(const Owner& one, const Owner& other) {
+  if (one.addresses.empty() || one.addresses != other.addresses) return false;
+  return one.fragment || other.fragment || one.flow == other.flow;
+}
+
+/// What is wrong with how `added` came out as `packets`; empty if nothing is.
+inline std::string fault(const std::vector<Packet>& added, const std::vector<Packet>& packets,
+                         DeviceKind kind, const OffloadSet& device) {
+  std::vector<Buffer> essences;
+  std::vector<Owner> owners;
+  for (const Packet& packet : added) {
+    essences.push_back(apart::essence(packet, kind));
+    owners.push_back(owner_of(packet, kind));
+  }
+  std::vector<bool> seen(added.size());
+  std::vector<std::size_t> order;  // of what came out, as indices of what went in
+  std::optional<std::size_t> previous;
+  for (const Packet& packet : packets) {
+    const auto segments = apart::segments(packet, kind);
+    if (segments.size() != packet.datagrams) return "another number of segments than it says";
+    if (!device.covers(packet.left) && packet.datagrams > 1) return "more than the device does";
+    const std::size_t first = order.size();
+    for (const Packet& segment : segments) {
+      const Buffer wanted = apart::essence(segment, kind);
+      std::size_t index = 0;
+      while (index < added.size() && (seen[index] || essences[index] != wanted)) ++index;
+      if (index == added.size()) return "a datagram that did not go in";
+      seen[index] = true;
+      order.push_back(index);
+    }
+    if (packet.datagrams == 1 && !(packet == added[order[first]]))
+      return "a single datagram that is not as it was";
+    if (previous && *previous > order[first]) return "packets in another order than their first datagrams";
+    previous = order[first];
+  }
+  if (order.size() != added.size()) return "a datagram is missing";
+  for (std::size_t i = 0; i < order.size(); ++i)
+    for (std::size_t j = i + 1; j < order.size(); ++j)
+      if (order[i] > order[j] && must_keep_order(owners[order[i]], owners[order[j]]) &&
+          essences[order[i]] != essences[order[j]])
+        return "a flow in another order";
+  return {};
+}
+
+/// What is wrong with how the segmenter takes a packet apart, compared with the plain way.
+inline std::string segmenter_fault(Packet packet, DeviceKind kind) {
+  if (!packet.left.is_super_packet()) return {};
+  Segmenter segmenter;
+  const auto wanted = apart::segments(packet, kind);
+  segmenter.start(packet.bytes, packet.left, kind);
+  Buffer out(segmenter.largest());
+  for (const Packet& segment : wanted) {
+    const std::size_t size = segmenter.next_into(out, ChecksumState::verified);
+    if (Buffer{out.begin(), out.begin() + static_cast<std::ptrdiff_t>(size)} != segment.bytes)
+      return "the segmenter makes something else of it";
+  }
+  return segmenter.done() ? std::string{} : "the segmenter makes more of it";
+}
+
+/// Adds all of it, flushing when it is full, and looks at what comes out.
+inline std::string fault_of_coalescing(const std::vector<Packet>& added, DeviceKind kind,
+                                       const OffloadSet& device, std::size_t capacity, bool in_parts,
+                                       bool by_reference) {
+  Coalescer coalescer{kind, capacity};
+  std::vector<Packet> batch;
+  const auto flush = [&] {
+    const auto packets = apart::flushed(coalescer);
+    std::string result = fault(std::exchange(batch, {}), packets, kind, device);
+    for (const Packet& packet : packets)
+      if (result.empty()) result = segmenter_fault(packet, kind);
+    return result;
+  };
+  for (const Packet& packet : added) {
+    const auto add = [&] {
+      const Bytes bytes{packet.bytes};
+      if (!in_parts)
+        return coalescer.add(bytes, packet.left, by_reference ? Keep::reference : Keep::copy, device);
+      const Bytes parts[] = {bytes.first(bytes.size() / 3), bytes.subspan(bytes.size() / 3)};
+      return coalescer.add(parts, packet.left, device);
+    };
+    if (!add()) {
+      if (auto result = flush(); !result.empty()) return result;
+      if (!add()) return "not taken when empty";
+    }
+    batch.push_back(packet);
+  }
+  return flush();
+}
+
+}  // namespace tunport::traffic

@@ -1,0 +1,108 @@
+#pragma once
+/// The virtio network header, as it precedes each packet on a descriptor with IFF_VNET_HDR (virtio 1.2,
+/// 5.1.6; linux/virtio_net.h, drivers/net/tun_vnet.h).
+///
+///    0                   1                   2                   3
+///    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |     Flags     |   GSO type    |         Header length         |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |           GSO size            |        Checksum start         |
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+///   |        Checksum offset        |  more, to the header's size
+///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
+///
+/// Its numbers are of either byte order: the machine's, or what TUNSETVNETLE or TUNSETVNETBE set. What is
+/// beyond ten bytes (TUNSETVNETHDRSZ: 12, 24) says nothing to a TUN/TAP program.
+///
+/// Whoever writes to the other end may be hostile. A header is believed as far as the packet bears it out:
+/// the lengths and offsets of a super-packet are those of `find_layout`, and the header has to agree with
+/// them. Its header length is no more than a hint, and not looked at.
+
+#include <bit>
+#include <cstring>
+#include <optional>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/device_kind.hpp"
+#include "tunport/base/drop_reason.hpp"
+#include "tunport/offload/offload.hpp"
+
+namespace tunport::inline v0 {
+
+/// linux-libc-dev 6.1 has no VIRTIO_NET_HDR_GSO_UDP_L4, so all of them are ours.
+namespace virtio_header {
+
+inline constexpr std::size_t size = 10;  ///< the least
+
+inline constexpr std::uint8_t needs_checksum = 1;  ///< VIRTIO_NET_HDR_F_NEEDS_CSUM
+inline constexpr std::uint8_t data_valid = 2;      ///< VIRTIO_NET_HDR_F_DATA_VALID
+
+inline constexpr std::uint8_t gso_none = 0;    ///< VIRTIO_NET_HDR_GSO_NONE
+inline constexpr std::uint8_t gso_tcp4 = 1;    ///< VIRTIO_NET_HDR_GSO_TCPV4
+inline constexpr std::uint8_t gso_tcp6 = 4;    ///< VIRTIO_NET_HDR_GSO_TCPV6
+inline constexpr std::uint8_t gso_udp = 5;     ///< VIRTIO_NET_HDR_GSO_UDP_L4
+inline constexpr std::uint8_t gso_ecn = 0x80;  ///< VIRTIO_NET_HDR_GSO_ECN, a flag
+
+namespace detail {
+
+// Where the fields are.
+inline constexpr std::size_t flags_at = 0;
+inline constexpr std::size_t gso_type_at = 1;
+inline constexpr std::size_t header_length_at = 2;
+inline constexpr std::size_t gso_size_at = 4;
+inline constexpr std::size_t checksum_start_at = 6;
+inline constexpr std::size_t checksum_offset_at = 8;
+
+constexpr std::uint16_t load(Bytes header, std::size_t at, std::endian order) {
+  const std::uint16_t big = load_be16(header, at);
+  return order == std::endian::big ? big : static_cast<std::uint16_t>(big << 8 | big >> 8);
+}
+
+/// Sets the checksum's fields; false if they are beyond the packet.
+inline bool decode_checksum(Bytes header, std::endian order, Bytes packet, Offload& offload) {
+  const std::uint8_t flags = load_u8(header, flags_at);
+  if ((flags & needs_checksum) == 0) {
+    if ((flags & data_valid) != 0) offload.checksum = ChecksumState::verified;
+    return true;
+  }
+  offload.checksum = ChecksumState::to_fill;
+  offload.checksum_start = load(header, checksum_start_at, order);
+  offload.checksum_offset = load(header, checksum_offset_at, order);
+  return std::size_t{offload.checksum_start} + offload.checksum_offset + 2 <= packet.size();
+}
+
+/// Sets the segments' fields, those of the checksum being set; false if they do not fit the packet.
+bool decode_segments(Bytes header, std::endian order, Bytes packet, DeviceKind kind, Offload& offload);
+
+}  // namespace detail
+
+/// What is left to do on `packet`, which came with `header`. A super-packet whose payload is no more than one
+/// segment becomes a plain datagram. Else nothing, and `why` is `bad_offload`: something beyond the packet,
+/// or not as its headers are; a super-packet whose checksum is neither to be filled nor verified; UFO, or
+/// another kind that nobody asked for. Precondition: `header.size() >= size`.
+inline std::optional<Offload> decode(Bytes header, std::endian order, Bytes packet, DeviceKind kind,
+                                     DropReason& why) {
+  std::optional<Offload> offload{std::in_place};
+  // Nothing to do: most packets' header is all zero.
+  std::uint64_t first = 0;
+  std::uint64_t last = 0;
+  std::memcpy(&first, header.data(), 8);
+  std::memcpy(&last, header.data() + 2, 8);
+  if ((first | last) == 0) return offload;
+  if (!detail::decode_checksum(header, order, packet, *offload) ||
+      (load_u8(header, detail::gso_type_at) != gso_none &&
+       !detail::decode_segments(header, order, packet, kind, *offload))) {
+    why = DropReason::bad_offload;
+    offload.reset();
+  }
+  return offload;
+}
+
+/// Writes the whole of `header`. The kernel takes a super-packet only with its checksum to be filled: see
+/// `prepare_checksum`. Precondition: `header.size() >= size`.
+void encode(const Offload& offload, std::endian order, MutableBytes header);
+
+}  // namespace virtio_header
+
+}  // namespace tunport::inline v0
