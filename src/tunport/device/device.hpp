@@ -1,0 +1,259 @@
+#pragma once
+/// A TUN/TAP device: opened, attached to or adopted; packets in and out one at a time, without any event
+/// loop.
+///
+/// Theory. A device is a descriptor of /dev/net/tun bound to an interface by TUNSETIFF
+/// (Documentation/networking/tuntap.rst). What was asked for is not always what is there: attaching follows
+/// the device, an adopted descriptor was set up by somebody else. So the flags are read back after every
+/// open, attach and adopt (TUNGETIFF), and `framing` follows what was read, never what was asked. One flag
+/// cannot be read there: TUNGETIFF sets bit 0x1000 for IFF_NO_PI and for IFF_NOFILTER, which is nearly always
+/// true. So whether there is PI is known from the request where that settles it (the only queue), and from
+/// the link otherwise (IFLA_TUN_PI). With packet
+/// information (PI), four bytes precede each packet: they are taken off and put on here, so that a packet
+/// here always starts with its Ethernet or IP header.
+///
+/// Offload is a handshake of two parts. The virtio header (IFF_VNET_HDR), by which kernel and program tell
+/// each other what is left to do on a packet, is asked for at TUNSETIFF if any offload is wanted. Its size
+/// (10, 12 or more) and byte order are the device's, may have been set by an earlier process, and are read
+/// back. The mask of what the kernel may leave to do (TUNSETOFFLOAD) is set after that and is granted whole
+/// or not at all, so less is asked for until it is taken. A device without the header is granted nothing:
+/// the mask would bring packets of several segments with checksums still to fill, and nothing to say so.
+///
+///   +--------------------+----------------------+-----------------------------+
+///   | PI, if asked for   | virtio header, ditto | packet                      |
+///   | 4 bytes            | 10, 12 or more       | from its Ethernet or IP     |
+///   +--------------------+----------------------+ header on                   +
+///    \________ framing, as read back _________/
+///
+/// Nothing of the interface is touched that was not asked for: no address, route, up state or persistence.
+/// The offload mask is the exception: it belongs to the device, survives processes, and must match the
+/// framing. So it is always set, to nothing where nothing is wanted, and what it was before is neither known
+/// (the kernel has no request that tells) nor put back. A second exception is the kernel's: whoever attaches
+/// the first queue of a device sets its flags (PI, the virtio header), and they stay when he leaves; a
+/// persistent device made without the header gets it when attached to with offload. Whoever attaches another
+/// queue gets the flags that are there, and shares the one mask with the others.
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <system_error>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/error.hpp"
+#include "tunport/device/system.hpp"
+#include "tunport/offload/offload.hpp"
+#include "tunport/offload/virtio_header.hpp"
+
+namespace tunport::inline v0 {
+
+enum class OpenMode : std::uint8_t {
+  either,  ///< attach if it is there, create it otherwise
+  create,  ///< `Errc::device_exists` if it is there
+  attach,  ///< `Errc::no_such_device` if it is not; needs no privilege on a device prepared for this user
+};
+
+/// True if a device can be opened by this name: an interface's name, a template ("tp%d"), or an empty one.
+bool is_device_name(const std::string& name);
+
+/// How a device is opened. The defaults are what most want.
+struct DeviceOptions {
+  OpenMode mode = OpenMode::either;
+  bool packet_information = false;  ///< ask for PI (IFF_NO_PI not set); the first queue decides
+  bool multi_queue = false;         ///< IFF_MULTI_QUEUE; must be what the device is
+  bool blocking = false;            ///< reads and writes wait; not for use with a port
+  /// What the kernel may leave to do on packets. With none, every packet is a single datagram with its
+  /// checksum. What was granted is in `Capabilities`; it is never more than this.
+  OffloadSet offload = {};
+  /// Open it inside this namespace (a name as `ip netns` has it, or a path; empty: here); needs CAP_SYS_ADMIN
+  /// over it. The calling thread is back where it was afterwards; the interface is to be found in there.
+  std::string network_namespace = {};
+  std::string clone_path = "/dev/net/tun";
+};
+
+/// What a read brought.
+struct ReadResult {
+  std::size_t size = 0;    ///< bytes of packet in the buffer
+  bool truncated = false;  ///< the packet was longer than the buffer: the rest is lost
+  /// Zero, or a positive errno: EAGAIN (nothing there), EINTR, EBADFD (device gone), EINVAL (a buffer too
+  /// short for the framing; the packet is lost), EBADMSG (a virtio header that does not fit its packet, which
+  /// is dropped), EIO, and what else read(2) gives.
+  int error = 0;
+  Offload offload = {};  ///< what is left to do on the packet; not of a truncated one, nor by `read_framed`
+};
+
+/// The most that `Capabilities::framing` can be, in bytes; a device with more is not opened. A virtio header
+/// has no upper bound of its own; devices in use have 10 or 12 bytes, 24 with tunnel offload.
+inline constexpr std::size_t max_framing = 64;
+
+/// What a device is, as read back from the kernel.
+struct Capabilities {
+  DeviceKind kind = DeviceKind::tun;
+  bool packet_information = false;
+  bool vnet_header = false;
+  bool multi_queue = false;
+  bool persistent = false;
+  std::size_t framing = 0;                       ///< bytes that precede each packet on the descriptor
+  OffloadSet offload;                            ///< what was granted; none without a virtio header
+  std::endian byte_order = std::endian::native;  ///< of the virtio header's fields
+
+  /// Where the virtio header is within the framing, of which it takes the rest.
+  constexpr std::size_t virtio_header_offset() const { return packet_information ? 4 : 0; }
+};
+
+/// For log lines: "tap, virtio header, offload checksum+tso4+tso6, multi-queue".
+std::string to_string(const Capabilities& capabilities);
+
+/// An open device. Move-only; closing it deletes the interface unless it is persistent.
+/// `Device device = Device::open(DeviceKind::tap, "tp0");`
+class Device {
+ public:
+  Device() = default;
+
+  /// Opens by name ("tp0"), by template ("tp%d", the kernel fills in a number) or with a name of the kernel's
+  /// choice (""). Non-blocking unless asked, close-on-exec. Throws `Error`: `invalid_name`, `no_driver`,
+  /// `clone_device_denied`, `not_permitted`, `device_busy` (the only one that may pass by itself),
+  /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`, or the kernel's
+  /// errno. On error nothing is left open or created.
+  static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options = {},
+                     System system = linux_system());
+  /// The same; returns a closed device and sets `ec` instead of throwing.
+  static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system,
+                     std::error_code& ec);
+  /// Takes over a descriptor that somebody else opened and bound (inherited, or received over a socket):
+  /// probes kind, name and framing, makes it non-blocking and close-on-exec, sets the offload mask: to what
+  /// is granted of `wanted` if it has the virtio header, to none if it has not.
+  /// `system.links` must be those of the device's namespace, which need not be this one
+  /// (`LinuxLinks{open_namespace(...)}`). `Errc::not_a_tunnel` if it is not bound to a device,
+  /// `Errc::no_such_device` if its interface is not to be found by `system.links`, EBADF if it is not open
+  /// for reading and writing. On error the descriptor is closed.
+  static Device adopt(UniqueFd fd, System system = linux_system(), const OffloadSet& wanted = {});
+  static Device adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadSet& wanted = {});
+
+  /// Lets go of the descriptor: the caller owns it, the device here is closed.
+  UniqueFd release();
+  void close() { release(); }
+
+  explicit operator bool() const { return static_cast<bool>(fd_); }
+  int fileno() const { return fd_.get(); }
+  /// The interface's name as it was when opened.
+  const std::string& name() const { return name_; }
+  DeviceKind kind() const { return capabilities_.kind; }
+  const Capabilities& capabilities() const { return capabilities_; }
+  /// The system that it was opened with. Precondition: open.
+  System system() const { return {*io_, *links_}; }
+
+  /// Reads one packet into `buffer` (bytes of packet only; the framing goes elsewhere). Precondition for this
+  /// and what follows: open.
+  ReadResult read(MutableBytes buffer) noexcept;
+  /// The same for packets of up to `buffer.size() - 1` bytes: the last byte is the spare by which truncation
+  /// is noticed. The cheapest way to read: one read(2) and nothing else where there is no framing. EINVAL if
+  /// the buffer is empty.
+  ReadResult read_with_spare(MutableBytes buffer) noexcept {
+    if (buffer.empty()) return {.error = EINVAL};
+    const std::size_t room = buffer.size() - 1;
+    if (capabilities_.framing != 0) return read_parts(buffer.first(room), buffer.last(1));
+    const ssize_t result = io_->read(fd_.get(), buffer.data(), buffer.size());
+    if (result < 0) return {.error = read_error(result)};
+    const auto size = static_cast<std::size_t>(result);
+    return {.size = std::min(size, room), .truncated = size > room};
+  }
+  /// Reads framing and packet as they lie, in one read(2): the packet is `size` bytes from
+  /// `buffer[capabilities().framing]` on, the last byte of `buffer` is the spare. For whoever looks into the
+  /// framing himself. EINVAL, and nothing is read, unless the buffer is longer than the framing.
+  ReadResult read_framed(MutableBytes buffer) noexcept {
+    const std::size_t framing = capabilities_.framing;
+    if (buffer.size() <= framing) return {.error = EINVAL};
+    const std::size_t room = buffer.size() - framing - 1;
+    const ssize_t result = io_->read(fd_.get(), buffer.data(), buffer.size());
+    if (result < 0) return {.error = read_error(result)};
+    const auto size = static_cast<std::size_t>(result);
+    if (size < framing) return {.error = EINVAL};
+    return {.size = std::min(size - framing, room), .truncated = size - framing > room};
+  }
+  /// Writes one packet. Zero when the kernel has it, else a positive errno: EAGAIN, EINTR, ENOBUFS, EIO (the
+  /// interface is down: passes), EBADFD (deleted: final), EINVAL (not acceptable).
+  int write(Bytes packet) noexcept {
+    if (capabilities_.framing != 0) return write_parts({&packet, 1});
+    const ssize_t result = io_->write(fd_.get(), packet.data(), packet.size());
+    return result < 0 ? static_cast<int>(-result) : 0;
+  }
+  /// Writes a packet on which this is left to do: EOPNOTSUPP if that cannot be told, for want of a virtio
+  /// header. The kernel takes super-packets that it knows whatever was granted, and a super-packet only with
+  /// its checksum to be filled.
+  int write(Bytes packet, const Offload& offload) noexcept;
+  /// Writes one packet gathered from at most 16 parts. Results as `write`.
+  int write_sequence(std::span<const Bytes> parts) noexcept;
+  /// Writes framing and packet as they lie, in one write(2). Results as `write`; EINVAL also for a virtio
+  /// header that the kernel does not believe, or a kind of super-packet that it does not know.
+  int write_framed(Bytes framed) noexcept {
+    const ssize_t result = io_->write(fd_.get(), framed.data(), framed.size());
+    return result < 0 ? static_cast<int>(-result) : 0;
+  }
+  /// The same gathered, in one writev(2); the framing comes first and may be cut anywhere.
+  int write_framed(std::span<const iovec> parts) noexcept {
+    const ssize_t result = io_->writev(fd_.get(), parts);
+    return result < 0 ? static_cast<int>(-result) : 0;
+  }
+
+  /// What is left to do on a packet that `read_framed` brought; `framed` is framing and packet. Nothing if
+  /// the virtio header does not fit the packet: `why` is `bad_offload`.
+  std::optional<Offload> offload_of(Bytes framed, DropReason& why) const {
+    if (!capabilities_.vnet_header) return Offload{};
+    return virtio_header::decode(framed.subspan(capabilities_.virtio_header_offset()),
+                                 capabilities_.byte_order, framed.subspan(capabilities_.framing),
+                                 capabilities_.kind, why);
+  }
+  /// Writes the framing that goes before `packet` in `write_framed`; the packet's link header, or on TUN its
+  /// first byte, is enough. Precondition: `framing` is as long as `capabilities().framing`. False where the
+  /// packet has no EtherType that packet information could tell.
+  bool emit_framing(MutableBytes framing, Bytes packet, const Offload& offload = {}) const noexcept {
+    return emit_framing(framing, {&packet, 1}, offload);
+  }
+
+  /// True once the interface was deleted underneath. Reads nothing, so a paused reader may ask.
+  bool is_gone() const noexcept;
+
+  /// Changes what the kernel may leave to do from now on (TUNSETOFFLOAD); what is granted is in
+  /// `capabilities()`, none without a virtio header. Of all queues of the device, and not of packets that
+  /// wait to be read already: their virtio headers go on telling what is left to do. On error nothing has
+  /// changed.
+  void set_offload(const OffloadSet& wanted, std::error_code& ec);
+
+  /// Keeps the interface when it is closed (TUNSETPERSIST), or no longer.
+  void set_persistent(bool persistent, std::error_code& ec);
+  /// Lets this user, or members of this group, attach without privilege (TUNSETOWNER, TUNSETGROUP).
+  void set_owner(std::uint32_t uid, std::error_code& ec);
+  void set_group(std::uint32_t gid, std::error_code& ec);
+  /// Bounds what written packets may take in the kernel, in bytes (TUNSETSNDBUF); beyond it writes say
+  /// EAGAIN.
+  void set_send_buffer(int bytes, std::error_code& ec);
+
+ private:
+  Device(UniqueFd fd, System system) : io_{&system.io}, links_{&system.links}, fd_{std::move(fd)} {}
+
+  static Device open_here(DeviceKind kind, const std::string& name, const DeviceOptions& options,
+                          System system, std::error_code& ec);
+  /// TUNSETIFF.
+  void bind(const std::string& name, int flags, DeviceKind kind, const DeviceOptions& options,
+            std::error_code& ec);
+  /// `packet_information` where the request settled it.
+  void probe(std::optional<bool> packet_information, const OffloadSet& wanted, std::error_code& ec);
+  void probe_virtio_header(std::error_code& ec);
+  void set(unsigned long request, unsigned long value, std::error_code& ec);
+  ReadResult read_parts(MutableBytes buffer, MutableBytes spare) noexcept;
+  int read_error(ssize_t result) const noexcept;
+  int write_parts(std::span<const Bytes> parts, const Offload& offload = {}) noexcept;
+  bool emit_framing(MutableBytes framing, std::span<const Bytes> parts,
+                    const Offload& offload) const noexcept;
+
+  IoSystem* io_ = nullptr;
+  LinkSystem* links_ = nullptr;
+  UniqueFd fd_;
+  std::string name_;
+  Capabilities capabilities_;
+};
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,59 @@
+#pragma once
+/// The seam to the operating system for descriptors: every call that a device or a socket port makes. The
+/// real one is `linux_io()`; `testing/memory_system.hpp` has a faithful fake.
+
+#include <span>
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "tunport/base/unique_fd.hpp"
+
+namespace tunport::inline v0 {
+
+/// Descriptor calls. Each is the system call of its name; a result below zero is a negated `errno`. A
+/// descriptor is a real one, so that any loop can watch it and `close(2)` ends it: an implementation notices
+/// that by itself.
+class IoSystem {
+ public:
+  virtual ~IoSystem() = default;
+  IoSystem() = default;
+  IoSystem(const IoSystem&) = delete;
+  IoSystem& operator=(const IoSystem&) = delete;
+
+  /// open(2). The descriptor, or a negated errno.
+  virtual int open(const char* path, int flags) = 0;
+  /// ioctl(2) with a pointer.
+  virtual int ioctl(int fd, unsigned long request, void* argument) = 0;
+  /// ioctl(2) with a number by value: TUNSETPERSIST, TUNSETOWNER and TUNSETGROUP take theirs so.
+  virtual int ioctl_value(int fd, unsigned long request, unsigned long argument) = 0;
+  /// read(2): one packet.
+  virtual ssize_t read(int fd, void* buffer, std::size_t size) = 0;
+  /// readv(2): one packet, scattered.
+  virtual ssize_t readv(int fd, std::span<const iovec> parts) = 0;
+  /// write(2): one packet.
+  virtual ssize_t write(int fd, const void* buffer, std::size_t size) = 0;
+  /// writev(2): one packet, gathered.
+  virtual ssize_t writev(int fd, std::span<const iovec> parts) = 0;
+  /// fcntl(F_GETFL).
+  virtual int get_flags(int fd) = 0;
+  /// fcntl(F_SETFL, flags) and, when `close_on_exec`, FD_CLOEXEC.
+  virtual int set_flags(int fd, int flags, bool close_on_exec) = 0;
+
+  /// socket(2).
+  virtual int socket(int domain, int type, int protocol) = 0;
+  virtual int bind(int fd, const sockaddr* address, socklen_t length) = 0;
+  virtual int getsockname(int fd, sockaddr* address, socklen_t* length) = 0;
+  virtual int getsockopt(int fd, int level, int option, void* value, socklen_t* length) = 0;
+  virtual int setsockopt(int fd, int level, int option, const void* value, socklen_t length) = 0;
+  /// recvmsg(2): one datagram.
+  virtual ssize_t recvmsg(int fd, msghdr* message, int flags) = 0;
+  /// sendmsg(2): one datagram.
+  virtual ssize_t sendmsg(int fd, const msghdr* message, int flags) = 0;
+};
+
+/// The kernel. Stateless, safe from any thread.
+IoSystem& linux_io();
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,83 @@
+#pragma once
+/// The seam to the operating system for interfaces: addresses, MTU, MAC, up and down, routes, namespaces. The
+/// real one is `LinuxLinks` (rtnetlink, by libnl-route); `testing/memory_links.hpp` has the fake.
+///
+/// Nothing here happens on its own: an interface is touched exactly as asked.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "tunport/base/device_kind.hpp"
+#include "tunport/base/unique_fd.hpp"
+#include "tunport/wire/address.hpp"
+
+namespace tunport::inline v0 {
+
+/// What is known of an interface that is a TUN/TAP device (IFLA_INFO_DATA, linux/if_link.h IFLA_TUN_*).
+struct TunnelInfo {
+  DeviceKind kind = DeviceKind::tun;
+  bool packet_information = false;
+  bool vnet_header = false;
+  bool multi_queue = false;
+  bool persistent = false;
+  std::optional<std::uint32_t> owner;
+  std::optional<std::uint32_t> group;
+};
+
+/// An interface as the kernel describes it.
+struct LinkInfo {
+  int index = 0;
+  std::string name;
+  MacAddress mac;    ///< all zero on TUN
+  unsigned mtu = 0;  ///< bytes of IP, without the Ethernet header
+  bool up = false;
+  unsigned tx_queue_length = 0;      ///< packets that wait for a reader before the kernel drops
+  std::uint64_t tx_dropped = 0;      ///< packets dropped because nobody read them in time
+  std::optional<TunnelInfo> tunnel;  ///< empty if it is neither TUN nor TAP
+};
+
+/// A route in the main table.
+struct Route {
+  IpPrefix destination;              ///< 0.0.0.0/0 or ::/0: the default route
+  std::optional<IpAddress> gateway;  ///< none: the destination is on the link
+  std::string interface;
+  bool operator==(const Route&) const = default;
+};
+
+/// Typed operations on interfaces. Every function reports by `ec` (cleared on success):
+/// `Errc::no_such_device` for an unknown name, `Errc::not_permitted` without CAP_NET_ADMIN in the namespace,
+/// else the kernel's errno. None of them helps by trying again unless `is_transient(ec)`.
+class LinkSystem {
+ public:
+  virtual ~LinkSystem() = default;
+  LinkSystem() = default;
+  LinkSystem(const LinkSystem&) = delete;
+  LinkSystem& operator=(const LinkSystem&) = delete;
+
+  /// The interface of that name. Needs no privilege.
+  virtual std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) = 0;
+  virtual void set_up(const std::string& name, bool up, std::error_code& ec) = 0;
+  /// `mtu` in bytes of IP. IPv6 needs 1280 or more.
+  virtual void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) = 0;
+  virtual void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) = 0;
+  /// EEXIST if the interface has it already.
+  virtual void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
+  /// EADDRNOTAVAIL if the interface does not have it.
+  virtual void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
+  virtual std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) = 0;
+  virtual void add_route(const Route& route, std::error_code& ec) = 0;
+  virtual void remove_route(const Route& route, std::error_code& ec) = 0;
+  /// The routes of the main table that leave by this interface.
+  virtual std::vector<Route> routes(const std::string& name, std::error_code& ec) = 0;
+  /// Moves the interface into the namespace that `namespace_fd` stands for (a descriptor of /proc/PID/ns/net
+  /// or /run/netns/NAME, borrowed). Its addresses and its up state stay behind.
+  virtual void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) = 0;
+  /// Deletes the interface.
+  virtual void remove(const std::string& name, std::error_code& ec) = 0;
+};
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,423 @@
+#include "tunport/device/linux_links.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <memory>
+
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <netlink/route/nexthop.h>
+#include <netlink/route/route.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/device/net_namespace.hpp"
+
+// Theory. libnl keeps a netlink message, its attributes and its routes; what goes around it is done here,
+// for two reasons. Its calls reduce the kernel's errno to an error number of its own, which loses what
+// callers need (EADDRNOTAVAIL, ENETUNREACH): so requests are built by libnl and sent by `Exchange`, which
+// keeps the errno. And its link object of 3.7 knows no TUN/TAP: IFLA_LINKINFO is parsed here. The same facts
+// stand in sysfs (/sys/class/net/NAME/tun_flags), but a sysfs mount shows the interfaces of the namespace
+// that it was mounted in, which in a new namespace is another one; rtnetlink never lies about that. A request
+// names its interface by IFLA_IFNAME wherever the kernel takes that, so that nothing can change between a
+// look-up and the request.
+
+namespace tunport::inline v0 {
+namespace {
+
+struct Free {
+  void operator()(nl_sock* socket) const { ::nl_socket_free(socket); }
+  void operator()(nl_cb* callbacks) const { ::nl_cb_put(callbacks); }
+  void operator()(nl_msg* message) const { ::nlmsg_free(message); }
+  void operator()(nl_addr* address) const { ::nl_addr_put(address); }
+  void operator()(rtnl_route* route) const { ::rtnl_route_put(route); }
+};
+template <typename Type>
+using Owned = std::unique_ptr<Type, Free>;
+
+std::error_code kernel_error(int number) {
+  switch (number) {
+    case EPERM:
+      return Errc::not_permitted;
+    case ENODEV:
+      return Errc::no_such_device;
+    default:
+      return errno_code(number);
+  }
+}
+
+/// What went wrong in libnl itself: on the way, not in the kernel's answer.
+std::error_code library_error(int nl_error) {
+  switch (-nl_error) {
+    case NLE_PERM:
+    case NLE_NOACCESS:
+      return Errc::not_permitted;
+    case NLE_NOMEM:
+      return errno_code(ENOMEM);
+    case NLE_DUMP_INTR:  // something changed while the kernel was listing
+      return errno_code(EAGAIN);
+    default:
+      return errno_code(EPROTO);
+  }
+}
+
+/// One request and its answer, on a netlink socket of its own in the given namespace (-1: the caller's).
+class Exchange {
+ public:
+  Exchange(int network_namespace, std::error_code& ec) : ec_{ec} {
+    ec_.clear();
+    if (!socket_ || !callbacks_) {
+      ec_ = errno_code(ENOMEM);
+      return;
+    }
+    int connected = 0;
+    int number = 0;
+    const auto connect = [&] {
+      connected = ::nl_connect(socket_.get(), NETLINK_ROUTE);
+      number = errno;
+    };
+    if (network_namespace < 0)
+      connect();
+    else
+      in_namespace(network_namespace, connect, ec_);
+    if (!ec_ && connected < 0) ec_ = number != 0 ? errno_code(number) : library_error(connected);
+    ::nl_cb_err(callbacks_.get(), NL_CB_CUSTOM, &on_error, this);
+    ::nl_cb_set(callbacks_.get(), NL_CB_ACK, NL_CB_CUSTOM, &on_acknowledged, this);
+    ::nl_cb_set(callbacks_.get(), NL_CB_FINISH, NL_CB_CUSTOM, &on_acknowledged, this);
+    ::nl_cb_set(callbacks_.get(), NL_CB_VALID, NL_CB_CUSTOM, &on_message, this);
+  }
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  /// Sends the request, hands each message of the answer to `each`, and sets `ec` to the kernel's verdict.
+  void run(nl_msg* request, std::function<void(nlmsghdr&)> each = {}) {
+    if (request == nullptr && !ec_) ec_ = errno_code(ENOMEM);
+    if (ec_) return;
+    each_ = std::move(each);
+    done_ = false;
+    if (const int sent = ::nl_send_auto(socket_.get(), request); sent < 0) ec_ = library_error(sent);
+    while (!ec_ && !done_) {
+      const int received = ::nl_recvmsgs(socket_.get(), callbacks_.get());
+      if (!ec_ && received < 0) ec_ = library_error(received);
+    }
+  }
+
+ private:
+  static int on_error(sockaddr_nl*, nlmsgerr* error, void* self) {
+    static_cast<Exchange*>(self)->ec_ = kernel_error(-error->error);
+    return NL_STOP;
+  }
+  static int on_acknowledged(nl_msg*, void* self) {
+    static_cast<Exchange*>(self)->done_ = true;
+    return NL_STOP;
+  }
+  static int on_message(nl_msg* message, void* self) {
+    if (const auto& each = static_cast<Exchange*>(self)->each_) each(*::nlmsg_hdr(message));
+    return NL_OK;
+  }
+
+  std::error_code& ec_;
+  Owned<nl_sock> socket_{::nl_socket_alloc()};
+  Owned<nl_cb> callbacks_{::nl_cb_alloc(NL_CB_DEFAULT)};
+  std::function<void(nlmsghdr&)> each_;
+  bool done_ = false;
+};
+
+/// A request whose fixed part is `header`.
+template <typename Header>
+Owned<nl_msg> make_request(int type, int flags, Header header) {
+  Owned<nl_msg> message{::nlmsg_alloc_simple(type, flags)};
+  if (!message || ::nlmsg_append(message.get(), &header, sizeof header, NLMSG_ALIGNTO) < 0) return nullptr;
+  return message;
+}
+
+void put(nl_msg* message, int attribute, const void* data, std::size_t size, std::error_code& ec) {
+  if (message == nullptr || ::nla_put(message, attribute, static_cast<int>(size), data) < 0)
+    ec = errno_code(ENOMEM);
+}
+
+/// A request about the interface of that name. Longer names than any interface has are unknown.
+Owned<nl_msg> link_request(int type, const std::string& name, const ifinfomsg& header, std::error_code& ec) {
+  ec.clear();
+  auto message = make_request(type, 0, header);
+  if (name.empty() || name.size() >= IFNAMSIZ) {
+    ec = Errc::no_such_device;
+    return message;
+  }
+  put(message.get(), IFLA_IFNAME, name.c_str(), name.size() + 1, ec);
+  return message;
+}
+
+/// Changes one attribute of the interface of that name.
+void change_link(int network_namespace, const std::string& name, int attribute, const void* data,
+                 std::size_t size, std::error_code& ec) {
+  const auto message = link_request(RTM_SETLINK, name, {}, ec);
+  if (!ec) put(message.get(), attribute, data, size, ec);
+  if (!ec) Exchange{network_namespace, ec}.run(message.get());
+}
+
+template <std::size_t Size>
+using Attributes = std::array<nlattr*, Size>;
+
+TunnelInfo parse_tunnel(nlattr* data) {
+  Attributes<IFLA_TUN_MAX + 1> tun{};
+  TunnelInfo info;
+  if (::nla_parse_nested(tun.data(), IFLA_TUN_MAX, data, nullptr) < 0) return info;
+  const auto flag = [&](int attribute) {
+    nlattr* const found = tun[static_cast<std::size_t>(attribute)];
+    return found != nullptr && ::nla_get_u8(found) != 0;
+  };
+  if (tun[IFLA_TUN_TYPE] != nullptr && ::nla_get_u8(tun[IFLA_TUN_TYPE]) == IFF_TAP)
+    info.kind = DeviceKind::tap;
+  info.packet_information = flag(IFLA_TUN_PI);
+  info.vnet_header = flag(IFLA_TUN_VNET_HDR);
+  info.multi_queue = flag(IFLA_TUN_MULTI_QUEUE);
+  info.persistent = flag(IFLA_TUN_PERSIST);
+  if (tun[IFLA_TUN_OWNER] != nullptr) info.owner = ::nla_get_u32(tun[IFLA_TUN_OWNER]);
+  if (tun[IFLA_TUN_GROUP] != nullptr) info.group = ::nla_get_u32(tun[IFLA_TUN_GROUP]);
+  return info;
+}
+
+std::optional<TunnelInfo> parse_link_info(nlattr* link_info) {
+  Attributes<IFLA_INFO_MAX + 1> info{};
+  if (link_info == nullptr || ::nla_parse_nested(info.data(), IFLA_INFO_MAX, link_info, nullptr) < 0)
+    return std::nullopt;
+  if (info[IFLA_INFO_KIND] == nullptr || ::nla_strcmp(info[IFLA_INFO_KIND], "tun") != 0) return std::nullopt;
+  return info[IFLA_INFO_DATA] != nullptr ? parse_tunnel(info[IFLA_INFO_DATA]) : TunnelInfo{};
+}
+
+std::optional<LinkInfo> parse_link(nlmsghdr& message) {
+  Attributes<IFLA_MAX + 1> attributes{};
+  if (message.nlmsg_type != RTM_NEWLINK ||
+      ::nlmsg_parse(&message, sizeof(ifinfomsg), attributes.data(), IFLA_MAX, nullptr) < 0)
+    return std::nullopt;
+  const auto* const header = static_cast<const ifinfomsg*>(::nlmsg_data(&message));
+  LinkInfo link;
+  link.index = header->ifi_index;
+  link.up = (header->ifi_flags & IFF_UP) != 0;
+  if (attributes[IFLA_IFNAME] != nullptr) link.name = ::nla_get_string(attributes[IFLA_IFNAME]);
+  if (attributes[IFLA_MTU] != nullptr) link.mtu = ::nla_get_u32(attributes[IFLA_MTU]);
+  if (attributes[IFLA_TXQLEN] != nullptr) link.tx_queue_length = ::nla_get_u32(attributes[IFLA_TXQLEN]);
+  if (nlattr* const mac = attributes[IFLA_ADDRESS]; mac != nullptr && ::nla_len(mac) == MacAddress::size) {
+    std::array<std::uint8_t, MacAddress::size> octets{};
+    ::nla_memcpy(octets.data(), mac, MacAddress::size);
+    link.mac = MacAddress{octets};
+  }
+  if (attributes[IFLA_STATS64] != nullptr) {
+    rtnl_link_stats64 counters{};  // a copy: attributes are aligned to four bytes only
+    ::nla_memcpy(&counters, attributes[IFLA_STATS64], sizeof counters);
+    link.tx_dropped = counters.tx_dropped;
+  }
+  link.tunnel = parse_link_info(attributes[IFLA_LINKINFO]);
+  return link;
+}
+
+template <std::size_t Size>
+std::array<std::uint8_t, Size> octets_of(const void* data) {
+  std::array<std::uint8_t, Size> octets{};
+  std::memcpy(octets.data(), data, Size);
+  return octets;
+}
+
+std::optional<IpAddress> make_address(int family, const void* data, std::size_t size) {
+  if (family == AF_INET && size == Ipv4Address::size) {
+    const auto octets = octets_of<Ipv4Address::size>(data);
+    return Ipv4Address::load(std::as_bytes(std::span{octets}), 0);
+  }
+  if (family == AF_INET6 && size == Ipv6Address::size) return Ipv6Address{octets_of<Ipv6Address::size>(data)};
+  return std::nullopt;
+}
+
+std::optional<IpAddress> make_address(nl_addr* address) {
+  if (address == nullptr) return std::nullopt;
+  return make_address(::nl_addr_get_family(address), ::nl_addr_get_binary_addr(address),
+                      ::nl_addr_get_len(address));
+}
+
+/// The octets in network order.
+struct Octets {
+  explicit Octets(const IpAddress& address) : size{address.bits() / 8} {
+    if (address.is_v4())
+      address.v4().store(std::as_writable_bytes(std::span{octets}), 0);
+    else
+      octets = address.v6().octets();
+  }
+  std::array<std::uint8_t, Ipv6Address::size> octets{};
+  std::size_t size;
+};
+
+std::uint8_t family_of(const IpAddress& address) { return address.is_v4() ? AF_INET : AF_INET6; }
+
+Owned<nl_addr> to_netlink(const IpAddress& address, unsigned prefix_length) {
+  const Octets octets{address};
+  Owned<nl_addr> result{::nl_addr_build(family_of(address), octets.octets.data(), octets.size)};
+  if (result) ::nl_addr_set_prefixlen(result.get(), static_cast<int>(prefix_length));
+  return result;
+}
+
+std::optional<IpPrefix> parse_address(nlmsghdr& message, int index) {
+  Attributes<IFA_MAX + 1> attributes{};
+  if (message.nlmsg_type != RTM_NEWADDR ||
+      ::nlmsg_parse(&message, sizeof(ifaddrmsg), attributes.data(), IFA_MAX, nullptr) < 0)
+    return std::nullopt;
+  const auto* const header = static_cast<const ifaddrmsg*>(::nlmsg_data(&message));
+  if (header->ifa_index != static_cast<unsigned>(index)) return std::nullopt;
+  // On a point-to-point interface IFA_ADDRESS is the other end's; IPv6 gives IFA_LOCAL only then.
+  nlattr* const own = attributes[IFA_LOCAL] != nullptr ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
+  if (own == nullptr) return std::nullopt;
+  const auto address =
+      make_address(header->ifa_family, ::nla_data(own), static_cast<std::size_t>(::nla_len(own)));
+  if (!address) return std::nullopt;
+  return IpPrefix{*address, header->ifa_prefixlen};
+}
+
+/// Appends the route if it is in the main table and leaves by interface `index`.
+void parse_route(nlmsghdr& message, int index, const std::string& name, std::vector<Route>& routes) {
+  rtnl_route* parsed = nullptr;
+  if (message.nlmsg_type != RTM_NEWROUTE || ::rtnl_route_parse(&message, &parsed) < 0) return;
+  const Owned<rtnl_route> route{parsed};
+  if (::rtnl_route_get_table(parsed) != RT_TABLE_MAIN || ::rtnl_route_get_type(parsed) != RTN_UNICAST) return;
+  Route result;
+  result.interface = name;
+  nl_addr* const destination = ::rtnl_route_get_dst(parsed);
+  if (const auto address = make_address(destination))
+    result.destination = {*address, ::nl_addr_get_prefixlen(destination)};
+  else if (::rtnl_route_get_family(parsed) == AF_INET6)
+    result.destination = {Ipv6Address{}, 0};
+  for (int i = 0; i < ::rtnl_route_get_nnexthops(parsed); ++i) {
+    rtnl_nexthop* const hop = ::rtnl_route_nexthop_n(parsed, i);
+    if (::rtnl_route_nh_get_ifindex(hop) != index) continue;
+    result.gateway = make_address(::rtnl_route_nh_get_gateway(hop));
+    if (!result.gateway) result.gateway = make_address(::rtnl_route_nh_get_via(hop));
+    routes.push_back(result);
+  }
+}
+
+}  // namespace
+
+std::optional<LinkInfo> LinuxLinks::find(const std::string& name, std::error_code& ec) {
+  std::optional<LinkInfo> link;
+  const auto message = link_request(RTM_GETLINK, name, {}, ec);
+  if (ec) return link;
+  Exchange{namespace_.get(), ec}.run(message.get(), [&](nlmsghdr& answer) { link = parse_link(answer); });
+  if (!ec && !link) ec = errno_code(EPROTO);
+  if (ec) link.reset();
+  return link;
+}
+
+void LinuxLinks::set_up(const std::string& name, bool up, std::error_code& ec) {
+  ifinfomsg header{};
+  header.ifi_flags = up ? IFF_UP : 0;
+  header.ifi_change = IFF_UP;
+  const auto message = link_request(RTM_SETLINK, name, header, ec);
+  if (!ec) Exchange{namespace_.get(), ec}.run(message.get());
+}
+
+void LinuxLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) {
+  change_link(namespace_.get(), name, IFLA_MTU, &mtu, sizeof mtu, ec);
+}
+
+void LinuxLinks::set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) {
+  change_link(namespace_.get(), name, IFLA_ADDRESS, mac.octets().data(), MacAddress::size, ec);
+}
+
+void LinuxLinks::move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) {
+  const auto number = static_cast<std::uint32_t>(namespace_fd);
+  change_link(namespace_.get(), name, IFLA_NET_NS_FD, &number, sizeof number, ec);
+}
+
+void LinuxLinks::remove(const std::string& name, std::error_code& ec) {
+  const auto message = link_request(RTM_DELLINK, name, {}, ec);
+  if (!ec) Exchange{namespace_.get(), ec}.run(message.get());
+}
+
+void LinuxLinks::change_address(int type, int flags, const std::string& name, const IpPrefix& address,
+                                std::error_code& ec) {
+  const auto link = find(name, ec);
+  if (ec) return;
+  ifaddrmsg header{};
+  header.ifa_family = family_of(address.address);
+  header.ifa_prefixlen = static_cast<std::uint8_t>(address.length);
+  header.ifa_index = static_cast<unsigned>(link->index);
+  const auto message = make_request(type, flags, header);
+  const Octets octets{address.address};
+  put(message.get(), IFA_LOCAL, octets.octets.data(), octets.size, ec);
+  if (!ec) put(message.get(), IFA_ADDRESS, octets.octets.data(), octets.size, ec);
+  if (!ec) Exchange{namespace_.get(), ec}.run(message.get());
+}
+
+void LinuxLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
+  change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, name, address, ec);
+}
+
+void LinuxLinks::remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
+  change_address(RTM_DELADDR, 0, name, address, ec);
+}
+
+std::vector<IpPrefix> LinuxLinks::addresses(const std::string& name, std::error_code& ec) {
+  std::vector<IpPrefix> result;
+  const auto link = find(name, ec);
+  if (ec) return result;
+  const auto message = make_request(RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{});
+  Exchange exchange{namespace_.get(), ec};
+  exchange.run(message.get(), [&](nlmsghdr& answer) {
+    if (const auto address = parse_address(answer, link->index)) result.push_back(*address);
+  });
+  return result;
+}
+
+void LinuxLinks::change_route(bool add, const Route& route, std::error_code& ec) {
+  const auto link = find(route.interface, ec);
+  if (ec) return;
+  const Owned<rtnl_route> request{::rtnl_route_alloc()};
+  const auto destination = to_netlink(route.destination.address, route.destination.length);
+  rtnl_nexthop* const hop = ::rtnl_route_nh_alloc();
+  nl_msg* built = nullptr;
+  if (!request || !destination || hop == nullptr) {
+    if (hop != nullptr) ::rtnl_route_nh_free(hop);
+    ec = errno_code(ENOMEM);
+    return;
+  }
+  ::rtnl_route_nh_set_ifindex(hop, link->index);
+  if (route.gateway) {
+    const auto gateway = to_netlink(*route.gateway, route.gateway->bits());
+    const bool other_family = route.gateway->is_v4() != route.destination.address.is_v4();
+    if (other_family)
+      ::rtnl_route_nh_set_via(hop, gateway.get());
+    else
+      ::rtnl_route_nh_set_gateway(hop, gateway.get());
+  }
+  ::rtnl_route_add_nexthop(request.get(), hop);  // takes it over
+  ::rtnl_route_set_family(request.get(), family_of(route.destination.address));
+  ::rtnl_route_set_dst(request.get(), destination.get());
+  ::rtnl_route_set_table(request.get(), RT_TABLE_MAIN);
+  // Whoever added it: "unspecified" matches any when removing.
+  ::rtnl_route_set_protocol(request.get(), add ? RTPROT_STATIC : RTPROT_UNSPEC);
+  const int result = add ? ::rtnl_route_build_add_request(request.get(), NLM_F_EXCL, &built)
+                         : ::rtnl_route_build_del_request(request.get(), 0, &built);
+  const Owned<nl_msg> message{built};
+  if (result < 0) {
+    ec = library_error(result);
+    return;
+  }
+  Exchange{namespace_.get(), ec}.run(message.get());
+}
+
+void LinuxLinks::add_route(const Route& route, std::error_code& ec) { change_route(true, route, ec); }
+void LinuxLinks::remove_route(const Route& route, std::error_code& ec) { change_route(false, route, ec); }
+
+std::vector<Route> LinuxLinks::routes(const std::string& name, std::error_code& ec) {
+  std::vector<Route> result;
+  const auto link = find(name, ec);
+  if (ec) return result;
+  const auto message = make_request(RTM_GETROUTE, NLM_F_DUMP, rtmsg{});
+  Exchange exchange{namespace_.get(), ec};
+  exchange.run(message.get(), [&](nlmsghdr& answer) { parse_route(answer, link->index, name, result); });
+  return result;
+}
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,41 @@
+#pragma once
+/// `LinkSystem` on rtnetlink, by libnl-route.
+
+#include <utility>
+
+#include "tunport/device/link_system.hpp"
+
+namespace tunport::inline v0 {
+
+/// The kernel's interfaces. Each call opens a netlink socket of its own, so the object holds no state that a
+/// change of namespace could make stale, and is safe from any thread.
+class LinuxLinks final : public LinkSystem {
+ public:
+  /// Works in the network namespace that the calling thread is in at each call.
+  LinuxLinks() = default;
+  /// Works in the given namespace (see `open_namespace`), wherever the caller is. Needs CAP_SYS_ADMIN over
+  /// it.
+  explicit LinuxLinks(UniqueFd network_namespace) : namespace_{std::move(network_namespace)} {}
+
+  std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) override;
+  void set_up(const std::string& name, bool up, std::error_code& ec) override;
+  void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;
+  void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) override;
+  void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
+  void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
+  std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) override;
+  void add_route(const Route& route, std::error_code& ec) override;
+  void remove_route(const Route& route, std::error_code& ec) override;
+  std::vector<Route> routes(const std::string& name, std::error_code& ec) override;
+  void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) override;
+  void remove(const std::string& name, std::error_code& ec) override;
+
+ private:
+  void change_address(int type, int flags, const std::string& name, const IpPrefix& address,
+                      std::error_code& ec);
+  void change_route(bool add, const Route& route, std::error_code& ec);
+
+  UniqueFd namespace_;
+};
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,56 @@
+#include "tunport/device/net_namespace.hpp"
+
+#include <cerrno>
+
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+
+#include "tunport/base/error.hpp"
+
+namespace tunport::inline v0 {
+namespace {
+
+UniqueFd open_path(const char* path, std::error_code& ec) {
+  ec.clear();
+  UniqueFd fd{::open(path, O_RDONLY | O_CLOEXEC)};
+  if (!fd) ec = errno_code(errno);
+  return fd;
+}
+
+}  // namespace
+
+UniqueFd current_namespace(std::error_code& ec) { return open_path("/proc/thread-self/ns/net", ec); }
+
+UniqueFd open_namespace(const std::string& name, std::error_code& ec) {
+  const bool is_path = name.find('/') != std::string::npos;
+  UniqueFd fd = open_path((is_path ? name : "/run/netns/" + name).c_str(), ec);
+  if (ec) return fd;
+  // A file that is no namespace, or one of another type, would be noticed by setns only, by a bare EINVAL.
+  if (::ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET) {
+    ec = errno_code(EINVAL);
+    fd.reset();
+  }
+  return fd;
+}
+
+void in_namespace(int namespace_fd, const std::function<void()>& inside, std::error_code& ec) {
+  const UniqueFd home = current_namespace(ec);
+  if (ec) return;
+  if (::setns(namespace_fd, CLONE_NEWNET) != 0) {
+    ec = errno_code(errno);
+    return;
+  }
+  // Also when `inside` throws.
+  struct WayBack {
+    int home;
+    std::error_code& ec;
+    ~WayBack() {
+      if (::setns(home, CLONE_NEWNET) != 0) ec = errno_code(errno);
+    }
+  } const way_back{home.get(), ec};
+  inside();
+}
+
+}  // namespace tunport::inline v0
