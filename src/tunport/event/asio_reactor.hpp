@@ -1,0 +1,135 @@
+#pragma once
+/// A reactor on the user's `asio::io_context`. Opt-in and header-only: it is compiled with the user's Asio.
+///
+/// Theory. A descriptor is watched by `async_wait`, never by Asio's reads, which would turn an empty packet
+/// into an end of file and break packet boundaries. Up to three waits are outstanding: for errors always,
+/// also while paused, since a deleted device is told to nobody who waits for nothing; for reading and writing
+/// as wanted. A wait that is no longer wanted is not cancelled: it completes once in vain at the most, which
+/// makes pausing free. Asio reuses what it knows a descriptor by, so that an event of one that went may be
+/// told to the next: reading and writing in vain is harmless, an error is looked at again before it is told.
+/// The context keeps running while a descriptor is watched or a timer is pending.
+
+#include <memory>
+#include <unordered_map>
+
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
+#include <poll.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/event/file_descriptor.hpp"
+#include "tunport/event/reactor.hpp"
+
+namespace tunport::inline v0 {
+
+/// See the theory above. One thread runs the context. `asio::io_context io; AsioReactor reactor{io}; ...
+/// io.run();`
+class AsioReactor final : public Reactor {
+ public:
+  explicit AsioReactor(asio::io_context& context) : context_{context} {}
+
+  asio::io_context& context() const { return context_; }
+
+  void add(FileDescriptor& fd) override {
+    auto watch = std::make_shared<Watch>(context_, fd);
+    asio::error_code ec;
+    watch->descriptor.assign(fd.fileno(), ec);  // EEXIST, EPERM: not a descriptor that can be watched
+    if (ec) throw Error{errno_code(ec.value()), fd.log_prefix()};
+    watches_[&fd] = watch;
+    Watch::arm_error(watch);
+    update(fd);
+  }
+
+  void remove(FileDescriptor& fd) noexcept override {
+    const auto found = watches_.find(&fd);
+    if (found == watches_.end()) return;
+    found->second->fd = nullptr;
+    found->second->descriptor.release();  // the number is its owner's to close
+    watches_.erase(found);
+  }
+
+  void update(FileDescriptor& fd) override {
+    const auto found = watches_.find(&fd);
+    if (found == watches_.end()) return;
+    Watch::arm_read(found->second);
+    Watch::arm_write(found->second);
+  }
+
+  TimePoint now() const override { return Clock::now(); }
+  void post(std::function<void()> call) override { asio::post(context_, std::move(call)); }
+
+ protected:
+  std::uint64_t start_timer(Duration delay, std::function<void()> call) override {
+    const std::uint64_t id = ++last_timer_;
+    auto timer = std::make_unique<asio::steady_timer>(context_, delay);
+    // An expired wait may be queued already when its timer is cancelled, or the reactor goes.
+    timer->async_wait(
+        [timers = std::weak_ptr{timers_}, id, call = std::move(call)](const asio::error_code& ec) {
+          const auto there = timers.lock();
+          if (ec || !there || there->erase(id) == 0) return;
+          call();
+        });
+    timers_->emplace(id, std::move(timer));
+    return id;
+  }
+
+  void cancel_timer(std::uint64_t id) noexcept override { timers_->erase(id); }
+
+ private:
+  struct Watch {
+    Watch(asio::io_context& context, FileDescriptor& watched) : descriptor{context}, fd{&watched} {}
+
+    using Ptr = std::shared_ptr<Watch>;  // held by the waits, so that they may outlive the registration
+
+    static void arm_error(const Ptr& watch) {
+      watch->descriptor.async_wait(asio::posix::stream_descriptor::wait_error,
+                                   [watch](const asio::error_code& ec) {
+                                     if (ec || watch->fd == nullptr) return;
+                                     if (watch->has_error()) watch->fd->do_error();
+                                     if (watch->fd != nullptr) arm_error(watch);
+                                   });
+    }
+    bool has_error() {
+      pollfd entry{descriptor.native_handle(), POLLPRI, 0};
+      return ::poll(&entry, 1, 0) == 1;
+    }
+    static void arm_read(const Ptr& watch) {
+      if (watch->read_armed || !watch->fd->reading()) return;
+      watch->read_armed = true;
+      watch->descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
+                                   [watch](const asio::error_code& ec) {
+                                     watch->read_armed = false;
+                                     if (ec || watch->fd == nullptr || !watch->fd->reading()) return;
+                                     watch->fd->do_read();
+                                     if (watch->fd != nullptr) arm_read(watch);
+                                   });
+    }
+    static void arm_write(const Ptr& watch) {
+      if (watch->write_armed || !watch->fd->writing()) return;
+      watch->write_armed = true;
+      watch->descriptor.async_wait(asio::posix::stream_descriptor::wait_write,
+                                   [watch](const asio::error_code& ec) {
+                                     watch->write_armed = false;
+                                     if (ec || watch->fd == nullptr || !watch->fd->writing()) return;
+                                     watch->fd->do_write();
+                                     if (watch->fd != nullptr) arm_write(watch);
+                                   });
+    }
+
+    asio::posix::stream_descriptor descriptor;
+    FileDescriptor* fd;
+    bool read_armed = false;
+    bool write_armed = false;
+  };
+
+  using Timers = std::unordered_map<std::uint64_t, std::unique_ptr<asio::steady_timer>>;
+
+  asio::io_context& context_;
+  std::unordered_map<FileDescriptor*, Watch::Ptr> watches_;
+  std::shared_ptr<Timers> timers_ = std::make_shared<Timers>();
+  std::uint64_t last_timer_ = 0;
+};
+
+}  // namespace tunport::inline v0
