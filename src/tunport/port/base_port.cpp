@@ -1,0 +1,402 @@
+#include "tunport/port/base_port.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <stdexcept>
+#include <utility>
+
+#include "tunport/base/error.hpp"
+#include "tunport/base/log.hpp"
+
+namespace tunport::inline v0 {
+namespace {
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+/// What a read may fail with and work again later. Anything else would be told again in every turn.
+bool passes(int error) { return error == ENOBUFS || error == ENOMEM || error == EIO || error == ENETDOWN; }
+bool is_terminal(int error) { return error == EBADFD || error == EBADF; }
+
+std::error_code code_of(int error) {
+  if (error == EBADF) return Errc::device_gone;
+  if (error == EIO) return Errc::link_down;
+  return errno_code(error);
+}
+
+/// Where the next packet begins in a slab after one of `size` bytes at `begin`: at multiples of 16, so that
+/// the headers of all are aligned.
+constexpr std::size_t packet_end(std::size_t begin, std::size_t size) {
+  return begin + (BasePort::headroom + size + 1 + 15) / 16 * 16;
+}
+
+PortOptions checked(PortOptions options) {
+  if (options.max_packet_size == 0) throw std::invalid_argument("max_packet_size must be at least 1 byte");
+  if (options.max_throughput == 0) throw std::invalid_argument("max_throughput must be at least 1 byte");
+  if (options.queue_low_mark > options.queue_high_mark || options.queue_high_mark > options.queue_limit)
+    throw std::invalid_argument("queue_low_mark <= queue_high_mark <= queue_limit must hold");
+  if (options.queue_high_mark < options.max_packet_size)
+    throw std::invalid_argument("queue_high_mark must admit one packet of max_packet_size");
+  if (options.device.blocking)
+    throw std::invalid_argument("device.blocking is not for ports: a read would stop the loop");
+  return options;
+}
+
+}  // namespace
+
+BasePort::BasePort(Reactor& reactor, PortOptions options)
+    : FileDescriptor{reactor},
+      options_{checked(std::move(options))},
+      // A record carries an address, or what is left to do, besides the datagram.
+      queue_{options_.queue_limit, std::max(options_.max_packet_size, max_super_packet) + headroom} {}
+
+BasePort::~BasePort() {
+  Watchdog* outermost = nullptr;
+  for (Watchdog* watchdog = watchdog_; watchdog != nullptr; watchdog = watchdog->outer_) {
+    watchdog->port_ = nullptr;
+    outermost = watchdog;
+  }
+  if (slab_) {
+    slab_->context.segmenter.hold();
+    slab_->context.port_gone = true;
+  }
+  if (outermost != nullptr) outermost->slab_ = std::move(slab_);
+}
+
+void BasePort::start_listening() {
+  std::error_code ec;
+  start_listening(ec);
+  if (ec) throw CannotListenError{ec, subject()};
+}
+
+void BasePort::start_listening(std::error_code& ec) {
+  ec.clear();
+  if (state_ != State::closed) {
+    ec = Errc::already_listening;
+    return;
+  }
+  bind_device(ec);
+  if (ec) return;
+  try {
+    packet_space_ = headroom + packet_space();
+    const std::size_t slab =
+        packet_end(options_.max_throughput, 0) + burst_packets * packet_end(0, 0) + packet_space_;
+    if (!slab_ || slab_->size < slab) slab_ = std::make_unique<Slab>(slab);
+    slab_->context.reactor = &reactor();
+    attach();
+  } catch (const Error& error) {  // the reactor cannot watch it
+    ec = error.code();
+    close_device();
+    return;
+  } catch (...) {
+    close_device();
+    throw;
+  }
+  state_ = State::listening;
+  write_end_ = WriteEnd::none;
+  Watchdog watchdog{*this};
+  try {
+    start_reading();    // before the protocol starts, so that it may pause at once
+    connected_ = true;  // likewise, as it may destroy the port
+    connect_to_protocol();
+  } catch (...) {
+    if (!watchdog.alive()) throw;
+    connected_ = false;
+    flush_quietly();
+    end_timer_.cancel();
+    linger_timer_.cancel();
+    detach();
+    drop_queue(DropReason::aborted);
+    retry_timer_.cancel();
+    rest_timer_.cancel();
+    guarded([this] { stop_producer(); });
+    if (!watchdog.alive()) throw;
+    close_device();
+    state_ = State::closed;
+    for (auto& completion : std::exchange(stop_completions_, {})) reactor().post(std::move(completion));
+    throw;
+  }
+}
+
+void BasePort::stop_listening(std::function<void()> completion) {
+  if (state_ == State::closed) {
+    if (completion) reactor().post(std::move(completion));
+    return;
+  }
+  if (completion) stop_completions_.push_back(std::move(completion));
+  finish({});
+}
+
+void BasePort::lose_connection() {
+  if (state_ != State::listening) return;
+  flush_quietly();
+  if (state_ != State::listening) return;  // what was flushed has met the end already
+  stop_reading();
+  state_ = State::losing;
+  linger_timer_ = reactor().call_later(options_.linger, [this] { finish({}); });
+  finish_if_flushed();
+}
+
+void BasePort::lose_write_connection() {
+  if (state_ != State::listening || write_end_ != WriteEnd::none) return;
+  flush_quietly();
+  if (state_ != State::listening) return;
+  write_end_ = WriteEnd::asked;
+  end_writing_if_done();
+}
+
+void BasePort::end_writing_if_done() {
+  if (write_end_ == WriteEnd::asked && !has_producer()) write_end_ = WriteEnd::flushing;
+  if (write_end_ != WriteEnd::flushing || !queue_.empty()) return;
+  write_end_ = WriteEnd::done;
+  close_write_connection();
+}
+
+void BasePort::finish_if_flushed() {
+  if (state_ != State::losing || !queue_.empty() || has_producer()) return;
+  Watchdog watchdog{*this};
+  post_lose_connection();
+  if (watchdog.alive()) finish({});
+}
+
+void BasePort::disconnect() {
+  if (std::exchange(connected_, false)) guarded([this] { disconnect_protocol(); });
+}
+
+void BasePort::abandon() noexcept {
+  flush_quietly();
+  detach();
+  guarded([this] { stop_producer(); });
+  disconnect();
+}
+
+void BasePort::finish(const std::error_code& reason) {
+  if (state_ == State::closed || state_ == State::ending) return;
+  flush_quietly();
+  if (state_ == State::ending) return;  // what was flushed has met the end already
+  state_ = State::ending;
+  detach();
+  if (slab_) slab_->context.segmenter.hold();
+  linger_timer_.cancel();
+  retry_timer_.cancel();
+  rest_timer_.cancel();
+  end_timer_ = reactor().call_later(Duration::zero(), [this, reason] { connection_lost(reason); });
+}
+
+void BasePort::connection_lost(const std::error_code& reason) {
+  if (state_ == State::closed) return;
+  Watchdog watchdog{*this};
+  detach();
+  end_timer_.cancel();
+  linger_timer_.cancel();
+  retry_timer_.cancel();
+  rest_timer_.cancel();
+  state_ = State::ending;
+  drop_queue(reason ? DropReason::device_gone : DropReason::aborted);
+  if (slab_) abandon_rest();
+  guarded([this] { stop_producer(); });
+  if (!watchdog.alive()) return;
+  disconnect();
+  if (!watchdog.alive()) return;
+  close_device();
+  state_ = State::closed;
+  // From here on the port may be started again, or destroyed, by any of these.
+  const auto completions = std::exchange(stop_completions_, {});
+  const LostHandler handler = lost_handler_;
+  for (const auto& completion : completions) completion();
+  if (handler) handler(reason);
+}
+
+void BasePort::do_read() {
+  if (in_burst_) throw std::logic_error(log_prefix() + ": do_read inside do_read");
+  if (!reading()) return;
+  Watchdog watchdog{*this};
+  Reactor& loop = reactor();
+  in_burst_ = true;
+  std::size_t packets = 0;
+  int error = 0;
+  {
+    const Cork cork{loop};
+    error = read_packets(watchdog, packets);
+  }
+  if (loop.corked()) loop.flush();  // by others too: what was gathered may lie in the slab
+  if (!watchdog.alive()) return;
+  in_burst_ = false;
+  if (reading()) reading_changed();  // it may have been resumed while the burst was flushed
+  if (packets != 0) ++statistics_.bursts;
+  if (error != 0 && !would_block(error) && !passes(error)) finish(code_of(error));
+}
+
+/// Reads and delivers until that ends; why, if it was an error. `packets` counts those read.
+int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
+  deliver_rest();
+  std::size_t bytes = 0;
+  std::size_t used = 0;  // of the slab
+  int interrupted = 0;
+  bool idle = false;
+  TimePoint idle_since;
+  while (watchdog.alive() && reading() && packets < burst_packets && bytes < options_.max_throughput) {
+    const ssize_t got = receive_packet({slab_->bytes.get() + used, packet_space_});
+    if (!watchdog.alive()) return 0;
+    if (got >= 0) {
+      ++packets;
+      bytes += static_cast<std::size_t>(got);
+      // Else the next one goes to the same place, which is in the cache.
+      if (slab_->context.referred_to) used = packet_end(used, static_cast<std::size_t>(got));
+      idle = false;
+    } else if (got == -EINTR && ++interrupted <= interrupted_retries) {
+      continue;
+    } else if (got != -EAGAIN || options_.spin <= Duration::zero()) {
+      return static_cast<int>(-got);
+    } else if (!idle) {  // nothing there: look again for a while of real time, with all answers out
+      reactor().flush();
+      if (!watchdog.alive()) return 0;
+      idle = true;
+      idle_since = Clock::now();
+    } else if (Clock::now() - idle_since >= options_.spin) {
+      return EAGAIN;
+    }
+  }
+  return 0;
+}
+
+void BasePort::abandon_rest() {
+  Segmenter& segmenter = slab_->context.segmenter;
+  if (!segmenter.done()) statistics_.drops.add(DropReason::aborted, segmenter.remaining());
+  segmenter.reset();
+}
+
+void BasePort::reading_changed() {
+  if (!slab_) return;
+  Segmenter& segmenter = slab_->context.segmenter;
+  if (!reading()) return segmenter.hold();
+  segmenter.release();
+  // What is left of a packet is in no descriptor, so no descriptor will tell of it.
+  if (!segmenter.done() && !in_burst_)
+    rest_timer_ = reactor().call_later(Duration::zero(), [this] { do_read(); });
+}
+
+WriteResult BasePort::submit(std::span<const Bytes> parts, std::uint64_t ticket) {
+  const int error = may_transmit() ? transmit(parts) : EAGAIN;
+  return error == 0 ? WriteResult::make_sent() : not_sent(error, parts, ticket);
+}
+
+WriteResult BasePort::not_sent(int error, std::span<const Bytes> parts, std::uint64_t ticket,
+                               std::size_t datagrams) {
+  if (!takes_writes()) return refuse(DropReason::not_listening, datagrams);
+  for (int tries = 0; error == EINTR && tries < interrupted_retries; ++tries) error = transmit(parts);
+  if (error == 0) return WriteResult::make_sent();
+  const WriteResult result = settle(queue_.empty() ? error : EAGAIN, parts, datagrams, ticket);
+  pause_producer_if_high();
+  return result;
+}
+
+WriteResult BasePort::settle(int error, std::span<const Bytes> parts, std::size_t datagrams,
+                             std::uint64_t ticket) {
+  if (state_ == State::ending) return refuse(DropReason::device_gone, datagrams);
+  if (state_ == State::closed) return refuse(DropReason::aborted, datagrams);
+  if (!would_block(error)) {
+    if (is_terminal(error)) finish(Errc::device_gone);
+    return refuse(drop_reason_of(error), datagrams);
+  }
+  const bool first = queue_.empty();
+  if (!queue_.push(parts, ticket)) return refuse(DropReason::queue_full, datagrams);
+  if (first) {
+    start_writing();
+    retry_later();
+  }
+  return WriteResult::make_queued();
+}
+
+void BasePort::pause_producer_if_high() {
+  if (queue_.bytes() > options_.queue_high_mark) guarded([this] { pause_producer(); });
+}
+
+WriteResult BasePort::refuse(DropReason reason, std::size_t datagrams) {
+  statistics_.drops.add(reason, datagrams);
+  return WriteResult::make_refused(reason);
+}
+
+std::size_t BasePort::write_some_data(Bytes data, std::error_code& ec) {
+  ec.clear();
+  flush_quietly();
+  int error = EAGAIN;
+  if (!listening() || !takes_writes())
+    ec = Errc::not_listening;
+  else if (!queue_.empty() || (error = transmit_plain(data)) != 0)
+    ec = code_of(error);
+  return ec ? 0 : data.size();
+}
+
+void BasePort::do_write() {
+  if (queue_.empty() && !has_pull_producer()) throw std::logic_error(log_prefix() + ": nothing to write");
+  Watchdog watchdog{*this};
+  if (!queue_.empty()) drain();
+  if (watchdog.alive() && queue_.empty() && has_pull_producer()) guarded([this] { pull_from_producer(); });
+}
+
+void BasePort::drain() {
+  Watchdog watchdog{*this};
+  while (!queue_.empty()) {
+    const Bytes record = queue_.front();
+    const int error = transmit({&record, 1});
+    if (would_block(error)) break;
+    if (error == EIO || is_terminal(error)) {
+      drop_queue(drop_reason_of(error));  // the whole: it would be no better for the rest
+      if (is_terminal(error)) finish(Errc::device_gone);
+      break;
+    }
+    if (error != 0) statistics_.drops.add(drop_reason_of(error), datagrams_of(record));
+    ticket_done(queue_.front_ticket(), error == 0 ? std::error_code{} : code_of(error));
+    queue_.pop();
+  }
+  if (queue_.bytes() <= options_.queue_low_mark) guarded([this] { resume_producer(); });
+  if (watchdog.alive() && queue_.empty()) drained();
+}
+
+void BasePort::drained() {
+  retry_timer_.cancel();
+  if (!has_pull_producer()) stop_writing();
+  Watchdog watchdog{*this};
+  end_writing_if_done();
+  if (watchdog.alive()) finish_if_flushed();
+}
+
+void BasePort::drop_queue(DropReason reason) {
+  const std::error_code ec = reason == DropReason::link_down     ? Errc::link_down
+                             : reason == DropReason::device_gone ? Errc::device_gone
+                                                                 : Errc::operation_aborted;
+  for (; !queue_.empty(); queue_.pop()) {
+    statistics_.drops.add(reason, datagrams_of(queue_.front()));
+    ticket_done(queue_.front_ticket(), ec);
+  }
+}
+
+void BasePort::retry_later() {
+  retry_timer_ = reactor().call_later(queue_retry_interval, [this] {
+    Watchdog watchdog{*this};
+    drain();
+    if (watchdog.alive() && !queue_.empty()) retry_later();
+  });
+}
+
+void BasePort::producer_gone() {
+  flush_quietly();  // its last writes may begin a queue, which is waited for then
+  if (!queue_.empty()) return;
+  stop_writing();
+  Watchdog watchdog{*this};
+  end_writing_if_done();
+  if (watchdog.alive()) finish_if_flushed();
+}
+
+UniqueFd BasePort::create_internet_socket(int domain, int type) {
+  const int fd = options_.system.io.socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw Error{errno_code(-fd), "socket"};
+  return UniqueFd{fd};
+}
+
+void BasePort::note_exception(const char* what) {
+  ++statistics_.exceptions;
+  if (exception_log_.take(reactor().now()))
+    log(LogLevel::error, log_prefix(), std::string{"exception from the protocol: "} + what);
+}
+
+}  // namespace tunport::inline v0

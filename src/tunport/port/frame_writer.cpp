@@ -1,0 +1,137 @@
+#include "tunport/port/frame_writer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "tunport/base/log.hpp"
+#include "tunport/port/write_result.hpp"
+
+namespace tunport::inline v0 {
+namespace {
+
+constexpr std::size_t max_parts = 16;
+constexpr int interrupted_retries = 8;
+/// UDP_MAX_SEGMENTS before Linux 6.9: a kernel may refuse a packet of more for their number alone.
+constexpr std::size_t fewest_max_segments = 64;
+
+iovec readable(Bytes bytes) { return {const_cast<std::byte*>(bytes.data()), bytes.size()}; }
+Bytes bytes_of(const iovec& part) { return {static_cast<const std::byte*>(part.iov_base), part.iov_len}; }
+
+std::size_t size_of(std::span<const iovec> parts) {
+  std::size_t size = 0;
+  for (const iovec& part : parts) size += part.iov_len;
+  return size;
+}
+
+std::string_view name_of(SegmentKind kind) {
+  switch (kind) {
+    case SegmentKind::tcp4:
+      return "TCP over IPv4";
+    case SegmentKind::tcp6:
+      return "TCP over IPv6";
+    case SegmentKind::udp:
+      return "UDP";
+    case SegmentKind::none:
+      break;
+  }
+  return "no";
+}
+
+}  // namespace
+
+int FrameWriter::write(std::span<const Bytes> parts, const Offload& left) {
+  std::array<iovec, max_parts + 1> gathered;
+  if (parts.size() > max_parts || parts.empty()) return EINVAL;
+  std::ranges::transform(parts, gathered.begin() + 1, readable);
+  const std::span packet{gathered.data() + 1, parts.size()};
+  if (!takes_.covers(left)) return write_otherwise(packet, left);
+  std::array<std::byte, max_framing> framing;
+  const std::size_t framing_size = device_.capabilities().framing;
+  if (!device_.emit_framing({framing.data(), framing_size}, parts.front(), left)) return EINVAL;
+  gathered[0] = {framing.data(), framing_size};
+  return note(device_.write_framed(std::span{gathered.data(), parts.size() + 1}), packet, left);
+}
+
+int FrameWriter::write_in_place(std::span<iovec> parts, const Offload& left) {
+  if (!takes_.covers(left)) return write_otherwise(parts, left);
+  const iovec first = parts.front();
+  const std::size_t framing = device_.capabilities().framing;
+  auto* const begin = static_cast<std::byte*>(first.iov_base) - framing;
+  if (!device_.emit_framing({begin, framing}, bytes_of(first), left)) return EINVAL;
+  parts.front() = {begin, framing + first.iov_len};
+  const int error =
+      parts.size() == 1 ? device_.write_framed(bytes_of(parts.front())) : device_.write_framed(parts);
+  parts.front() = first;
+  return note(error, parts, left);
+}
+
+int FrameWriter::note(int error, std::span<const iovec> parts, const Offload& left) {
+  if (error == 0) {
+    const std::size_t size = size_of(parts);
+    statistics_.packets_out += datagrams_in(size, left);
+    statistics_.bytes_out += size;
+    if (left.is_super_packet()) ++statistics_.super_packets_out;
+  } else if (error == EINVAL && left.is_super_packet()) {
+    const std::uint64_t before = statistics_.packets_out;
+    const std::size_t datagrams = datagrams_in(size_of(parts), left);
+    error = write_otherwise(parts, left);
+    if (datagrams <= fewest_max_segments && statistics_.packets_out - before == datagrams) demote(left.kind);
+  }
+  return error;
+}
+
+/// Each datagram by itself. Zero if any of them was taken; the others are counted as dropped then. EINVAL if
+/// none came out: its headers are not what `left` says.
+int FrameWriter::write_otherwise(std::span<const iovec> parts, const Offload& left) {
+  int first_error = 0;
+  bool hopeless = false;
+  std::size_t taken = 0;
+  std::size_t lost = 0;
+  for_each_datagram(parts, left, [&](Bytes datagram) {
+    int error = hopeless ? first_error : device_.write(datagram);
+    for (int tries = 0; error == EINTR && !hopeless && tries < interrupted_retries; ++tries)
+      error = device_.write(datagram);
+    if (error == 0) {
+      ++taken;
+      ++statistics_.packets_out;
+      statistics_.bytes_out += datagram.size();
+      return;
+    }
+    ++lost;
+    if (first_error == 0) first_error = error;
+    hopeless = error != EINVAL;
+  });
+  if (taken == 0) return first_error != 0 ? first_error : EINVAL;
+  if (lost != 0) statistics_.drops.add(drop_reason_of(first_error), lost);
+  return 0;
+}
+
+FrameWriter::Scratch& FrameWriter::assemble(std::span<const iovec> parts) {
+  if (!scratch_) scratch_ = std::make_unique<Scratch>();
+  const std::size_t size = size_of(parts);
+  if (scratch_->capacity < size) {
+    scratch_->capacity = std::max(size, max_super_packet);
+    scratch_->bytes = std::make_unique_for_overwrite<std::byte[]>(scratch_->capacity);
+  }
+  scratch_->packet = {scratch_->bytes.get(), size};
+  std::byte* at = scratch_->bytes.get();
+  for (const iovec& part : parts) {
+    if (part.iov_len != 0) std::memcpy(at, part.iov_base, part.iov_len);
+    at += part.iov_len;
+  }
+  return *scratch_;
+}
+
+void FrameWriter::demote(SegmentKind kind) {
+  if (kind == SegmentKind::tcp4) takes_.tso4 = false;
+  if (kind == SegmentKind::tcp6) takes_.tso6 = false;
+  if (kind == SegmentKind::udp) takes_.uso = false;
+  log(LogLevel::warning, device_.name(),
+      "the kernel refuses super-packets of " + std::string{name_of(kind)} +
+          ": they are segmented from now on");
+}
+
+}  // namespace tunport::inline v0

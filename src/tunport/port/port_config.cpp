@@ -1,0 +1,196 @@
+#include "tunport/port/port_config.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <utility>
+
+namespace tunport::inline v0 {
+namespace {
+
+constexpr std::array modes{OpenMode::create, OpenMode::attach, OpenMode::either};
+constexpr std::array kinds{DeviceKind::tap, DeviceKind::tun};
+
+/// What drivers/net/tun.c takes: ETH_MIN_MTU, and 65535 less the Ethernet header on TAP.
+constexpr unsigned least_mtu = 68;
+constexpr unsigned most_mtu(DeviceKind kind) { return kind == DeviceKind::tap ? 65'521 : 65'535; }
+
+/// Beyond this nobody saves anything by spinning.
+constexpr auto longest_spin = std::chrono::milliseconds{1000};
+struct Unit {
+  std::string_view name;
+  std::chrono::microseconds length;
+};
+constexpr std::array units{Unit{"us", std::chrono::microseconds{1}},
+                           Unit{"ms", std::chrono::milliseconds{1}}};
+
+/// Takes the text apart from its front; every part knows where it began.
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : rest_{text} {}
+
+  struct Part {
+    std::string_view text;
+    std::size_t position;
+    bool ended_by_delimiter;  ///< else by the end of the text
+  };
+  /// All up to `delimiter`, which is skipped, or to the end.
+  Part until(char delimiter) {
+    const auto found = rest_.find(delimiter);
+    const Part part{rest_.substr(0, found), position_, found != std::string_view::npos};
+    const std::size_t taken = part.text.size() + (part.ended_by_delimiter ? 1 : 0);
+    rest_.remove_prefix(taken);
+    position_ += taken;
+    return part;
+  }
+  /// All that is left.
+  Part rest() const { return {rest_, position_, false}; }
+
+ private:
+  std::string_view rest_;
+  std::size_t position_ = 0;
+};
+
+PortConfigResult wrong(const Scanner::Part& part, std::string problem) {
+  return {std::nullopt, {part.position, std::string{part.text}, std::move(problem)}};
+}
+
+/// The value whose `to_string` is that text.
+template <class Values>
+auto value_named(const Values& values, std::string_view text) {
+  const auto found = std::ranges::find_if(values, [&](auto value) { return to_string(value) == text; });
+  return found == values.end() ? std::nullopt : std::optional{*found};
+}
+
+/// Empty, or what is wrong with the text.
+std::string set_mode(PortConfig& config, std::string_view text) {
+  const auto mode = value_named(modes, text);
+  if (!mode) return "no such mode; there are create, attach, either";
+  config.mode = *mode;
+  return {};
+}
+
+std::string set_mtu(PortConfig& config, std::string_view text) {
+  const unsigned most = most_mtu(config.kind);
+  unsigned mtu = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, mtu);
+  if (error != std::errc{} || stop != end || mtu < least_mtu || mtu > most)
+    return "no MTU; it is a number from " + std::to_string(least_mtu) + " to " + std::to_string(most);
+  config.mtu = mtu;
+  return {};
+}
+
+std::string set_offload(PortConfig& config, std::string_view text) {
+  const auto set = parse_offload_set(text);
+  if (!set) return "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
+  config.offload = *set;
+  return {};
+}
+
+std::string set_spin(PortConfig& config, std::string_view text) {
+  std::uint32_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  const auto unit = std::ranges::find(units, std::string_view{stop, end}, &Unit::name);
+  if (error != std::errc{} || unit == units.end() || number * unit->length > longest_spin)
+    return "no duration; it is a number and us or ms, up to 1000ms: 50us";
+  config.spin = number * unit->length;
+  return {};
+}
+
+struct Option {
+  std::string_view name;
+  std::string (*set)(PortConfig& config, std::string_view text);
+};
+constexpr std::array known_options{Option{"mode", set_mode}, Option{"mtu", set_mtu},
+                                   Option{"offload", set_offload}, Option{"spin", set_spin}};
+
+std::string names_of_options() {
+  std::string names;
+  for (const Option& option : known_options) names.append(names.empty() ? "" : ", ").append(option.name);
+  return names;
+}
+
+}  // namespace
+
+PortConfigResult PortConfig::parse(std::string_view text) {
+  Scanner scanner{text};
+  PortConfig config;
+
+  const auto kind = scanner.until(':');
+  if (!kind.ended_by_delimiter) return wrong(kind, "no port's name; one is tap:NAME or tun:NAME");
+  const auto known_kind = value_named(kinds, kind.text);
+  if (!known_kind) return wrong(kind, "no such kind; there are tap, tun");
+  config.kind = *known_kind;
+
+  const auto name = scanner.until(',');
+  config.name = name.text;
+  if (name.text.empty()) return wrong(name, "the interface's name is missing");
+  if (!is_device_name(config.name)) {
+    const std::error_code ec = Errc::invalid_name;
+    return wrong(name, cause(ec).append("; ").append(remedy(ec)));
+  }
+
+  std::array<bool, known_options.size()> given{};
+  for (bool more = name.ended_by_delimiter; more;) {
+    const auto part = scanner.until(',');
+    more = part.ended_by_delimiter;
+    Scanner inside{part.text};
+    auto key = inside.until('=');
+    auto value = inside.rest();
+    key.position += part.position;
+    value.position += part.position;
+
+    const auto option = std::ranges::find(known_options, key.text, &Option::name);
+    if (option == known_options.end()) {
+      if (part.text.empty()) return wrong(part, "an option is missing; there are " + names_of_options());
+      return wrong(key, "no such option; there are " + names_of_options());
+    }
+    if (std::exchange(given[static_cast<std::size_t>(option - known_options.begin())], true))
+      return wrong(key, "given twice");
+    if (std::string problem = option->set(config, value.text); !problem.empty())
+      return wrong(value, std::move(problem));
+  }
+  if (config.mode == OpenMode::attach && name.text.find('%') != std::string_view::npos)
+    return wrong(name, "a template names no device to attach to; write the device's name");
+  return {std::move(config)};
+}
+
+PortOptions PortConfig::options(PortOptions rest) const {
+  rest.device.mode = mode;
+  rest.offload = offload;
+  rest.spin = spin;
+  return rest;
+}
+
+std::string_view to_string(OpenMode mode) {
+  switch (mode) {
+    case OpenMode::either:
+      return "either";
+    case OpenMode::create:
+      return "create";
+    case OpenMode::attach:
+      return "attach";
+  }
+  return "unknown";
+}
+
+std::string to_string(const PortConfig& config) {
+  std::string text{to_string(config.kind)};
+  text.append(":").append(config.name);
+  if (config.mode != OpenMode::either) text.append(",mode=").append(to_string(config.mode));
+  if (config.mtu) text.append(",mtu=").append(std::to_string(*config.mtu));
+  if (config.offload != OffloadSet::all()) text.append(",offload=").append(to_string(config.offload));
+  if (config.spin != std::chrono::microseconds::zero())
+    text.append(",spin=").append(std::to_string(config.spin.count())).append("us");
+  return text;
+}
+
+std::string to_string(const PortConfigError& error) {
+  std::string text = "at character " + std::to_string(error.position + 1);
+  if (!error.part.empty()) text.append(", '").append(error.part).append("'");
+  return text.append(": ").append(error.problem);
+}
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,115 @@
+#include "tunport/port/port_config.hpp"
+
+#include <gtest/gtest.h>
+
+namespace tunport {
+namespace {
+
+TEST(PortConfig, ReadsKindNameAndOptions) {
+  EXPECT_EQ(PortConfig::parse("tap:tp0").config, (PortConfig{DeviceKind::tap, "tp0"}));
+  EXPECT_EQ(PortConfig::parse("tun:tp%d").config, (PortConfig{DeviceKind::tun, "tp%d"}));
+  const PortConfig full{DeviceKind::tap, "tp0", OpenMode::attach, 9000};
+  EXPECT_EQ(PortConfig::parse("tap:tp0,mtu=9000,mode=attach").config, full);
+  EXPECT_EQ(PortConfig::parse("tap:tp0,mode=attach,mtu=9000").config, full);
+}
+
+TEST(PortConfig, GivesThePortItsOptions) {
+  const PortOptions options = PortConfig::parse("tap:tp0,mode=attach,offload=checksum,spin=50us")
+                                  .config->options({.max_packet_size = 2000});
+  EXPECT_EQ(options.device.mode, OpenMode::attach);
+  EXPECT_EQ(options.offload, OffloadSet{.checksum = true});
+  EXPECT_EQ(options.spin, std::chrono::microseconds{50});
+  EXPECT_EQ(options.max_packet_size, 2000U);
+}
+
+TEST(PortConfig, WritesWhatItReads) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun})
+    for (const OpenMode mode : {OpenMode::either, OpenMode::create, OpenMode::attach})
+      for (const std::optional<unsigned> mtu : {std::optional<unsigned>{}, {68}, {1500}, {65'521}})
+        for (const char* name : {"tp0", "a", "fifteen-letters", "x=y", "tp.1"}) {
+          const PortConfig config{kind, name, mode, mtu};
+          EXPECT_EQ(PortConfig::parse(to_string(config)).config, config) << to_string(config);
+        }
+  for (const char* text : {"tap:tp0,offload=off", "tun:tp0,mtu=1400,offload=checksum+tso4,spin=50us",
+                           "tap:tp0,spin=1000000us"}) {
+    const auto read = PortConfig::parse(text).config;
+    ASSERT_TRUE(read) << text;
+    EXPECT_EQ(to_string(*read), text);
+  }
+  EXPECT_EQ(to_string(*PortConfig::parse("tap:tp0,offload=auto,spin=2ms").config), "tap:tp0,spin=2000us");
+  EXPECT_EQ(to_string(PortConfig{DeviceKind::tun, "tp0", OpenMode::create, 1400}),
+            "tun:tp0,mode=create,mtu=1400");
+  EXPECT_EQ(to_string(PortConfig{DeviceKind::tap, "tp0"}), "tap:tp0");
+}
+
+TEST(PortConfig, PointsAtWhatIsWrong) {
+  const std::string options = "; there are mode, mtu, offload, spin";
+  const std::string mtu = "no MTU; it is a number from 68 to 65521";
+  const std::string offload = "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
+  const std::string spin = "no duration; it is a number and us or ms, up to 1000ms: 50us";
+  const std::string name =
+      "not a name that an interface can have; use 1 to 15 characters without '/', ':' or white space, not "
+      "'.' or "
+      "'..'; '%d' once for a number";
+  const struct {
+    std::string text;
+    std::size_t position;
+    std::string part;
+    std::string problem;
+  } table[] = {
+      {"", 0, "", "no port's name; one is tap:NAME or tun:NAME"},
+      {"tp0", 0, "tp0", "no port's name; one is tap:NAME or tun:NAME"},
+      {":tp0", 0, "", "no such kind; there are tap, tun"},
+      {"TAP:tp0", 0, "TAP", "no such kind; there are tap, tun"},
+      {"vpn:tp0", 0, "vpn", "no such kind; there are tap, tun"},
+      {"tap:", 4, "", "the interface's name is missing"},
+      {"tap:,mtu=1500", 4, "", "the interface's name is missing"},
+      {"tap:sixteen-letters-", 4, "sixteen-letters-", name},
+      {"tap:a b", 4, "a b", name},
+      {"tap:a:b,mtu=1500", 4, "a:b", name},
+      {"tap:..", 4, "..", name},
+      {"tap:t%d%d", 4, "t%d%d", name},
+      {"tap:tp%d,mode=attach", 4, "tp%d", "a template names no device to attach to; write the device's name"},
+      {"tap:tp0,", 8, "", "an option is missing" + options},
+      {"tap:tp0,,mtu=1500", 8, "", "an option is missing" + options},
+      {"tap:tp0,mtx=9000", 8, "mtx", "no such option" + options},
+      {"tap:tp0,=9000", 8, "", "no such option" + options},
+      {"tap:tp0,mtu=9000,mode=keep", 22, "keep", "no such mode; there are create, attach, either"},
+      {"tap:tp0,mode", 12, "", "no such mode; there are create, attach, either"},
+      {"tap:tp0,mtu", 11, "", mtu},
+      {"tap:tp0,mtu=", 12, "", mtu},
+      {"tap:tp0,mtu=67", 12, "67", mtu},
+      {"tap:tp0,mtu=65522", 12, "65522", mtu},
+      {"tap:tp0,mtu=+1500", 12, "+1500", mtu},
+      {"tap:tp0,mtu=1500k", 12, "1500k", mtu},
+      {"tap:tp0,mtu=99999999999999999999", 12, "99999999999999999999", mtu},
+      {"tun:tp0,mtu=65536", 12, "65536", "no MTU; it is a number from 68 to 65535"},
+      {"tap:tp0,offload=on", 16, "on", offload},
+      {"tap:tp0,offload", 15, "", offload},
+      {"tap:tp0,spin=50", 13, "50", spin},
+      {"tap:tp0,spin=us", 13, "us", spin},
+      {"tap:tp0,spin=-1us", 13, "-1us", spin},
+      {"tap:tp0,spin=1001ms", 13, "1001ms", spin},
+      {"tap:tp0,spin=4294967295ms", 13, "4294967295ms", spin},
+      {"tap:tp0,mtu=1500,mtu=1500", 17, "mtu", "given twice"},
+      {"tap:tp0,mode=create,mode=create", 20, "mode", "given twice"},
+      {std::string{"tap:tp0,mtu=1500\0", 17}, 12, std::string{"1500\0", 5}, mtu},
+  };
+  for (const auto& row : table) {
+    SCOPED_TRACE(row.text);
+    const auto result = PortConfig::parse(row.text);
+    EXPECT_FALSE(result.config);
+    EXPECT_EQ(result.error.position, row.position);
+    EXPECT_EQ(result.error.part, row.part);
+    EXPECT_EQ(result.error.problem, row.problem);
+  }
+}
+
+TEST(PortConfig, SaysWhereFromOneOn) {
+  EXPECT_EQ(to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
+            "at character 9, 'mtx': no such option; there are mode, mtu, offload, spin");
+  EXPECT_EQ(to_string(PortConfig::parse("tap:").error), "at character 5: the interface's name is missing");
+}
+
+}  // namespace
+}  // namespace tunport

@@ -1,0 +1,160 @@
+#pragma once
+/// A port on a TUN/TAP device: packets of the interface, on an event loop.
+
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tunport/device/device.hpp"
+#include "tunport/offload/coalescer.hpp"
+#include "tunport/port/base_port.hpp"
+#include "tunport/port/completions.hpp"
+#include "tunport/port/frame_writer.hpp"
+
+namespace asio {
+class mutable_buffer;
+}
+
+namespace tunport::inline v0 {
+
+/// Where a tunnel port listens: its kind and the interface's name.
+struct TunnelAddress {
+  DeviceKind kind = DeviceKind::tun;
+  std::string name;
+  bool operator==(const TunnelAddress&) const = default;
+};
+/// "tap:tp0"
+std::string to_string(const TunnelAddress& address);
+std::ostream& operator<<(std::ostream& out, const TunnelAddress& address);
+
+/// Reads and writes the packets of an interface. Made closed; `start_listening` opens the device.
+///
+///     TuntapPort port{reactor, "tap0", ethernet};   // an EthernetFrameProtocol: TAP
+///     port.start_listening();
+///
+/// `name`: an interface's name, a template ("tp%d"), or empty for a name of the kernel's choice. The protocol
+/// is borrowed and outlives the port; so does the reactor. Everything happens on the reactor's thread.
+/// Destroying a listening port closes the device and stops the protocol at once, without `connection_lost`.
+class TuntapPort final : public BasePort, public FrameTransport {
+ public:
+  /// The protocol says which kind of device it is for; another kind does not compile.
+  TuntapPort(Reactor& reactor, std::string name, EthernetFrameProtocol& protocol, PortOptions options = {})
+      : TuntapPort{reactor, DeviceKind::tap, std::move(name), protocol, std::move(options)} {}
+  TuntapPort(Reactor& reactor, std::string name, IpPacketProtocol& protocol, PortOptions options = {})
+      : TuntapPort{reactor, DeviceKind::tun, std::move(name), protocol, std::move(options)} {}
+  /// A protocol that takes either kind.
+  TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, FrameProtocol& protocol,
+             PortOptions options = {});
+  /// On a device that is open already (adopted, say): its kind is checked when the port starts (`wrong_kind`
+  /// if the protocol wants the other). A restart opens it by its name.
+  TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options = {});
+  /// Without a protocol: packets are taken one by one, with `receive` or `async_receive`.
+  TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, PortOptions options = {});
+  /// On the calling thread's `default_reactor()`.
+  TuntapPort(std::string name, EthernetFrameProtocol& protocol, PortOptions options = {});
+  TuntapPort(std::string name, IpPacketProtocol& protocol, PortOptions options = {});
+  ~TuntapPort() override;
+
+  int fileno() const override { return device_.fileno(); }
+  void do_error() override;
+  void flush() override;
+
+  /// Writes one datagram: a frame on TAP, an IP packet on TUN. Copied or sent on return; within a burst, or
+  /// under a `Cork`, it is gathered and says `queued`, if the device takes super-packets. Refused at once:
+  /// `empty`, `too_short` for an Ethernet header, `too_long`, `wrong_version` on TUN, `not_listening`,
+  /// `link_down`, `no_buffers`, `queue_full`, `device_gone`, `kernel_refused`. Of these link_down, no_buffers
+  /// and queue_full pass.
+  WriteResult write(Bytes datagram) override;
+  /// Writes one datagram gathered from at most 16 parts. As `write`.
+  WriteResult write_sequence(std::span<const Bytes> parts) override;
+  /// As `write`; a packet that was cut off is refused as `truncated`, as `bad_offload` one that was taken
+  /// apart, and a super-packet of a device of the other kind. A super-packet goes at once, behind what was
+  /// written before.
+  WriteResult forward(const Packet& packet) override;
+  void drop(DropReason reason) override { statistics_.drops.add(reason); }
+  DeviceKind kind() const override { return kind_; }
+  Reactor& reactor() const override { return BasePort::reactor(); }
+
+  /// Receives one packet into `buffer`, which outlives the call; `handler` gets the part of it that was
+  /// filled, marked as truncated if the packet was longer. The port reads only while a receive is
+  /// outstanding: what comes meanwhile waits in the kernel. Errors: `not_listening`, `operation_aborted`
+  /// (stopped or cancelled). The handler is called by the reactor, never from inside this. Throws
+  /// std::logic_error on a port with a protocol, or while another receive is outstanding.
+  void receive(MutableBytes buffer, Completions::ReceiveHandler handler);
+  /// Sends one datagram, copied or sent on return; `handler` is called by the reactor when the kernel has it
+  /// or it has failed: `link_down`, `device_gone`, `not_listening`, `operation_aborted`, or an errno
+  /// (EMSGSIZE: too long; EINVAL: not a packet for this device; ENOBUFS: queue or kernel full, try again
+  /// later). Returns a ticket for `cancel_send` if it waits in the queue, 0 otherwise.
+  std::uint64_t send(Bytes datagram, Completions::SendHandler handler);
+  /// The outstanding receive ends with `operation_aborted`. No effect if there is none.
+  void cancel_receive();
+  /// Its handler is called with `operation_aborted`; the datagram goes out all the same. No effect if it is
+  /// done.
+  void cancel_send(std::uint64_t ticket);
+
+  /// `receive` with a completion token: `Packet p = co_await port.async_receive(asio::buffer(b),
+  /// asio::use_awaitable);` Defined in tunport/port/asio_completion.hpp, for ports on an `AsioReactor`.
+  /// Cancellable.
+  template <class Token>
+  auto async_receive(const asio::mutable_buffer& buffer, Token&& token);
+  /// `send` with a completion token. As `async_receive`.
+  template <class Token>
+  auto async_send(Bytes datagram, Token&& token);
+
+  /// Kind and name: the device's own name once it is open, what was asked for before.
+  TunnelAddress get_host() const;
+  /// The device, closed while the port is. For its knobs and capabilities; do not read, write or close it.
+  Device& device() { return device_; }
+  const Device& device() const { return device_; }
+  /// Hands the open device over; the port ends as after `stop_listening`. Closed if the port is.
+  Device release_device();
+
+ private:
+  void bind_device(std::error_code& ec) override;
+  void close_device() noexcept override { device_.close(); }
+  void connect_to_protocol() override { protocol_.connect(*this); }
+  void disconnect_protocol() override { protocol_.disconnect(*this); }
+  std::size_t packet_space() const override;
+  ssize_t receive_packet(MutableBytes space) override;
+  void deliver_rest() override;
+  int transmit(std::span<const Bytes> parts) override;
+  int transmit_plain(Bytes data) override;
+  void flush_quietly() override;
+  std::size_t datagrams_of(Bytes record) const override;
+  /// Why a datagram of that size which begins with `first` is refused, if it is.
+  std::optional<DropReason> objection(Bytes first, std::size_t size) const;
+  std::string subject() const override;
+  void ticket_done(std::uint64_t ticket, const std::error_code& ec) override;
+  void deliver(const Packet& packet);
+  void prepare_rest();
+  bool gathers() const { return coalescer_ && reactor().corked() && may_transmit(); }
+  WriteResult write_checked(std::span<const Bytes> parts, std::uint64_t ticket);
+  template <class Add>
+  WriteResult gather(Add add, std::span<const Bytes> parts, const Offload& left);
+  int send_now(std::span<const Bytes> parts, const Offload& left);
+  WriteResult write_now_or_queue(std::span<const Bytes> parts, const Offload& left);
+  WriteResult not_sent(int error, std::span<const Bytes> parts, const Offload& left,
+                       std::uint64_t ticket = 0);
+  WriteResult forward_super_packet(PacketContext& packet);
+  WriteResult forward_segments(const PacketContext& packet);
+  void not_flushed(int error, const Coalesced& packet);
+  Completions& completions();
+
+  DeviceKind kind_;
+  std::string name_;
+  std::shared_ptr<Completions> completions_;  // shared with cancellations only
+  std::uint64_t last_ticket_ = 0;
+  FrameProtocol& protocol_;
+  Device device_;
+  FrameWriter writer_{device_, statistics_};
+  std::optional<Coalescer> coalescer_;  // while the device takes super-packets
+  bool flushing_ = false;
+  bool accepts_super_packets_ = false;
+};
+
+/// "<Answer (TAP) on tap0, listening>"
+std::string to_string(const TuntapPort& port);
+std::ostream& operator<<(std::ostream& out, const TuntapPort& port);
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,60 @@
+#pragma once
+/// A port on a plain UDP socket: the same protocols and the same port as over a tunnel, without one.
+
+#include <iosfwd>
+#include <string>
+
+#include "tunport/port/base_port.hpp"
+#include "tunport/wire/address.hpp"
+
+namespace tunport::inline v0 {
+
+/// Sends and receives UDP datagrams of the operating system, IPv4 or IPv6. Made closed; `start_listening`
+/// binds.
+///
+///     UdpPort port{reactor, {*IpAddress::parse("127.0.0.1"), 0}, answer};
+///     port.start_listening();  // port.get_host().port is the one that the system chose
+///
+/// An IPv6 port takes IPv6 only. `PortOptions::max_packet_size` counts the payload; longer datagrams are
+/// dropped as `truncated`. Lifetimes and threads as with `TuntapPort`.
+class UdpPort final : public BasePort, public DatagramTransport {
+ public:
+  UdpPort(Reactor& reactor, const Endpoint& local, DatagramProtocol& protocol, PortOptions options = {});
+  /// On the calling thread's `default_reactor()`.
+  UdpPort(const Endpoint& local, DatagramProtocol& protocol, PortOptions options = {});
+  ~UdpPort() override;
+
+  int fileno() const override { return socket_.get(); }
+  void do_error() override;
+
+  /// Sends one datagram, an empty one too. Copied or sent on return. Refused: `too_long`, `no_route` (also
+  /// for an address of the other family), `not_listening`, `link_down`, `no_buffers`, `queue_full`,
+  /// `kernel_refused`.
+  WriteResult write_to(const Endpoint& to, Bytes data) override;
+  /// The socket is not connected: takes nothing, EDESTADDRREQ.
+  std::size_t write_some_data(Bytes data, std::error_code& ec) override;
+  void drop(DropReason reason) override { statistics_.drops.add(reason); }
+
+  /// The bound address once listening, what was asked for before.
+  Endpoint get_host() const;
+
+ private:
+  void bind_device(std::error_code& ec) override;
+  void close_device() noexcept override { socket_.reset(); }
+  void connect_to_protocol() override { protocol_.connect(*this); }
+  void disconnect_protocol() override { protocol_.disconnect(*this); }
+  ssize_t receive_packet(MutableBytes space) override;
+  int transmit(std::span<const Bytes> parts) override;
+  std::string subject() const override;
+
+  Endpoint local_;
+  DatagramProtocol& protocol_;
+  UniqueFd socket_;
+  Endpoint bound_;
+};
+
+/// "<Answer (UDP) on 127.0.0.1:5353, listening>"
+std::string to_string(const UdpPort& port);
+std::ostream& operator<<(std::ostream& out, const UdpPort& port);
+
+}  // namespace tunport::inline v0
