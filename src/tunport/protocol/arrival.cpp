@@ -1,0 +1,37 @@
+#include "tunport/protocol/arrival.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace tunport::inline v0 {
+namespace {
+
+WriteResult refuse(FrameTransport& transport, DropReason reason) {
+  transport.drop(reason);
+  return WriteResult::make_refused(reason);
+}
+
+}  // namespace
+
+void drop_rest(FrameTransport& transport, DropReason reason, const Packet& packet) {
+  for (std::size_t left = packet.give_up(); left > 0; --left) transport.drop(reason);
+}
+
+WriteResult Arrival::reply(std::span<const Bytes> parts) const {
+  if (ethernet == nullptr) return transport.write_sequence(parts);
+  if (ethernet->source().is_multicast()) return refuse(transport, DropReason::answer_not_allowed);
+  if (local_mac == MacAddress{}) return refuse(transport, DropReason::no_route);
+
+  constexpr std::size_t addresses = 2 * MacAddress::size;
+  std::array<std::byte, addresses> reversed;
+  ethernet->source().store(reversed, 0);
+  local_mac.store(reversed, MacAddress::size);
+  std::array<Bytes, 16> all;
+  if (parts.size() + 2 > all.size()) return refuse(transport, DropReason::too_long);
+  all[0] = reversed;
+  all[1] = ethernet->bytes().subspan(addresses, ethernet->header_length() - addresses);  // tags and EtherType
+  std::ranges::copy(parts, all.begin() + 2);
+  return transport.write_sequence(std::span{all}.first(parts.size() + 2));
+}
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,44 @@
+#include "tunport/protocol/ethernet_protocol.hpp"
+
+namespace tunport::inline v0 {
+namespace {
+
+bool has_vlan(const EthernetView& frame) {
+  for (std::size_t i = 0; i < frame.tag_count(); ++i)
+    if (frame.tag(i).vid != 0) return true;
+  return false;
+}
+
+}  // namespace
+
+void EthernetProtocol::frame_received(const Packet& packet) {
+  FrameTransport& port = transport();
+  if (packet.truncated()) return port.drop(DropReason::truncated);
+  DropReason why{};
+  const auto frame = EthernetView::checked(packet.bytes(), why);
+  if (!frame) return drop_rest(port, why, packet);
+  const MacAddress destination = frame->destination();
+  const bool group = destination.is_multicast();
+  if (options_.address && !group && destination != *options_.address)
+    return drop_rest(port, DropReason::ethernet_wrong_mac, packet);
+  if (!options_.any_vlan && has_vlan(*frame)) return drop_rest(port, DropReason::vlan_tagged, packet);
+  if (packet.is_plain() || protocols_.accepts_super_packets(frame->ethertype()))
+    return deliver(port, *frame, packet);
+  packet.for_each_plain([&](const Packet& plain) {
+    if (const auto part = EthernetView::checked(plain.bytes(), why)) deliver(port, *part, plain);
+  });
+}
+
+/// A frame that was checked, or a segment of one.
+void EthernetProtocol::deliver(FrameTransport& port, const EthernetView& frame, const Packet& packet) {
+  const MacAddress destination = frame.destination();
+  const Arrival arrival{port, &frame,
+                        options_.address.value_or(destination.is_multicast() ? MacAddress{} : destination),
+                        packet};
+  const auto call = [&](RawPacketProtocol& protocol) {
+    if (!packet.is_port_gone()) protocol.packet_received(frame.payload(), arrival);
+  };
+  if (!protocols_.deliver(frame.ethertype(), call)) drop_rest(port, DropReason::unknown_ethertype, packet);
+}
+
+}  // namespace tunport::inline v0

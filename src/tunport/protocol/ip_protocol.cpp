@@ -1,0 +1,73 @@
+#include "tunport/protocol/ip_protocol.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace tunport::inline v0 {
+
+WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload) const {
+  std::array<Bytes, 14> parts;
+  std::size_t length = 0;
+  for (const Bytes part : payload) length += part.size();
+  if (payload.size() + 1 > parts.size() || length > 0xffff - Ipv4Header::size) {
+    arrival.transport.drop(DropReason::too_long);
+    return WriteResult::make_refused(DropReason::too_long);
+  }
+  // Never fragmented, so the identification says nothing (RFC 6864 4.1).
+  const Ipv4Header header{.dont_fragment = true,
+                          .protocol = protocol,
+                          .source = ip.destination(),
+                          .destination = ip.source(),
+                          .payload_length = static_cast<std::uint16_t>(length)};
+  std::array<std::byte, Ipv4Header::size> bytes;
+  header.emit(bytes);
+  parts[0] = bytes;
+  std::ranges::copy(payload, parts.begin() + 1);
+  return arrival.reply(std::span{parts}.first(payload.size() + 1));
+}
+
+bool IpDatagram::is_checksum_vouched_for() const {
+  const Offload left = arrival.packet.offload();
+  if (left.checksum != ChecksumState::to_fill) return left.checksum == ChecksumState::verified;
+  return payload().data() == arrival.packet.bytes().data() + left.checksum_start;
+}
+
+void IpDatagram::for_each_plain(const std::function<void(const IpDatagram&)>& call) const {
+  const auto offset = static_cast<std::size_t>(ip.bytes().data() - arrival.packet.bytes().data());
+  arrival.packet.for_each_plain([&](const Packet& plain) {
+    DropReason why{};
+    const auto part = Ipv4View::checked(plain.bytes().subspan(offset), why);
+    if (!part) return arrival.transport.drop(why);
+    const std::optional<EthernetView> frame =
+        arrival.ethernet != nullptr ? EthernetView::checked(plain.bytes(), why) : std::nullopt;
+    call({*part, {arrival.transport, frame ? &*frame : nullptr, arrival.local_mac, plain}});
+  });
+}
+
+void IpProtocol::frame_received(const Packet& packet) {
+  FrameTransport& port = transport();
+  if (packet.truncated()) return port.drop(DropReason::truncated);
+  packet_received(packet.bytes(), {.transport = port, .packet = packet});
+}
+
+void IpProtocol::packet_received(Bytes payload, const Arrival& arrival) {
+  const auto drop = [&](DropReason reason) { drop_rest(arrival.transport, reason, arrival.packet); };
+  DropReason why{};
+  const auto ip = Ipv4View::checked(payload, why);
+  if (!ip) return drop(why);
+  const IpDatagram datagram{*ip, arrival};
+  if (const auto reason = screen(datagram)) return drop(*reason);
+  if (ip->is_fragment()) return drop(DropReason::ip_fragment);
+  if (arrival.packet.is_plain() || protocols_.accepts_super_packets(ip->protocol())) return deliver(datagram);
+  datagram.for_each_plain([this](const IpDatagram& plain) { deliver(plain); });
+}
+
+void IpProtocol::deliver(const IpDatagram& datagram) {
+  const auto call = [&](RawDatagramProtocol& protocol) {
+    if (!datagram.arrival.packet.is_port_gone()) protocol.datagram_received(datagram);
+  };
+  if (!protocols_.deliver(datagram.ip.protocol(), call))
+    drop_rest(datagram.arrival.transport, DropReason::unknown_ip_protocol, datagram.arrival.packet);
+}
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,70 @@
+#pragma once
+/// From Ethernet, or from a TUN port, to protocols, by IP protocol number.
+
+#include <functional>
+#include <optional>
+#include <span>
+
+#include "tunport/protocol/arrival.hpp"
+#include "tunport/protocol/protocol_table.hpp"
+#include "tunport/wire/ipv4.hpp"
+
+namespace tunport::inline v0 {
+
+/// An IPv4 datagram being delivered. Borrowed for the call.
+struct IpDatagram {
+  const Ipv4View& ip;
+  const Arrival& arrival;
+
+  /// What the header says is the payload: no padding.
+  Bytes payload() const { return ip.payload(); }
+  /// True if nobody need verify its TCP or UDP checksum: whoever left it to fill, or has verified it,
+  /// vouches.
+  bool is_checksum_vouched_for() const;
+  /// Calls `call(const IpDatagram&)` with each plain datagram that a super-packet is, as
+  /// `Packet::for_each_plain`; what was checked of the whole is not checked again.
+  void for_each_plain(const std::function<void(const IpDatagram&)>& call) const;
+  /// Writes a datagram of the given protocol back to its sender, from the address that it was for. At most 13
+  /// parts. Refused: `too_long` beyond 65,535 bytes, else as `Arrival::reply`.
+  WriteResult reply(std::uint8_t protocol, std::span<const Bytes> payload) const;
+};
+
+/// What stands behind an IP protocol number. Who accepts super-packets gets a datagram whose payload is that
+/// of many; `arrival.packet` says how it is segmented.
+class RawDatagramProtocol : public virtual Protocol {
+ public:
+  virtual void datagram_received(const IpDatagram& datagram) = 0;
+};
+
+/// Demultiplexes IPv4. Behind an `EthernetProtocol`, or on a TUN port by itself. Drops: `truncated`,
+/// `ip_short`, `ip_bad_version`, `ip_bad_header_length`, `ip_bad_total_length`, `ip_bad_checksum`,
+/// `ip_fragment` (there is no reassembly), `unknown_ip_protocol`. Options are skipped.
+///
+///     IpProtocol ip; ip.add_proto(17, udp);
+class IpProtocol : public IpPacketProtocol, public RawPacketProtocol {
+ public:
+  /// `number`: an IP protocol, 0 to 255; std::out_of_range otherwise. As `EthernetProtocol::add_proto`.
+  void add_proto(int number, RawDatagramProtocol& protocol) { protocols_.add(number, protocol); }
+  void remove_proto(int number, RawDatagramProtocol& protocol) { protocols_.remove(number, protocol); }
+
+  void start_protocol() override { protocols_.start(); }
+  void stop_protocol() override { protocols_.stop(); }
+  /// From a TUN port.
+  void frame_received(const Packet& packet) override;
+  /// From an `EthernetProtocol`.
+  void packet_received(Bytes payload, const Arrival& arrival) override;
+  /// Super-packets go on whole to a protocol that accepts them and has its number to itself, in segments to
+  /// others.
+  bool accepts_super_packets() const override { return true; }
+
+ protected:
+  /// A further look at a well-formed datagram before anybody gets it: why it should be dropped, or nothing.
+  virtual std::optional<DropReason> screen(const IpDatagram& /*datagram*/) { return std::nullopt; }
+
+ private:
+  void deliver(const IpDatagram& datagram);
+
+  ProtocolTable<RawDatagramProtocol> protocols_{"IP protocol", 0xff};
+};
+
+}  // namespace tunport::inline v0

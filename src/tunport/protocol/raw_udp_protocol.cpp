@@ -1,0 +1,82 @@
+#include "tunport/protocol/raw_udp_protocol.hpp"
+
+#include <array>
+#include <utility>
+
+namespace tunport::inline v0 {
+namespace {
+
+/// Puts back what was being delivered, also when a protocol throws.
+template <class T>
+class Restore {
+ public:
+  Restore(T& place, T value) : place_{place}, before_{std::exchange(place, value)} {}
+  ~Restore() { place_ = before_; }
+  Restore(const Restore&) = delete;
+  Restore& operator=(const Restore&) = delete;
+
+ private:
+  T& place_;
+  T before_;
+};
+
+}  // namespace
+
+void RawUdpProtocol::datagram_received(const IpDatagram& datagram) {
+  FrameTransport& port = datagram.arrival.transport;
+  DropReason why{};
+  const auto udp =
+      datagram.is_checksum_vouched_for()
+          ? UdpView::vouched_for(datagram.payload(), why)
+          : UdpView::checked(datagram.payload(), datagram.ip.source(), datagram.ip.destination(), why);
+  if (!udp) return drop_rest(port, why, datagram.arrival.packet);
+  const Packet& packet = datagram.arrival.packet;
+  const int number = udp->destination_port();
+  if (!protocols_.has(number)) {
+    // Whoever answers each of them wants to see each of them.
+    if (packet.is_super_packet())
+      return datagram.for_each_plain([this](const IpDatagram& plain) {
+        DropReason ignored{};  // a segment is as whole as the packet was
+        if (const auto part = UdpView::vouched_for(plain.payload(), ignored)) nobody_home(*part, plain);
+      });
+    return nobody_home(*udp, datagram);
+  }
+  const Current current{*udp, datagram};
+  const Restore<const Current*> restore{current_, &current};
+  const Endpoint from{datagram.ip.source(), udp->source_port()};
+  const auto call = [&](DatagramProtocol& protocol, Bytes payload) {
+    if (packet.is_port_gone()) return;
+    protocol.make_connection(*this);
+    protocol.datagram_received(payload, from);
+  };
+  if (packet.is_super_packet())
+    protocols_.deliver_each(
+        number, [&] { return packet.next_payload(); }, call,
+        [&] { port.drop(DropReason::unknown_udp_port); });
+  else
+    protocols_.deliver(number, [&](DatagramProtocol& protocol) { call(protocol, udp->payload()); });
+}
+
+void RawUdpProtocol::nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) {
+  datagram.arrival.transport.drop(DropReason::unknown_udp_port);
+}
+
+WriteResult RawUdpProtocol::write_to(const Endpoint& to, Bytes data) {
+  if (!has_way_back()) return WriteResult::make_refused(DropReason::no_route);
+  const UdpView& udp = current_->udp;
+  const IpDatagram& datagram = current_->datagram;
+  const auto refuse = [&](DropReason reason) {
+    datagram.arrival.transport.drop(reason);
+    return WriteResult::make_refused(reason);
+  };
+  if (to != Endpoint{datagram.ip.source(), udp.source_port()} || to.port == 0)
+    return refuse(DropReason::no_route);
+  if (data.size() > 0xffff - UdpHeader::size - Ipv4Header::size) return refuse(DropReason::too_long);
+  std::array<std::byte, UdpHeader::size> header;
+  const UdpHeader out{.source_port = udp.destination_port(), .destination_port = to.port};
+  out.emit(header, data, datagram.ip.destination(), datagram.ip.source());
+  const std::array<Bytes, 2> parts{header, data};
+  return datagram.reply(ip_protocol::udp, parts);
+}
+
+}  // namespace tunport::inline v0
