@@ -1,0 +1,120 @@
+// What is forwarded from port to port: how often, from where, and to whom not.
+#include "support/super_packet_kit.hpp"
+
+namespace tunport {
+namespace {
+
+using namespace port_test;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class Forward : public SuperPackets {
+ protected:
+  ~Forward() override { other.reset(); }
+  MemorySystem::Tunnel other_interface() { return kernel.tunnel("tun1"); }
+
+  std::string heard;
+};
+
+TEST_F(Forward, ASuperPacketToADeviceOfTheOtherKindIsRefused) {
+  accepter.on_frame = [&](const Packet& packet) {
+    EXPECT_EQ(other->forward(packet), WriteResult::make_refused(DropReason::bad_offload));
+  };
+  start(accepter);
+  for (const OffloadSet& takes : {OffloadSet::all(), OffloadSet::none()}) {
+    other = std::make_unique<TuntapPort>(clock, DeviceKind::tap, "tap1", other_protocol,
+                                         PortOptions{.offload = takes, .system = kernel});
+    other->start_listening();
+    kernel.tunnel("tap1").set_up(true);
+    inject(udp4, 300, 100);
+    clock.run_ready();
+    EXPECT_EQ(other->statistics().drops[DropReason::bad_offload], 3U);
+    EXPECT_THAT(kernel.tunnel("tap1").collect(), IsEmpty());
+  }
+}
+
+TEST_F(Forward, ATeeForwardsAPacketOnceThoughAPauseHasItDeliveredAgain) {
+  accepter.on_frame = [&](const Packet& packet) {
+    const bool again = packet.is_taken_apart();
+    EXPECT_EQ(again, !heard.empty());
+    EXPECT_EQ(other->forward(packet),
+              again ? WriteResult::make_refused(DropReason::bad_offload) : WriteResult::make_sent());
+    for (Bytes payload; !(payload = packet.next_payload()).empty();) {
+      heard += as_text(payload);
+      if (heard.size() == 2) port->pause_producing();
+    }
+  };
+  start(accepter);
+  start_other({.system = kernel});
+  inject_text("abcd", 1);
+  clock.run_ready();
+  EXPECT_EQ(heard, "ab");
+  port->resume_producing();
+  clock.run_ready();
+  EXPECT_EQ(heard, "abcd");
+  EXPECT_THAT(other_interface().collect(), ElementsAre(shapes::super_packet(udp4, as_bytes("abcd"))));
+}
+
+TEST_F(Forward, WhoLooksAtOnePayloadOnlyForwardsAPacketOnce) {
+  accepter.on_frame = [&](const Packet& packet) {
+    heard += as_text(packet.next_payload());
+    other->forward(packet);
+  };
+  start(accepter);
+  start_other({.system = kernel});
+  inject_text("abc", 1);
+  inject_text("def", 1);
+  clock.run_ready();
+  EXPECT_EQ(heard, "abcdef");
+  EXPECT_THAT(other_interface().collect(), ElementsAre(shapes::super_packet(udp4, as_bytes("abc")),
+                                                       shapes::super_packet(udp4, as_bytes("def"))));
+}
+
+TEST_F(Forward, ToAPortOfAnotherReactorCopies) {
+  ManualReactor slower;
+  other = std::make_unique<TuntapPort>(slower, DeviceKind::tun, "tun1", other_protocol,
+                                       PortOptions{.system = kernel});
+  other->start_listening();
+  other_interface().set_up(true);
+  start(accepter);
+  const Buffer datagram = shapes::datagram(tcp4, shapes::some_bytes(1400));
+  {
+    const Cork cork{slower};
+    accepter.on_frame = [&](const Packet& packet) { EXPECT_TRUE(other->forward(packet)); };
+    interface().inject(datagram);
+    clock.run_ready();
+    accepter.on_frame = {};
+    interface().inject(shapes::datagram(udp4, shapes::some_bytes(1400, 7)));
+    clock.run_ready();
+  }
+  EXPECT_THAT(other_interface().collect(), ElementsAre(datagram));
+  other.reset();
+}
+
+TEST_F(Forward, APortThatIsResumedByTheFlushOfItsBurstGoesOn) {
+  start_other({.max_packet_size = 1100,
+               .queue_limit = 200'000,
+               .queue_high_mark = 3000,
+               .queue_low_mark = 1000,
+               .system = kernel});
+  other->register_producer(producer, ProducerKind::push);
+  producer.on_pause = [&] { port->resume_producing(); };
+  other_interface().set_writable(false);
+  ip.add_proto(ip_protocol::udp, udp);
+  udp.add_proto(53, endpoint);
+  endpoint.on_datagram = [&](Bytes, const Endpoint&) {
+    if (endpoint.payloads.size() != 2) return;
+    for (const Buffer& datagram : shapes::segments(udp4, shapes::some_bytes(4000), 1000))
+      EXPECT_TRUE(other->write(datagram));
+    port->pause_producing();
+  };
+  start(ip);
+  inject_text("abcd", 1);
+  clock.run_ready();
+  EXPECT_EQ(producer.said, "p");
+  EXPECT_THAT(endpoint.payloads, ElementsAre("a", "b", "c", "d"));
+}
+
+}  // namespace
+}  // namespace tunport

@@ -1,0 +1,55 @@
+// A protocol that destroys its port while it starts.
+#include <stdexcept>
+
+#include "support/port_test_kit.hpp"
+
+namespace tunport {
+namespace {
+
+using namespace port_test;
+
+class DestroyedInItsStart : public PortTest {
+ protected:
+  void expect_a_fresh_start() {
+    EXPECT_FALSE(port);
+    EXPECT_THROW(protocol.transport(), std::logic_error) << "the port is gone";
+    EXPECT_EQ(clock.run_ready(), 0U);
+    protocol.on_start = {};
+    start();
+    EXPECT_EQ(protocol.starts, 2) << "as it is the first again";
+    interface().inject(frame(1));
+    clock.run_ready();
+    EXPECT_EQ(protocol.frames.size(), 1U);
+  }
+};
+
+TEST_F(DestroyedInItsStart, StartListeningReturns) {
+  protocol.on_start = [&] { port.reset(); };
+  std::error_code ec;
+  make().start_listening(ec);
+  EXPECT_FALSE(ec);
+  EXPECT_EQ(protocol.stops, 1);
+  expect_a_fresh_start();
+}
+
+TEST_F(DestroyedInItsStart, WhatItThrowsIsThrown) {
+  protocol.on_start = [&] {
+    port.reset();
+    throw std::runtime_error("and throws on top");
+  };
+  EXPECT_THROW(make().start_listening(), std::runtime_error);
+  expect_a_fresh_start();
+}
+
+TEST_F(DestroyedInItsStart, OrByTheProducerThatAFailedStartStops) {
+  producer.on_stop = [&] { port.reset(); };
+  protocol.on_start = [&] {
+    port->register_producer(producer, ProducerKind::push);
+    throw std::runtime_error("cannot start");
+  };
+  EXPECT_THROW(make().start_listening(), std::runtime_error);
+  expect_a_fresh_start();
+}
+
+}  // namespace
+}  // namespace tunport

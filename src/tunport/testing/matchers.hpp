@@ -1,0 +1,227 @@
+#pragma once
+/// Matchers for GoogleMock: what a packet is. The only header here that needs it.
+///
+///   using namespace tunport::matchers;
+///   EXPECT_THAT(tunnel.collect(), ElementsAre(is_udp(from("10.0.0.2", 42), payload("hello"))));
+///   EXPECT_THAT(frame, is_ethernet(to(mac), carries_ipv4(from("10.0.0.2"), carries_icmp())));
+///
+/// A packet is a container of bytes, or whatever has `.bytes()`; an IP packet or an Ethernet frame, `is_udp`
+/// looks through the latter. A packet matches only if the checksums down to the layer asked for are right.
+/// What a packet was instead is said in a line.
+
+#include <algorithm>
+#include <functional>
+#include <ostream>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+
+#include "tunport/testing/packets.hpp"
+
+namespace tunport::inline v0::matchers {
+
+/// Something that a packet has or has not, with the words for it.
+struct Condition {
+  std::string words;
+  std::function<bool(const packets::Layers&)> holds;
+};
+
+/// A condition as a GoogleMock matcher over packets of any type.
+class PacketMatcher {
+ public:
+  using is_gtest_matcher = void;
+
+  explicit PacketMatcher(Condition condition) : condition_{std::move(condition)} {}
+
+  template <class PacketType>
+  bool MatchAndExplain(const PacketType& packet, std::ostream* out) const {
+    const Bytes bytes = bytes_of(packet);
+    if (out != nullptr) *out << "which is " << packets::describe(bytes);
+    return condition_.holds(packets::dissect(bytes));
+  }
+  void DescribeTo(std::ostream* out) const { *out << "is " << condition_.words; }
+  void DescribeNegationTo(std::ostream* out) const { *out << "is not " << condition_.words; }
+
+ private:
+  template <class PacketType>
+  static Bytes bytes_of(const PacketType& packet) {
+    if constexpr (requires { packet.bytes(); })
+      return packet.bytes();
+    else
+      return std::as_bytes(std::span{std::data(packet), std::size(packet)});
+  }
+
+  Condition condition_;
+};
+
+/// A layer that is there, and more about the packet: "NAME CONDITION, CONDITION".
+template <class... Conditions>
+Condition layer(std::string words, bool (*there)(const packets::Layers&), Conditions... conditions) {
+  std::vector<Condition> all{std::move(conditions)...};
+  for (std::size_t i = 0; i < all.size(); ++i) words += (i == 0 ? " " : ", ") + all[i].words;
+  return {std::move(words), [there, all = std::move(all)](const packets::Layers& layers) {
+            return there(layers) && std::all_of(all.begin(), all.end(), [&](const Condition& condition) {
+                     return condition.holds(layers);
+                   });
+          }};
+}
+
+// Where a packet comes from and goes to.
+
+/// The Ethernet source; on ARP the sender's hardware address must agree.
+inline Condition from(MacAddress mac) {
+  return {"from " + to_string(mac), [mac](const packets::Layers& layers) {
+            return layers.ethernet && layers.ethernet->source() == mac &&
+                   (!layers.arp || layers.arp->sender_mac() == mac);
+          }};
+}
+/// The Ethernet destination; in an ARP reply the target's hardware address must agree.
+inline Condition to(MacAddress mac) {
+  return {"to " + to_string(mac), [mac](const packets::Layers& layers) {
+            return layers.ethernet && layers.ethernet->destination() == mac &&
+                   (!layers.arp || layers.arp->operation() != arp_operation::reply ||
+                    layers.arp->target_mac() == mac);
+          }};
+}
+/// The IPv4 source; on ARP the sender's address.
+inline Condition from(Ipv4Address address) {
+  return {"from " + to_string(address), [address](const packets::Layers& layers) {
+            return (layers.ipv4 && layers.ipv4->source() == address) ||
+                   (layers.arp && layers.arp->sender_ip() == address);
+          }};
+}
+/// The IPv4 destination; on ARP the address asked for, or told.
+inline Condition to(Ipv4Address address) {
+  return {"to " + to_string(address), [address](const packets::Layers& layers) {
+            return (layers.ipv4 && layers.ipv4->destination() == address) ||
+                   (layers.arp && layers.arp->target_ip() == address);
+          }};
+}
+/// An Ethernet or an IPv4 address as text; `std::invalid_argument` where it is neither.
+inline Condition from(std::string_view address) {
+  const auto mac = MacAddress::parse(address);
+  return mac ? from(*mac) : from(packets::ip(address));
+}
+inline Condition to(std::string_view address) {
+  const auto mac = MacAddress::parse(address);
+  return mac ? to(*mac) : to(packets::ip(address));
+}
+/// The UDP destination port.
+inline Condition port(std::uint16_t number) {
+  return {"to port " + std::to_string(number), [number](const packets::Layers& layers) {
+            return layers.udp && layers.udp->destination_port() == number;
+          }};
+}
+/// The UDP source port.
+inline Condition source_port(std::uint16_t number) {
+  return {"from port " + std::to_string(number), [number](const packets::Layers& layers) {
+            return layers.udp && layers.udp->source_port() == number;
+          }};
+}
+/// Address and UDP port.
+inline Condition from(std::string_view address, std::uint16_t number) {
+  return {"from " + std::string{address} + ":" + std::to_string(number),
+          [ip = from(packets::ip(address)), udp = source_port(number)](const packets::Layers& layers) {
+            return ip.holds(layers) && udp.holds(layers);
+          }};
+}
+inline Condition to(std::string_view address, std::uint16_t number) {
+  return {"to " + std::string{address} + ":" + std::to_string(number),
+          [ip = to(packets::ip(address)), udp = port(number)](const packets::Layers& layers) {
+            return ip.holds(layers) && udp.holds(layers);
+          }};
+}
+
+/// What the innermost header carries, exactly.
+inline Condition payload(packets::Content content) {
+  const Bytes bytes = content.bytes();
+  return {"with payload " + packets::to_hex(bytes),
+          [wanted = packets::Buffer(bytes.begin(), bytes.end())](const packets::Layers& layers) {
+            const Bytes is = layers.payload();
+            return std::equal(is.begin(), is.end(), wanted.begin(), wanted.end());
+          }};
+}
+/// The identifier and the sequence number of an ICMP echo.
+inline Condition echo(std::uint16_t id, std::uint16_t sequence) {
+  return {"with id " + std::to_string(id) + " and sequence " + std::to_string(sequence),
+          [id, sequence](const packets::Layers& layers) {
+            return layers.icmp && layers.icmp->echo_id() == id && layers.icmp->echo_sequence() == sequence;
+          }};
+}
+
+// Layers, as conditions.
+
+template <class... Conditions>
+Condition carries_ipv4(Conditions... conditions) {
+  return layer(
+      "IPv4", [](const packets::Layers& layers) { return layers.ipv4.has_value(); }, conditions...);
+}
+template <class... Conditions>
+Condition carries_udp(Conditions... conditions) {
+  return layer(
+      "UDP", [](const packets::Layers& layers) { return layers.udp.has_value(); }, conditions...);
+}
+template <class... Conditions>
+Condition carries_icmp(Conditions... conditions) {
+  return layer(
+      "ICMP", [](const packets::Layers& layers) { return layers.icmp.has_value(); }, conditions...);
+}
+
+// Layers, as matchers.
+
+template <class... Conditions>
+PacketMatcher is_ethernet(Conditions... conditions) {
+  return PacketMatcher{layer(
+      "Ethernet", [](const packets::Layers& layers) { return layers.ethernet.has_value(); }, conditions...)};
+}
+template <class... Conditions>
+PacketMatcher is_ipv4(Conditions... conditions) {
+  return PacketMatcher{carries_ipv4(conditions...)};
+}
+template <class... Conditions>
+PacketMatcher is_udp(Conditions... conditions) {
+  return PacketMatcher{carries_udp(conditions...)};
+}
+template <class... Conditions>
+PacketMatcher is_arp_request(Conditions... conditions) {
+  const auto there = [](const packets::Layers& layers) {
+    return layers.arp && layers.arp->operation() == arp_operation::request;
+  };
+  return PacketMatcher{layer("an ARP request", there, conditions...)};
+}
+template <class... Conditions>
+PacketMatcher is_arp_reply(Conditions... conditions) {
+  const auto there = [](const packets::Layers& layers) {
+    return layers.arp && layers.arp->operation() == arp_operation::reply;
+  };
+  return PacketMatcher{layer("an ARP reply", there, conditions...)};
+}
+template <class... Conditions>
+PacketMatcher is_icmp_echo_request(Conditions... conditions) {
+  const auto there = [](const packets::Layers& layers) {
+    return layers.icmp && layers.icmp->type() == icmp_type::echo_request;
+  };
+  return PacketMatcher{layer("an ICMP echo request", there, conditions...)};
+}
+template <class... Conditions>
+PacketMatcher is_icmp_echo_reply(Conditions... conditions) {
+  const auto there = [](const packets::Layers& layers) {
+    return layers.icmp && layers.icmp->type() == icmp_type::echo_reply;
+  };
+  return PacketMatcher{layer("an ICMP echo reply", there, conditions...)};
+}
+/// What it quotes is its payload.
+template <class... Conditions>
+PacketMatcher is_port_unreachable(Conditions... conditions) {
+  const auto there = [](const packets::Layers& layers) {
+    return layers.icmp && layers.icmp->type() == icmp_type::destination_unreachable &&
+           layers.icmp->code() == icmp_unreachable::port;
+  };
+  return PacketMatcher{layer("an ICMP port unreachable", there, conditions...)};
+}
+
+}  // namespace tunport::inline v0::matchers

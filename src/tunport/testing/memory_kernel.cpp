@@ -1,0 +1,154 @@
+#include "tunport/testing/memory_kernel.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <linux/if.h>
+#include <linux/if_tun.h>
+
+namespace tunport::inline v0 {
+namespace {
+
+constexpr unsigned type_mask = IFF_TUN | IFF_TAP;
+constexpr unsigned features = IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+constexpr int most_numbered = 32768;  // what the kernel tries for a template
+
+// dev_valid_name() in net/core/dev.c.
+bool is_valid_name(const std::string& name) {
+  return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
+         name.find_first_of("/: \t\n\v\f\r") == std::string::npos;
+}
+
+}  // namespace
+
+MemoryKernel::MemoryKernel() {
+  std::shared_ptr<MemoryDevice> loopback;
+  create("lo", 0, loopback);
+  loopback->mtu = 65536;
+  loopback->up = true;
+  loopback->addresses = {{Ipv4Address{0x7f000001}, 8},
+                         {Ipv6Address{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}, 128}};
+}
+
+void MemoryKernel::sweep() {
+  std::erase_if(files, [this](const auto& entry) {
+    MemoryFile& file = *entry.second;
+    if (!file.readiness.abandoned()) return false;
+    if (const auto device = file.device; device && !device->removed) {
+      device->detach(file);
+      if (device->queues.empty() && !device->persistent()) remove(*device);
+    }
+    return true;
+  });
+}
+
+MemoryFile* MemoryKernel::find_file(int fd) {
+  const auto found = files.find(Readiness::identity_of(fd));
+  if (found == files.end()) return nullptr;
+  found->second->readiness.seen_at(fd);
+  return found->second.get();
+}
+
+std::shared_ptr<MemoryDevice> MemoryKernel::find(const std::string& name) const {
+  const auto found = std::ranges::find_if(
+      devices, [&](const auto& device) { return !device->moved && device->name == name; });
+  return found == devices.end() ? nullptr : *found;
+}
+
+int MemoryKernel::create(const std::string& name, unsigned flags, std::shared_ptr<MemoryDevice>& device) {
+  if (!is_valid_name(name)) return -EINVAL;
+  std::string chosen = name;
+  if (const auto percent = name.find('%'); percent != std::string::npos) {
+    if (name.compare(percent, 2, "%d") != 0 || name.find('%', percent + 1) != std::string::npos)
+      return -EINVAL;
+    int number = 0;
+    do {
+      if (number == most_numbered) return -ENFILE;
+      chosen = name.substr(0, percent) + std::to_string(number++) + name.substr(percent + 2);
+    } while (find(chosen) != nullptr);
+    if (chosen.size() >= IFNAMSIZ) return -EINVAL;
+  }
+  device = std::make_shared<MemoryDevice>(++last_index, chosen, flags, traits);
+  devices.push_back(device);
+  return 0;
+}
+
+void MemoryKernel::remove(MemoryDevice& device) {
+  set_up(device, false);
+  device.addresses.clear();
+  device.remove();
+  std::erase_if(devices, [&](const auto& entry) { return entry.get() == &device; });
+}
+
+void MemoryKernel::set_up(MemoryDevice& device, bool up) {
+  if (!up) {
+    if (!device.moved)
+      std::erase_if(routes, [&](const Route& route) { return route.interface == device.name; });
+    std::erase_if(device.addresses, [](const IpPrefix& address) { return address.address.is_v6(); });
+  }
+  device.set_up(up);
+}
+
+bool MemoryKernel::may_attach(const MemoryDevice& device) const {
+  const bool foreign = (device.owner && *device.owner != uid) || (device.group && *device.group != gid);
+  return privileged || !foreign;
+}
+
+int MemoryKernel::set_iff(MemoryFile& file, ifreq& request) {
+  if (file.device && !file.device->removed) return -EEXIST;
+  if (file.device) return -EBADFD;  // the kernel would bind it anew; this descriptor stays hung up
+  const auto flags = static_cast<unsigned>(static_cast<unsigned short>(request.ifr_flags));
+  const std::string name{request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ - 1)};
+  auto device = find(name);
+  if (device) {
+    if ((flags & IFF_TUN_EXCL) != 0) return -EBUSY;
+    if ((flags & device->flags & type_mask) == 0) return -EINVAL;
+    if (((flags ^ device->flags) & IFF_MULTI_QUEUE) != 0) return -EINVAL;
+    if (!may_attach(*device)) return -EPERM;
+    if ((flags & IFF_MULTI_QUEUE) == 0 && !device->queues.empty()) return -EBUSY;
+    // A further queue takes the device as it is; the first one says what it is.
+    if (device->queues.empty()) device->flags = (device->flags & ~features) | (flags & features);
+  } else {
+    if (!privileged) return -EPERM;
+    const unsigned type = (flags & IFF_TUN) != 0 ? IFF_TUN : flags & IFF_TAP;
+    if (type == 0) return -EINVAL;
+    const char* const otherwise = type == IFF_TUN ? "tun%d" : "tap%d";
+    if (const int error = create(name.empty() ? otherwise : name, type | (flags & features), device);
+        error != 0)
+      return error;
+  }
+  file.device = device;
+  device->attach(file);
+  std::memset(request.ifr_name, 0, IFNAMSIZ);
+  device->name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return 0;
+}
+
+int MemoryKernel::fault(Call call, unsigned long request) {
+  const auto found = std::ranges::find_if(faults, [&](const Fault& fault) {
+    return fault.call == call && (!fault.request || *fault.request == request);
+  });
+  if (found == faults.end()) return 0;
+  const int error = found->error;
+  if (--found->times == 0) faults.erase(found);
+  return -error;
+}
+
+bool MemoryKernel::is_local(const IpAddress& address) const {
+  return std::ranges::any_of(devices, [&](const auto& device) {
+    return !device->moved && std::ranges::any_of(device->addresses, [&](const IpPrefix& own) {
+      return own.address == address || (device->name == "lo" && own.contains(address));
+    });
+  });
+}
+
+bool MemoryKernel::is_reachable(const IpAddress& address) const {
+  const auto leads_there = [&](const IpPrefix& prefix) { return prefix.contains(address); };
+  return std::ranges::any_of(routes, leads_there, &Route::destination) ||
+         std::ranges::any_of(devices, [&](const auto& device) {
+           return device->up && !device->moved && std::ranges::any_of(device->addresses, leads_there);
+         });
+}
+
+}  // namespace tunport::inline v0

@@ -1,0 +1,190 @@
+#include "tunport/testing/memory_links.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <sys/stat.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/testing/memory_kernel.hpp"
+
+namespace tunport::inline v0 {
+namespace {
+
+constexpr unsigned least_mtu = 68;
+constexpr unsigned least_ipv6_mtu = 1280;
+constexpr unsigned most_mtu = 65535;
+constexpr unsigned ethernet_header = 14;
+
+/// The prefix without its host bits: what a route goes to.
+IpPrefix network_of(const IpPrefix& prefix) {
+  if (prefix.address.is_v6()) {
+    auto octets = prefix.address.v6().octets();
+    for (unsigned bit = prefix.length; bit < 128; ++bit)
+      octets[bit / 8] = static_cast<std::uint8_t>(octets[bit / 8] & ~(0x80U >> bit % 8));
+    return {Ipv6Address{octets}, prefix.length};
+  }
+  const std::uint32_t mask = prefix.length == 0 ? 0 : ~std::uint32_t{0} << (32 - prefix.length);
+  return {Ipv4Address{prefix.address.v4().value() & mask}, prefix.length};
+}
+
+std::vector<Route> connected(const MemoryDevice& device) {
+  std::vector<Route> routes;
+  if (!device.up) return routes;
+  for (const IpPrefix& address : device.addresses)
+    if (address.length < 32 || address.address.is_v6())
+      routes.push_back({network_of(address), std::nullopt, device.name});
+  return routes;
+}
+
+/// The place of what the kernel takes for the same address: in IPv4 the prefix length counts.
+auto find_address(std::vector<IpPrefix>& addresses, const IpPrefix& wanted, bool with_length) {
+  return std::ranges::find_if(addresses, [&](const IpPrefix& own) {
+    return own.address == wanted.address && (!with_length || own.length == wanted.length);
+  });
+}
+
+}  // namespace
+
+MemoryDevice* MemoryLinks::look_up(const std::string& name, std::error_code& ec) {
+  kernel_.sweep();
+  const auto device = kernel_.find(name);
+  ec = device ? std::error_code{} : make_error_code(Errc::no_such_device);
+  return device.get();
+}
+
+MemoryDevice* MemoryLinks::privileged_look_up(const std::string& name, std::error_code& ec) {
+  if (kernel_.privileged) return look_up(name, ec);
+  ec = Errc::not_permitted;
+  return nullptr;
+}
+
+MemoryDevice* MemoryLinks::look_up_and_ask(const std::string& name, std::error_code& ec) {
+  MemoryDevice* const device = look_up(name, ec);
+  if (device == nullptr || kernel_.privileged) return device;
+  ec = Errc::not_permitted;
+  return nullptr;
+}
+
+std::optional<LinkInfo> MemoryLinks::find(const std::string& name, std::error_code& ec) {
+  const MemoryDevice* const device = look_up(name, ec);
+  if (device == nullptr) return std::nullopt;
+  return device->info();
+}
+
+void MemoryLinks::set_up(const std::string& name, bool up, std::error_code& ec) {
+  if (MemoryDevice* const device = privileged_look_up(name, ec)) kernel_.set_up(*device, up);
+}
+
+void MemoryLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) {
+  MemoryDevice* const device = privileged_look_up(name, ec);
+  if (device == nullptr) return;
+  if (mtu < least_mtu || mtu > most_mtu - (device->is_tap() ? ethernet_header : 0)) {
+    ec = errno_code(EINVAL);
+    return;
+  }
+  device->mtu = mtu;
+  if (mtu < least_ipv6_mtu)
+    std::erase_if(device->addresses, [](const IpPrefix& address) { return address.address.is_v6(); });
+}
+
+void MemoryLinks::set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) {
+  MemoryDevice* const device = privileged_look_up(name, ec);
+  if (device == nullptr) return;
+  if (!device->is_tap())
+    ec = errno_code(EOPNOTSUPP);
+  else if (mac.is_multicast() || mac == MacAddress{})
+    ec = errno_code(EADDRNOTAVAIL);
+  else
+    device->mac = mac;
+}
+
+void MemoryLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
+  MemoryDevice* const device = look_up_and_ask(name, ec);
+  if (device == nullptr) return;
+  if (address.length > address.address.bits() || (address.address.is_v6() && device->mtu < least_ipv6_mtu))
+    ec = errno_code(EINVAL);
+  else if (find_address(device->addresses, address, address.address.is_v4()) != device->addresses.end())
+    ec = errno_code(EEXIST);
+  else
+    device->addresses.push_back(address);
+}
+
+void MemoryLinks::remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
+  MemoryDevice* const device = look_up_and_ask(name, ec);
+  if (device == nullptr) return;
+  const auto found = find_address(device->addresses, address, true);
+  if (found == device->addresses.end())
+    ec = errno_code(EADDRNOTAVAIL);
+  else
+    device->addresses.erase(found);
+}
+
+std::vector<IpPrefix> MemoryLinks::addresses(const std::string& name, std::error_code& ec) {
+  const MemoryDevice* const device = look_up(name, ec);
+  return device == nullptr ? std::vector<IpPrefix>{} : device->addresses;
+}
+
+void MemoryLinks::add_route(const Route& route, std::error_code& ec) {
+  MemoryDevice* const device = look_up_and_ask(route.interface, ec);
+  if (device == nullptr) return;
+  const bool is_v4 = route.destination.address.is_v4();
+  const auto known = routes(route.interface, ec);
+  const auto is_there = [&](const std::vector<Route>& among) {
+    return std::ranges::find(among, route.destination, &Route::destination) != among.end();
+  };
+  const auto reaches = [&](const Route& other) {
+    return !other.gateway && other.destination.contains(*route.gateway);
+  };
+  if (route.gateway && route.gateway->is_v4() != is_v4)
+    ec = errno_code(EINVAL);  // NOLINT(bugprone-branch-clone): in the kernel's order
+  else if (!device->up)
+    ec = errno_code(ENETDOWN);
+  else if (network_of(route.destination) != route.destination)
+    ec = errno_code(EINVAL);
+  else if (is_there(kernel_.routes) ||
+           (is_v4 && is_there(known)))  // IPv6's connected ones have another metric
+    ec = errno_code(EEXIST);
+  else if (route.gateway && std::ranges::none_of(known, reaches))
+    ec = errno_code(is_v4 ? ENETUNREACH : EHOSTUNREACH);
+  else
+    kernel_.routes.push_back(route);
+}
+
+void MemoryLinks::remove_route(const Route& route, std::error_code& ec) {
+  if (look_up_and_ask(route.interface, ec) == nullptr) return;
+  if (std::erase(kernel_.routes, route) == 0) ec = errno_code(ESRCH);
+}
+
+std::vector<Route> MemoryLinks::routes(const std::string& name, std::error_code& ec) {
+  const MemoryDevice* const device = look_up(name, ec);
+  if (device == nullptr) return {};
+  auto found = connected(*device);
+  std::ranges::copy_if(kernel_.routes, std::back_inserter(found),
+                       [&](const Route& route) { return route.interface == name; });
+  return found;
+}
+
+void MemoryLinks::move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) {
+  MemoryDevice* const device = privileged_look_up(name, ec);
+  if (device == nullptr) return;
+  struct stat status {};
+  if (::fstat(namespace_fd, &status) != 0) {
+    ec = errno_code(EBADF);
+    return;
+  }
+  kernel_.set_up(*device, false);
+  device->addresses.clear();
+  device->moved = true;
+}
+
+void MemoryLinks::remove(const std::string& name, std::error_code& ec) {
+  MemoryDevice* const device = privileged_look_up(name, ec);
+  if (device == nullptr) return;
+  if (device->is_tunnel())
+    kernel_.remove(*device);
+  else
+    ec = errno_code(EOPNOTSUPP);
+}
+
+}  // namespace tunport::inline v0

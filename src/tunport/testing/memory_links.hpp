@@ -1,0 +1,41 @@
+#pragma once
+/// `LinkSystem` on the fake kernel of a `MemorySystem`.
+
+#include "tunport/device/link_system.hpp"
+
+namespace tunport::inline v0 {
+
+struct MemoryDevice;
+struct MemoryKernel;
+
+/// The fake kernel's interfaces: those of its devices, and "lo". Connected IPv4 routes follow the addresses;
+/// IPv6 link-local addresses are not made.
+class MemoryLinks final : public LinkSystem {
+ public:
+  /// `MemorySystem` makes it.
+  explicit MemoryLinks(MemoryKernel& kernel) : kernel_{kernel} {}
+
+  std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) override;
+  void set_up(const std::string& name, bool up, std::error_code& ec) override;
+  void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;
+  void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) override;
+  void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
+  void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
+  std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) override;
+  void add_route(const Route& route, std::error_code& ec) override;
+  void remove_route(const Route& route, std::error_code& ec) override;
+  std::vector<Route> routes(const std::string& name, std::error_code& ec) override;
+  void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) override;
+  void remove(const std::string& name, std::error_code& ec) override;
+
+ private:
+  MemoryDevice* look_up(const std::string& name, std::error_code& ec);
+  // As the kernel and LinuxLinks share the work: to change a link the privilege is tested first; for
+  // addresses and routes the name is looked up first.
+  MemoryDevice* privileged_look_up(const std::string& name, std::error_code& ec);
+  MemoryDevice* look_up_and_ask(const std::string& name, std::error_code& ec);
+
+  MemoryKernel& kernel_;
+};
+
+}  // namespace tunport::inline v0

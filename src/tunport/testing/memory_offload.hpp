@@ -1,0 +1,59 @@
+#pragma once
+/// What the fake kernel does with packets on which something is left to do. The inside of `MemorySystem`.
+///
+/// Theory. Written after include/linux/virtio_net.h and the kernel's segmentation, and not by means of the
+/// library's own offload/: so what a port makes of a super-packet is seen by somebody else's eyes.
+
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/device_kind.hpp"
+#include "tunport/offload/offload.hpp"
+
+namespace tunport::inline v0 {
+
+/// A packet as it was written to a device, and what was left to do on it.
+struct WrittenPacket {
+  std::vector<std::byte> bytes;
+  Offload offload;
+};
+
+/// What kernels differ in.
+struct MemoryTraits {
+  bool uso = true;  ///< knows UDP super-packets: since 6.2
+};
+
+/// struct virtio_net_hdr, its numbers as numbers.
+struct MemoryVirtioHeader {
+  static constexpr std::size_t size = 10;
+
+  std::uint8_t flags = 0;
+  std::uint8_t type = 0;
+  std::uint16_t header_length = 0;
+  std::uint16_t segment_size = 0;
+  std::uint16_t checksum_start = 0;
+  std::uint16_t checksum_offset = 0;
+
+  /// Precondition for both: at least `size` bytes.
+  static MemoryVirtioHeader load(Bytes bytes, std::endian order);
+  void store(MutableBytes bytes, std::endian order) const;
+
+  /// What the kernel says with a packet that it sends.
+  static MemoryVirtioHeader of(const Offload& offload);
+  /// How many bytes of packet the header speaks of: more than there are is an error.
+  std::size_t reach() const;
+  /// What it means with a packet that was written; nothing where the kernel says EINVAL.
+  std::optional<Offload> offload_of(Bytes packet, DeviceKind kind, const MemoryTraits& traits) const;
+};
+
+/// Fills the checksum in, if it is left to fill.
+void fill_checksum(MutableBytes packet, const Offload& offload);
+
+/// The datagrams of a super-packet, with their checksums complete, or to be filled as the offload says that
+/// comes with each. None if the packet is not what `offload` says.
+std::vector<WrittenPacket> split(Bytes packet, const Offload& offload, DeviceKind kind, bool complete);
+
+}  // namespace tunport::inline v0

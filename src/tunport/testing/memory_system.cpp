@@ -1,0 +1,332 @@
+#include "tunport/testing/memory_system.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/device/tun_offload_internal.hpp"
+
+namespace tunport::inline v0 {
+namespace {
+
+/// set_offload() in drivers/net/tun.c: what remains is not known.
+bool is_offload_mask(unsigned long mask, const MemoryTraits& traits) {
+  using namespace tun_offload;
+  if ((mask & checksum) != 0) {
+    mask &= ~(checksum | ufo);
+    if ((mask & (tso4 | tso6)) != 0) mask &= ~(tso4 | tso6 | ecn);
+    if (traits.uso && (mask & uso4) != 0 && (mask & uso6) != 0) mask &= ~(uso4 | uso6);
+  }
+  return mask == 0;
+}
+
+template <typename Value>
+int copy_out(void* argument, const Value& value) {
+  if (argument == nullptr) return -EFAULT;
+  std::memcpy(argument, &value, sizeof value);
+  return 0;
+}
+
+template <typename Value>
+int copy_in(const void* argument, Value& value) {
+  if (argument == nullptr) return -EFAULT;
+  std::memcpy(&value, argument, sizeof value);
+  return 0;
+}
+
+int get_iff(const MemoryDevice& device, void* argument) {
+  ifreq request{};
+  device.name.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_flags = static_cast<short>(device.flags | IFF_NOFILTER);
+  return copy_out(argument, request);
+}
+
+/// The requests that need a device and take a pointer.
+int control(MemoryDevice& device, unsigned long request, void* argument) {
+  int number = 0;
+  switch (request) {
+    case TUNGETIFF:
+      return get_iff(device, argument);
+    case TUNGETVNETHDRSZ:
+      return copy_out(argument, device.vnet_header_size);
+    case TUNSETVNETHDRSZ:
+      if (const int error = copy_in(argument, number); error != 0) return error;
+      if (number < static_cast<int>(MemoryVirtioHeader::size)) return -EINVAL;
+      device.vnet_header_size = number;
+      return 0;
+    case TUNGETVNETLE:
+      return copy_out(argument, int{device.vnet_little_endian});
+    case TUNGETVNETBE:
+      return copy_out(argument, int{device.vnet_big_endian});
+    case TUNSETVNETLE:
+    case TUNSETVNETBE:
+      if (const int error = copy_in(argument, number); error != 0) return error;
+      (request == TUNSETVNETLE ? device.vnet_little_endian : device.vnet_big_endian) = number != 0;
+      return 0;
+    case TUNGETSNDBUF:
+      return copy_out(argument, device.send_buffer);
+    case TUNSETSNDBUF:
+      if (const int error = copy_in(argument, number); error != 0) return error;
+      if (number <= 0) return -EINVAL;
+      device.send_buffer = number;
+      device.refresh_writable();
+      return 0;
+    default:
+      return -EINVAL;
+  }
+}
+
+/// The requests that need a device and take a number.
+int control(MemoryDevice& device, unsigned long request, unsigned long number, const MemoryTraits& traits) {
+  switch (request) {
+    case TUNSETPERSIST:
+      device.flags = number != 0 ? device.flags | IFF_PERSIST : device.flags & ~unsigned{IFF_PERSIST};
+      return 0;
+    case TUNSETOWNER:
+    case TUNSETGROUP: {
+      const auto id = static_cast<std::uint32_t>(number);
+      if (id == ~std::uint32_t{0}) return -EINVAL;
+      (request == TUNSETOWNER ? device.owner : device.group) = id;
+      return 0;
+    }
+    case TUNSETOFFLOAD:
+      if (!is_offload_mask(number, traits)) return -EINVAL;
+      device.offload = number;
+      return 0;
+    default:
+      return -EINVAL;
+  }
+}
+
+bool takes_number(unsigned long request) {
+  return request == TUNSETPERSIST || request == TUNSETOWNER || request == TUNSETGROUP ||
+         request == TUNSETOFFLOAD;
+}
+
+bool is_non_blocking(int fd) { return (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0; }
+
+std::size_t size_of(std::span<const iovec> parts) {
+  std::size_t size = 0;
+  for (const iovec& part : parts) size += part.iov_len;
+  return size;
+}
+
+}  // namespace
+
+MemorySystem::MemorySystem() : links_{kernel_}, sockets_{kernel_} {}
+MemorySystem::~MemorySystem() = default;
+
+MemorySystem::Tunnel MemorySystem::tunnel(const std::string& name) {
+  kernel_.sweep();
+  auto device = kernel_.find(name);
+  if (!device || !device->is_tunnel()) throw std::out_of_range{"MemorySystem: there is no tunnel " + name};
+  return {kernel_, std::move(device)};
+}
+
+MemorySystem::Tunnel MemorySystem::add_persistent(DeviceKind kind, const std::string& name,
+                                                  const PreparedDevice& prepared) {
+  kernel_.sweep();
+  const unsigned flags = (kind == DeviceKind::tap ? IFF_TAP : IFF_TUN) | IFF_NO_PI | IFF_PERSIST |
+                         (prepared.multi_queue ? IFF_MULTI_QUEUE : 0);
+  std::shared_ptr<MemoryDevice> device;
+  const int error = kernel_.find(name) ? -EEXIST : kernel_.create(name, flags, device);
+  if (error != 0) throw Error{errno_code(-error), name};
+  device->owner = prepared.owner;
+  device->group = prepared.group;
+  device->set_up(prepared.up);
+  return {kernel_, std::move(device)};
+}
+
+void MemorySystem::set_privileged(bool privileged) { kernel_.privileged = privileged; }
+
+void MemorySystem::set_user(std::uint32_t uid, std::uint32_t gid) {
+  kernel_.uid = uid;
+  kernel_.gid = gid;
+}
+
+void MemorySystem::set_clone_error(int error) { kernel_.clone_error = error; }
+
+void MemorySystem::set_knows_uso(bool knows) { kernel_.traits.uso = knows; }
+
+void MemorySystem::fail_next(Call call, int error, unsigned times) {
+  if (times > 0) kernel_.faults.push_back({call, std::nullopt, error, times});
+}
+
+void MemorySystem::fail_next_ioctl(unsigned long request, int error, unsigned times) {
+  if (times > 0) kernel_.faults.push_back({Call::ioctl, request, error, times});
+}
+
+int MemorySystem::open(const char* path, int flags) {
+  kernel_.sweep();
+  if (const int error = kernel_.fault(Call::open); error != 0) return error;
+  if (std::strcmp(path, "/dev/net/tun") != 0) return -ENOENT;
+  if (kernel_.clone_error != 0) return -kernel_.clone_error;
+  auto file = std::make_unique<MemoryFile>();
+  const int fd = file->readiness.open(flags);
+  if (fd >= 0) kernel_.files.emplace(file->readiness.identity(), std::move(file));
+  return fd;
+}
+
+int MemorySystem::ioctl(int fd, unsigned long request, void* argument) {
+  if (takes_number(request)) return ioctl_value(fd, request, reinterpret_cast<std::uintptr_t>(argument));
+  kernel_.sweep();
+  MemoryFile* const file = kernel_.find_file(fd);
+  if (file == nullptr) return -EBADF;
+  if (const int error = kernel_.fault(Call::ioctl, request); error != 0) return error;
+  if (request == TUNGETFEATURES)
+    return copy_out(argument,
+                    unsigned{IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE});
+  if (request == TUNSETIFF) {
+    ifreq wanted{};
+    if (const int error = copy_in(argument, wanted); error != 0) return error;
+    const int error = kernel_.set_iff(*file, wanted);
+    return error != 0 ? error : copy_out(argument, wanted);
+  }
+  if (!file->device || file->device->removed) return -EBADFD;
+  return control(*file->device, request, argument);
+}
+
+int MemorySystem::ioctl_value(int fd, unsigned long request, unsigned long argument) {
+  if (!takes_number(request)) return -EFAULT;  // a number is no address
+  MemoryFile* const file = kernel_.find_file(fd);
+  if (file == nullptr) return -EBADF;
+  if (const int error = kernel_.fault(Call::ioctl, request); error != 0) return error;
+  if (!file->device || file->device->removed) return -EBADFD;
+  return control(*file->device, request, argument, kernel_.traits);
+}
+
+ssize_t MemorySystem::read_packet(int fd, std::span<const iovec> parts) {
+  MemoryFile* const file = kernel_.find_file(fd);
+  if (file == nullptr) return -EBADF;
+  if (const int error = kernel_.fault(Call::read); error != 0) return error;
+  if (!file->device || file->device->removed) return -EBADFD;
+  return file->device->read(*file, parts, is_non_blocking(fd));
+}
+
+ssize_t MemorySystem::write_packet(int fd, std::span<const iovec> parts) {
+  MemoryFile* const file = kernel_.find_file(fd);
+  if (file == nullptr) return -EBADF;
+  if (const int error = kernel_.fault(Call::write); error != 0) return error;
+  if (!file->device || file->device->removed) return -EBADFD;
+  return file->device->write(parts, is_non_blocking(fd));
+}
+
+ssize_t MemorySystem::read(int fd, void* buffer, std::size_t size) {
+  return read_packet(fd, std::array{iovec{buffer, size}});
+}
+
+ssize_t MemorySystem::readv(int fd, std::span<const iovec> parts) {
+  // Nothing asked for: the kernel does not come as far as the driver.
+  if (size_of(parts) == 0) return kernel_.find_file(fd) == nullptr ? -EBADF : 0;
+  return read_packet(fd, parts);
+}
+
+ssize_t MemorySystem::write(int fd, const void* buffer, std::size_t size) {
+  return write_packet(fd, std::array{iovec{const_cast<void*>(buffer), size}});
+}
+
+ssize_t MemorySystem::writev(int fd, std::span<const iovec> parts) {
+  if (size_of(parts) == 0) return kernel_.find_file(fd) == nullptr ? -EBADF : 0;
+  return write_packet(fd, parts);
+}
+
+int MemorySystem::get_flags(int fd) {
+  if (kernel_.find_file(fd) == nullptr && !sockets_.knows(fd)) return -EBADF;
+  if (const int error = kernel_.fault(Call::fcntl); error != 0) return error;
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags < 0 ? -errno : flags;
+}
+
+int MemorySystem::set_flags(int fd, int flags, bool close_on_exec) {
+  if (kernel_.find_file(fd) == nullptr && !sockets_.knows(fd)) return -EBADF;
+  if (const int error = kernel_.fault(Call::fcntl); error != 0) return error;
+  if (::fcntl(fd, F_SETFL, flags) != 0) return -errno;
+  return close_on_exec && ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ? -errno : 0;
+}
+
+int MemorySystem::socket(int domain, int type, int protocol) {
+  const int error = kernel_.fault(Call::socket);
+  return error != 0 ? error : sockets_.socket(domain, type, protocol);
+}
+
+int MemorySystem::bind(int fd, const sockaddr* address, socklen_t length) {
+  const int error = kernel_.fault(Call::bind);
+  return error != 0 ? error : sockets_.bind(fd, address, length);
+}
+
+int MemorySystem::getsockname(int fd, sockaddr* address, socklen_t* length) {
+  return sockets_.getsockname(fd, address, length);
+}
+
+int MemorySystem::getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
+  const int error = kernel_.fault(Call::sockopt);
+  return error != 0 ? error : sockets_.getsockopt(fd, level, option, value, length);
+}
+
+int MemorySystem::setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
+  const int error = kernel_.fault(Call::sockopt);
+  return error != 0 ? error : sockets_.setsockopt(fd, level, option, value, length);
+}
+
+ssize_t MemorySystem::recvmsg(int fd, msghdr* message, int flags) {
+  const int error = kernel_.fault(Call::recvmsg);
+  return error != 0 ? error : sockets_.recvmsg(fd, message, flags);
+}
+
+ssize_t MemorySystem::sendmsg(int fd, const msghdr* message, int flags) {
+  const int error = kernel_.fault(Call::sendmsg);
+  return error != 0 ? error : sockets_.sendmsg(fd, message, flags);
+}
+
+bool MemorySystem::Tunnel::removed() const {
+  kernel_->sweep();
+  return device_->removed;
+}
+
+bool MemorySystem::Tunnel::attached() const {
+  kernel_->sweep();
+  return !device_->queues.empty();
+}
+
+std::vector<std::vector<std::byte>> MemorySystem::Tunnel::collect() {
+  std::vector<std::vector<std::byte>> packets;
+  for (WrittenPacket& packet : device_->collect()) packets.push_back(std::move(packet.bytes));
+  return packets;
+}
+
+std::vector<std::vector<std::byte>> MemorySystem::Tunnel::collect_datagrams() {
+  std::vector<std::vector<std::byte>> datagrams;
+  for (WrittenPacket& packet : device_->collect()) {
+    if (packet.offload.is_super_packet()) {
+      for (WrittenPacket& segment : split(packet.bytes, packet.offload, device_->kind(), true))
+        datagrams.push_back(std::move(segment.bytes));
+    } else {
+      fill_checksum(packet.bytes, packet.offload);
+      datagrams.push_back(std::move(packet.bytes));
+    }
+  }
+  return datagrams;
+}
+
+void MemorySystem::Tunnel::refuse_super_packets(SegmentKind kind, bool refused) {
+  if (kind != SegmentKind::none) device_->refused[static_cast<std::size_t>(kind)] = refused;
+}
+
+std::size_t MemorySystem::Tunnel::waiting() const {
+  std::size_t packets = 0;
+  for (const MemoryFile* const queue : device_->queues) packets += queue->ring.size();
+  return packets;
+}
+
+void MemorySystem::Tunnel::remove() {
+  if (!device_->removed) kernel_->remove(*device_);
+}
+
+}  // namespace tunport::inline v0
