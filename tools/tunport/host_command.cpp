@@ -1,0 +1,195 @@
+#include "host_command.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "tunport/event/asio_reactor.hpp"
+#include "tunport/host/host.hpp"
+#include "tunport/host/udp_echo.hpp"
+#include "tunport/port/tuntap_port.hpp"
+
+#include "child.hpp"
+#include "failure.hpp"
+#include "link_setup.hpp"
+#include "output.hpp"
+#include "sandbox.hpp"
+#include "signals.hpp"
+#include "summary.hpp"
+
+// Theory. Everything is made in this order: the device, its settings, COMMAND; and ends in the reverse one.
+// The end has two sides, the port's and COMMAND's: whichever comes first asks the other to end, and when both
+// have, the signals are let go of, so that the loop has nothing left to wait for. Signals are blocked all the
+// while and read by the loop, so nothing is interrupted halfway. Destructors put back whatever an exception
+// leaves.
+
+namespace tunport::tool {
+namespace {
+
+/// How long a COMMAND whose device is gone may take after SIGTERM.
+constexpr auto termination_grace = std::chrono::seconds{2};
+
+class HostRun {
+ public:
+  explicit HostRun(const HostPlan& plan);
+  int run();
+
+ private:
+  void on_signal(const signalfd_siginfo& info);
+  void on_child_signal();
+  void on_port_lost(const std::error_code& reason);
+  void stop(int status);
+  void terminate_child();
+  void finish_if_done();
+  void set_link_up();
+  void announce() const;
+
+  const HostPlan& plan_;
+  asio::io_context context_{1};
+  AsioReactor reactor_{context_};
+  Host host_;
+  UdpEcho echo_;
+  TuntapPort port_;
+  std::optional<LinkSetup> link_;
+  Signals signals_;
+  Reactor::Timer kill_timer_;
+  std::optional<Child> child_;
+  std::optional<int> status_;  // from the decision to end on
+  bool port_lost_ = false;
+  HostSummary summary_;
+};
+
+HostOptions host_options(const HostPlan& plan) {
+  HostOptions options;
+  options.addresses = plan.host_addresses;
+  if (plan.mac) options.mac = *plan.mac;
+  for (const IpPrefix& prefix : plan.interface_addresses)
+    if (prefix.address.is_v4()) options.subnets.push_back(prefix);
+  return options;
+}
+
+HostRun::HostRun(const HostPlan& plan)
+    : plan_{plan},
+      host_{host_options(plan)},
+      port_{reactor_, plan.port.kind, plan.port.name, host_.protocol(plan.port.kind), plan.port.options()},
+      signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }} {
+  for (const std::uint16_t port : plan.udp_echo) host_.add_udp(port, echo_);
+  port_.on_connection_lost([this](const std::error_code& reason) { on_port_lost(reason); });
+}
+
+int HostRun::run() {
+  port_.start_listening();
+  set_link_up();
+  announce();
+  signals_.do_read();  // what came meanwhile: do not start what would be ended at once
+  if (!status_ && !plan_.command.empty())
+    child_.emplace(Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours));
+  context_.run();
+  const std::error_code left = link_->put_back();
+  summary_.port = port_.statistics();
+  summary_.host = host_.statistics();
+  summary_.udp_echoes = echo_.echoes();
+  if (plan_.json)
+    print(stdout, to_json(summary_) + '\n');
+  else if (!plan_.quiet)
+    print(stdout, to_table(summary_));
+  if (left)
+    throw Failure{status::failed, summary_.where.name + ": could not be put back as it was: " + cause(left) +
+                                      "; see 'ip addr show " + summary_.where.name + "'"};
+  return status_.value_or(0);
+}
+
+void HostRun::set_link_up() {
+  summary_.where = port_.get_host();
+  // A device that is not persistent goes with its descriptor, and all its settings with it.
+  link_.emplace(port_.options().system.links, summary_.where.name, port_.device().capabilities().persistent);
+  if (plan_.port.mtu) link_->set_mtu(*plan_.port.mtu);
+  for (const IpPrefix& address : plan_.interface_addresses) link_->add_address(address);
+  link_->set_up();
+}
+
+void HostRun::announce() const {
+  if (plan_.quiet) return;
+  std::string line = "tunport: " + to_string(summary_.where) + " is up with";
+  for (const IpPrefix& address : plan_.interface_addresses) line += ' ' + to_string(address);
+  line += "; answering for";
+  for (const Ipv4Address& address : plan_.host_addresses) line += ' ' + to_string(address);
+  if (!plan_.udp_echo.empty()) line += fmt::format(", UDP echo on {}", fmt::join(plan_.udp_echo, " "));
+  line += '\n';
+  for (const Ipv4Address& address : plan_.host_addresses)
+    if (std::ranges::none_of(plan_.interface_addresses,
+                             [&](const IpPrefix& subnet) { return subnet.contains(address); }))
+      line += fmt::format(
+          "tunport: {0} is in no subnet of {1}, so it needs a route: 'ip route add {0} dev {1}'\n",
+          to_string(address), summary_.where.name);
+  print(plan_.json ? stderr : stdout, line);
+}
+
+void HostRun::on_signal(const signalfd_siginfo& info) {
+  const int signal = static_cast<int>(info.ssi_signo);
+  if (signal == SIGCHLD) {
+    on_child_signal();
+  } else if (child_) {
+    // What the kernel sends, a terminal's Ctrl-C, it sends to the whole foreground group.
+    if (info.ssi_code != SI_KERNEL || !child_->in_our_group()) child_->send(signal);
+  } else if (status_) {
+    port_.stop_listening();  // again: in less order, but now
+  } else {
+    const bool orderly = plan_.command.empty() && (signal == SIGINT || signal == SIGTERM);
+    stop(orderly ? 0 : status::signalled + signal);
+  }
+}
+
+void HostRun::on_child_signal() {
+  if (!child_) return;
+  const auto ended = child_->poll();
+  if (!ended) return;
+  child_.reset();
+  kill_timer_.cancel();
+  stop(*ended);
+  finish_if_done();
+}
+
+void HostRun::on_port_lost(const std::error_code& reason) {
+  port_lost_ = true;
+  if (reason && !status_) {
+    status_ = status::failed;
+    print_error(fmt::format("{}: {}; start tunport again{}", summary_.where.name, cause(reason),
+                            plan_.port.mode == OpenMode::attach ? " once there is a new one" : ""));
+    terminate_child();
+  }
+  finish_if_done();
+}
+
+void HostRun::stop(int status) {
+  if (status_) return;
+  status_ = status;
+  summary_.kernel_drops = link_->kernel_drops();
+  port_.lose_connection();
+}
+
+void HostRun::terminate_child() {
+  if (!child_) return;
+  child_->send(SIGTERM);
+  child_->send(SIGCONT);  // a stopped one could not take it
+  kill_timer_ = reactor_.call_later(termination_grace, [this] {
+    if (child_) child_->send(SIGKILL);
+  });
+}
+
+void HostRun::finish_if_done() {
+  if (port_lost_ && !child_) signals_.close();
+}
+
+}  // namespace
+
+int run_host(const HostPlan& plan) {
+  block_signals();
+  if (plan.sandbox) enter_sandbox();
+  return HostRun{plan}.run();
+}
+
+}  // namespace tunport::tool

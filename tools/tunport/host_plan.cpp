@@ -1,0 +1,113 @@
+#include "host_plan.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "failure.hpp"
+
+namespace tunport::tool {
+namespace {
+
+constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
+
+[[noreturn]] void wrong(const std::string& option, const std::string& value, const std::string& problem) {
+  throw usage_failure(option + " '" + value + "': " + problem);
+}
+
+/// An address that a single host can have (RFC 1122 3.2.1.3).
+bool is_unicast(Ipv4Address address) {
+  return address.value() >> 24 != 0 && !address.is_loopback() && address.value() >> 28 < 0xe;
+}
+
+template <class Value>
+void add_once(std::vector<Value>& values, const Value& value) {
+  if (std::ranges::find(values, value) == values.end()) values.push_back(value);
+}
+
+IpPrefix interface_address(const std::string& text) {
+  const std::string option = "--interface-address";
+  const auto prefix = IpPrefix::parse(text);
+  if (!prefix) {
+    if (IpAddress::parse(text))
+      wrong(option, text, "the prefix length is missing; write " + text + "/LENGTH");
+    wrong(option, text, "no address with a prefix length, such as 10.77.0.1/24");
+  }
+  if (prefix->address.is_v4() ? !is_unicast(prefix->address.v4())
+                              : prefix->address.v6().is_unspecified() || prefix->address.v6().is_multicast())
+    wrong(option, text, "not an address that an interface can have");
+  return *prefix;
+}
+
+Ipv4Address host_address(const std::string& text, const std::vector<IpPrefix>& interface_addresses) {
+  const std::string option = "--host-address";
+  const auto address = IpAddress::parse(text);
+  if (!address) {
+    if (const auto prefix = IpPrefix::parse(text))
+      wrong(option, text, "a prefix length has no meaning here; write " + to_string(prefix->address));
+    wrong(option, text, "no IPv4 address, such as 10.77.0.2");
+  }
+  if (address->is_v6()) wrong(option, text, "the host has no IPv6 yet; give an IPv4 address");
+  if (!is_unicast(address->v4())) wrong(option, text, "not an address that a single host can have");
+  for (const IpPrefix& prefix : interface_addresses) {
+    if (prefix.address == *address)
+      wrong(option, text, "the interface has this address; give the host another of " + to_string(prefix));
+    if (!prefix.address.is_v4() || prefix.length > 30) continue;
+    if (address->v4() == prefix.broadcast_v4() || address->v4() == prefix.network_v4())
+      wrong(option, text,
+            "the network's or broadcast address of " + to_string(prefix) + "; give another of it");
+  }
+  return address->v4();
+}
+
+MacAddress mac_address(const std::string& text) {
+  const auto mac = MacAddress::parse(text);
+  if (!mac) wrong("--mac", text, "no MAC address, such as 02:00:00:00:00:02");
+  if (mac->is_multicast() || *mac == MacAddress{})
+    wrong("--mac", text,
+          "not a MAC address that a single host can have; its first byte must be even, as in 02:...");
+  return *mac;
+}
+
+std::uint16_t udp_port(const std::string& text) {
+  std::uint16_t port = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, port);
+  if (error != std::errc{} || stop != end || port == 0)
+    wrong("--udp-echo", text, "no UDP port; it is a number from 1 to 65535");
+  return port;
+}
+
+}  // namespace
+
+HostPlan make_plan(const HostArguments& arguments) {
+  HostPlan plan;
+  const auto parsed = PortConfig::parse(arguments.port);
+  if (!parsed.config) throw usage_failure("port '" + arguments.port + "': " + to_string(parsed.error));
+  plan.port = *parsed.config;
+  for (const auto& text : arguments.interface_addresses)
+    add_once(plan.interface_addresses, interface_address(text));
+  for (const auto& text : arguments.host_addresses)
+    add_once(plan.host_addresses, host_address(text, plan.interface_addresses));
+  if (plan.interface_addresses.empty())
+    throw usage_failure("--interface-address is missing: the kernel's side, such as 10.77.0.1/24");
+  if (plan.host_addresses.empty())
+    throw usage_failure("--host-address is missing: what we answer for, such as 10.77.0.2");
+  if (arguments.mac) {
+    if (plan.port.kind == DeviceKind::tun)
+      wrong("--mac", *arguments.mac,
+            "a TUN has no MAC addresses; leave it out, or use tap:" + plan.port.name);
+    plan.mac = mac_address(*arguments.mac);
+  }
+  for (const auto& text : arguments.udp_echo) add_once(plan.udp_echo, udp_port(text));
+  for (const IpPrefix& prefix : plan.interface_addresses)
+    if (prefix.address.is_v6() && plan.port.mtu && *plan.port.mtu < least_ipv6_mtu)
+      wrong("--interface-address", to_string(prefix),
+            "IPv6 needs an MTU of 1280 or more; raise mtu= in the port");
+  plan.sandbox = arguments.sandbox;
+  plan.json = arguments.json;
+  plan.quiet = arguments.quiet;
+  plan.command = arguments.command;
+  return plan;
+}
+
+}  // namespace tunport::tool

@@ -1,0 +1,43 @@
+#pragma once
+/// What `tunport host` was asked to do: the words of the command line, and what they mean.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tunport/port/port_config.hpp"
+#include "tunport/wire/address.hpp"
+
+namespace tunport::tool {
+
+/// As typed.
+struct HostArguments {
+  std::string port;
+  std::vector<std::string> interface_addresses;
+  std::vector<std::string> host_addresses;
+  std::optional<std::string> mac;
+  std::vector<std::string> udp_echo;
+  bool sandbox = false;
+  bool json = false;
+  bool quiet = false;
+  std::vector<std::string> command;
+};
+
+/// As meant.
+struct HostPlan {
+  PortConfig port;
+  std::vector<IpPrefix> interface_addresses;
+  std::vector<Ipv4Address> host_addresses;
+  std::optional<MacAddress> mac;
+  std::vector<std::uint16_t> udp_echo;
+  bool sandbox = false;
+  bool json = false;
+  bool quiet = false;
+  std::vector<std::string> command;
+};
+
+/// Throws `Failure` (wrong usage) with what is wrong and what would be right.
+HostPlan make_plan(const HostArguments& arguments);
+
+}  // namespace tunport::tool

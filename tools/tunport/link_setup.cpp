@@ -1,0 +1,110 @@
+#include "link_setup.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "tunport/base/error.hpp"
+
+#include "failure.hpp"
+
+namespace tunport::tool {
+namespace {
+
+bool has(const std::vector<IpPrefix>& addresses, const IpPrefix& address) {
+  return std::ranges::find(addresses, address) != addresses.end();
+}
+
+bool is_link_local(const IpAddress& address) {
+  return address.is_v6() && address.v6().octets()[0] == 0xfe && (address.v6().octets()[1] & 0xc0) == 0x80;
+}
+
+/// `how`: what does the same by hand.
+void check(const std::error_code& ec, const std::string& subject, const std::string& how) {
+  if (!ec) return;
+  const std::string text =
+      ec == Errc::not_permitted
+          ? "setting this needs CAP_NET_ADMIN; run as root, use --sandbox, or have it prepared with '" + how +
+                "'"
+          : cause(ec) + "; the kernel refuses '" + how + "' too: choose another value";
+  throw Failure{status::failed, subject + ": " + text};
+}
+
+}  // namespace
+
+LinkSetup::LinkSetup(LinkSystem& links, std::string name, bool keep)
+    : links_{links}, name_{std::move(name)}, keep_{keep} {
+  std::error_code ec;
+  if (const auto link = links_.find(name_, ec)) before_ = *link;
+  if (!ec) addresses_before_ = links_.addresses(name_, ec);
+  if (ec) throw Error{ec, name_};
+}
+
+LinkSetup::~LinkSetup() { put_back(); }
+
+void LinkSetup::set_mtu(unsigned mtu) {
+  if (mtu == before_.mtu) return;
+  std::error_code ec;
+  links_.set_mtu(name_, mtu, ec);
+  check(ec, name_ + ": MTU " + std::to_string(mtu), "ip link set " + name_ + " mtu " + std::to_string(mtu));
+  mtu_set_ = true;
+}
+
+void LinkSetup::add_address(const IpPrefix& address) {
+  if (has(addresses_before_, address) || has(added_, address)) return;
+  std::error_code ec;
+  links_.add_address(name_, address, ec);
+  if (address.address.is_v6() && ec == std::errc::permission_denied)
+    throw Failure{status::failed, name_ + ": address " + to_string(address) +
+                                      ": IPv6 is switched off; switch it on with "
+                                      "'sysctl -w net.ipv6.conf." +
+                                      name_ + ".disable_ipv6=0'"};
+  check(ec, name_ + ": address " + to_string(address), "ip addr add " + to_string(address) + " dev " + name_);
+  added_.push_back(address);
+}
+
+void LinkSetup::set_up() {
+  if (before_.up) return;
+  std::error_code ec;
+  links_.set_up(name_, true, ec);
+  check(ec, name_ + ": up", "ip link set " + name_ + " up");
+  raised_ = true;
+}
+
+std::uint64_t LinkSetup::kernel_drops() const {
+  std::error_code ec;
+  const auto link = links_.find(name_, ec);
+  return link && link->tx_dropped > before_.tx_dropped ? link->tx_dropped - before_.tx_dropped : 0;
+}
+
+std::error_code LinkSetup::put_back() noexcept try {
+  std::error_code first;
+  const auto keep_first = [&](const std::error_code& ec) {
+    if (ec && ec != Errc::no_such_device && !first) first = ec;
+  };
+  if (!std::exchange(keep_, false)) return first;
+  std::error_code ec;
+  for (const IpPrefix& address : added_) {
+    links_.remove_address(name_, address, ec);
+    if (ec != std::errc::address_not_available) keep_first(ec);  // somebody else was faster
+  }
+  if (mtu_set_) {
+    links_.set_mtu(name_, before_.mtu, ec);
+    keep_first(ec);
+  }
+  if (raised_) {
+    // Down takes IPv6 addresses with it, also those that were there before us.
+    const auto addresses = links_.addresses(name_, ec);
+    links_.set_up(name_, false, ec);
+    keep_first(ec);
+    for (const IpPrefix& address : addresses_before_) {
+      if (address.address.is_v4() || is_link_local(address.address) || !has(addresses, address)) continue;
+      links_.add_address(name_, address, ec);
+      if (ec != std::errc::file_exists) keep_first(ec);
+    }
+  }
+  return first;
+} catch (...) {
+  return make_error_code(std::errc::not_enough_memory);
+}
+
+}  // namespace tunport::tool

@@ -1,0 +1,45 @@
+#pragma once
+/// What the command does to an interface, and undoes.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tunport/device/link_system.hpp"
+
+namespace tunport::tool {
+
+/// Sets an interface up and, if `keep` (it was there before us and stays), puts everything back when it goes.
+/// What is as it should be already is not touched, so a device prepared for this user needs no privilege.
+class LinkSetup {
+ public:
+  /// Throws `Error` if there is no such interface. The others throw `Error` or `Failure` for what the kernel
+  /// refuses.
+  LinkSetup(LinkSystem& links, std::string name, bool keep);
+  LinkSetup(const LinkSetup&) = delete;
+  LinkSetup& operator=(const LinkSetup&) = delete;
+  ~LinkSetup();
+
+  void set_mtu(unsigned mtu);
+  void add_address(const IpPrefix& address);
+  void set_up();
+
+  /// Packets that the kernel dropped since we came because nobody read them in time.
+  std::uint64_t kernel_drops() const;
+
+  /// Puts everything back, once, as far as it can. The first thing that went wrong; that the interface is
+  /// gone is none.
+  std::error_code put_back() noexcept;
+
+ private:
+  LinkSystem& links_;
+  std::string name_;
+  bool keep_;
+  LinkInfo before_;
+  std::vector<IpPrefix> addresses_before_;
+  std::vector<IpPrefix> added_;
+  bool mtu_set_ = false;
+  bool raised_ = false;
+};
+
+}  // namespace tunport::tool

@@ -1,0 +1,103 @@
+#include "link_setup.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/testing/memory_system.hpp"
+
+#include "failure.hpp"
+
+namespace tunport::tool {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class LinkSetupTest : public testing::Test {
+ protected:
+  LinkSetupTest() { kernel_.add_persistent(DeviceKind::tap, "tp0"); }
+  std::vector<IpPrefix> addresses() { return kernel_.links().addresses("tp0", ec_); }
+  LinkInfo link() { return *kernel_.links().find("tp0", ec_); }
+  static IpPrefix prefix(const char* text) { return *IpPrefix::parse(text); }
+
+  MemorySystem kernel_;
+  std::error_code ec_;
+};
+
+TEST_F(LinkSetupTest, PutsBackWhatItChanged) {
+  kernel_.links().add_address("tp0", prefix("10.5.0.1/24"), ec_);
+  {
+    LinkSetup setup{kernel_.links(), "tp0", true};
+    setup.set_mtu(1400);
+    setup.add_address(prefix("10.5.0.1/24"));  // there already
+    setup.add_address(prefix("10.77.0.1/24"));
+    setup.set_up();
+    EXPECT_EQ(link().mtu, 1400U);
+    EXPECT_TRUE(link().up);
+    EXPECT_EQ(addresses().size(), 2U);
+  }
+  EXPECT_EQ(link().mtu, 1500U);
+  EXPECT_FALSE(link().up);
+  EXPECT_THAT(addresses(), ElementsAre(prefix("10.5.0.1/24")));
+}
+
+TEST_F(LinkSetupTest, PutsBackOnce) {
+  LinkSetup setup{kernel_.links(), "tp0", true};
+  setup.set_up();
+  EXPECT_FALSE(setup.put_back());
+  kernel_.links().set_up("tp0", true, ec_);
+  EXPECT_FALSE(setup.put_back());
+  EXPECT_TRUE(link().up);
+}
+
+TEST_F(LinkSetupTest, LeavesADeviceThatGoesByItself) {
+  {
+    LinkSetup setup{kernel_.links(), "tp0", false};
+    setup.set_up();
+  }
+  EXPECT_TRUE(link().up);
+}
+
+TEST_F(LinkSetupTest, NeedsNoPrivilegeForWhatIsAsItShouldBe) {
+  kernel_.links().add_address("tp0", prefix("10.77.0.1/24"), ec_);
+  kernel_.links().set_up("tp0", true, ec_);
+  kernel_.set_privileged(false);
+  LinkSetup setup{kernel_.links(), "tp0", true};
+  setup.set_mtu(1500);
+  setup.add_address(prefix("10.77.0.1/24"));
+  setup.set_up();
+  try {
+    setup.add_address(prefix("10.78.0.1/24"));
+    ADD_FAILURE() << "not refused";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.status(), status::failed);
+    EXPECT_THAT(failure.what(), HasSubstr("'ip addr add 10.78.0.1/24 dev tp0'"));
+  }
+}
+
+TEST_F(LinkSetupTest, AnInterfaceThatHasGoneIsNoErrorInTheEnd) {
+  LinkSetup setup{kernel_.links(), "tp0", true};
+  setup.set_mtu(1400);
+  setup.set_up();
+  kernel_.tunnel("tp0").remove();
+  EXPECT_FALSE(setup.put_back());
+  EXPECT_EQ(setup.kernel_drops(), 0U);
+}
+
+TEST_F(LinkSetupTest, AnUnknownInterfaceIsAnError) {
+  EXPECT_THROW((LinkSetup{kernel_.links(), "tp9", true}), Error);
+}
+
+TEST_F(LinkSetupTest, CountsWhatTheKernelDroppedSince) {
+  kernel_.tunnel("tp0").set_up(true);
+  const std::vector<std::byte> frame(60);
+  kernel_.tunnel("tp0").inject(frame);  // nobody is attached
+  const LinkSetup setup{kernel_.links(), "tp0", true};
+  EXPECT_EQ(setup.kernel_drops(), 0U);
+  kernel_.tunnel("tp0").inject(frame);
+  EXPECT_EQ(setup.kernel_drops(), 1U);
+}
+
+}  // namespace
+}  // namespace tunport::tool

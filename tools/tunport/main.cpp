@@ -1,0 +1,154 @@
+#include <algorithm>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "tunport/host/host.hpp"
+
+#include "failure.hpp"
+#include "host_command.hpp"
+#include "output.hpp"
+
+namespace tunport::tool {
+namespace {
+
+constexpr auto description = "Puts a program behind a Linux TUN/TAP interface.";
+
+constexpr auto footer =
+    "Try, without any privilege, in a network namespace of its own:\n"
+    "  tunport host tap:tp0 --interface-address 10.77.0.1/24 --host-address 10.77.0.2 --sandbox \\\n"
+    "    -- ping -c 5 -i 0.2 10.77.0.2\n"
+    "\n"
+    "'tunport host --help' tells of its options and of how PORT is written.";
+
+constexpr auto host_description = "A small IPv4 host behind an interface: it answers ARP, ping and UDP.";
+
+constexpr auto host_footer =
+    "It runs until SIGINT or SIGTERM, or for as long as COMMAND runs; then it sums up.\n"
+    "\n"
+    "PORT is the kind and the name of an interface; options follow after commas:\n"
+    "  tap:NAME       an interface that carries Ethernet frames\n"
+    "  tun:NAME       an interface that carries IP packets\n"
+    "                 NAME may hold %d: tap:tp%d is the first of tp0, tp1, ... that is free\n"
+    "  ,mode=either   attach to it if it is there, create it otherwise (default)\n"
+    "  ,mode=create   create it; a failure if it is there\n"
+    "  ,mode=attach   attach to it; a failure if it is not there ('ip tuntap add ... user USER' prepares "
+    "one)\n"
+    "  ,mtu=BYTES     set its MTU\n"
+    "  ,offload=auto  exchange super-packets with the kernel (default); off: none; or some of\n"
+    "                 checksum+tso4+tso6+ecn+uso\n"
+    "  ,spin=TIME     look for packets that long before sleeping: 50us, 1ms; answers sooner, keeps a core "
+    "busy\n"
+    "\n"
+    "Examples:\n"
+    "  tunport host tap:tp0 --interface-address 10.77.0.1/24 --host-address 10.77.0.2 --sandbox \\\n"
+    "    -- ping -c 5 10.77.0.2\n"
+    "  tunport host tun:tp0,mtu=9000 --interface-address 10.77.0.1/24 --host-address 10.77.0.2 10.77.0.3 \\\n"
+    "    --udp-echo 7 4242 --json\n"
+    "\n"
+    "Exit status:\n"
+    "  COMMAND's own; 128+N if signal N killed it, 127 if it is not found, 126 if it cannot be run\n"
+    "  0 after SIGINT or SIGTERM, without COMMAND\n"
+    "  1 for a failure, also if the interface is deleted meanwhile\n"
+    "  2 for wrong usage";
+
+/// CLI11's help, with usage lines that say what may stand where.
+class Help : public CLI::Formatter {
+ public:
+  Help() { column_width(34); }
+  std::string make_usage(const CLI::App* app, std::string /*name*/) const override {
+    if (app->get_name() == "host")
+      return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS... [--mac MAC]\n"
+             "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [-- COMMAND ARG...]\n";
+    return "\nUsage: tunport host PORT OPTION... [-- COMMAND ARG...]\n"
+           "       tunport host --help\n";
+  }
+  std::string make_subcommand(const CLI::App* verb) const override {
+    return "  " + verb->get_name() + "    " + verb->get_description() + '\n';
+  }
+  std::string make_positionals(const CLI::App* /*app*/) const override { return {}; }
+};
+
+void add_host_options(CLI::App& verb, HostArguments& host) {
+  verb.footer(host_footer)->group("Verbs");
+  verb.add_option("PORT", host.port);
+  verb.add_option("--interface-address", host.interface_addresses,
+                  "Addresses of the kernel's side, with their prefix length")
+      ->option_text("CIDR...");
+  verb.add_option("--host-address", host.host_addresses, "IPv4 addresses that are answered by us")
+      ->option_text("ADDRESS...");
+  verb.add_option("--mac", host.mac, "Our MAC address (TAP; default " + to_string(HostOptions{}.mac) + ")")
+      ->option_text("MAC");
+  verb.add_option("--udp-echo", host.udp_echo, "UDP ports that send back what they receive")
+      ->option_text("PORT...");
+  verb.add_flag("--sandbox", host.sandbox,
+                "All of it in a new network namespace (not as root: in a new user namespace too)");
+  verb.add_flag("--json", host.json,
+                "Sum up as JSON, the last line on stdout; COMMAND's stdout goes to stderr");
+  verb.add_flag("--quiet", host.quiet, "Say nothing but errors (and JSON, if asked for)");
+}
+
+/// What CLI11 found wrong, in one line.
+std::string describe(const CLI::App& app, const CLI::ParseError& error) {
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
+    if (const auto unknown = app.remaining(true); !unknown.empty())
+      return fmt::format("'{}' is not known {}", unknown.front(),
+                         app.get_subcommands().empty() ? "as a verb; there is 'host'" : "here");
+  std::string text = error.what();
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
+    return text.substr(0, text.find(':')) + ": a value is missing, or one too many";
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+int run(std::vector<std::string> arguments) {
+  HostArguments host;
+  // All behind the first "--" is COMMAND's, whatever it looks like.
+  const auto dashes = std::ranges::find(arguments, "--");
+  if (dashes != arguments.end()) {
+    host.command.assign(dashes + 1, arguments.end());
+    if (host.command.empty()) throw usage_failure("COMMAND is missing behind '--'");
+    arguments.erase(dashes, arguments.end());
+  }
+
+  CLI::App app{description, "tunport"};
+  app.formatter(std::make_shared<Help>());
+  app.set_help_flag("-h,--help", "Print this and exit");
+  app.set_version_flag("--version", "tunport " TUNPORT_VERSION, "Print the version and exit");
+  app.footer(footer);
+  CLI::App* const verb = app.add_subcommand("host", host_description);
+  add_host_options(*verb, host);
+
+  std::ranges::reverse(arguments);  // as CLI11 wants them
+  try {
+    app.parse(arguments);
+  } catch (const CLI::Success& success) {  // help or version was asked for
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    throw usage_failure(describe(app, error));
+  }
+  if (!*verb)
+    throw Failure{status::usage, "what to do is missing, such as 'tunport host'; see 'tunport --help'"};
+  if (host.port.empty()) throw usage_failure("PORT is missing: tap:NAME or tun:NAME, right after 'host'");
+  return run_host(make_plan(host));
+}
+
+}  // namespace
+}  // namespace tunport::tool
+
+int main(int argc, char** argv) {
+  using namespace tunport::tool;  // NOLINT(google-build-using-namespace)
+  ensure_standard_descriptors();
+  try {
+    return run({argv + std::min(argc, 1), argv + argc});
+  } catch (const Failure& failure) {
+    print_error(failure.what());
+    return failure.status();
+  } catch (const std::exception& error) {
+    print_error(error.what());
+    return status::failed;
+  }
+}

@@ -1,0 +1,62 @@
+#include "signals.hpp"
+
+#include <cerrno>
+#include <csignal>
+
+#include "tunport/base/error.hpp"
+
+namespace tunport::tool {
+namespace {
+
+bool is_ignored(int signal) {
+  struct sigaction action {};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+sigset_t blocked_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM, SIGCHLD}) ::sigaddset(&set, signal);
+  for (const int signal : {SIGHUP, SIGQUIT})
+    if (!is_ignored(signal)) ::sigaddset(&set, signal);
+  return set;
+}
+
+}  // namespace
+
+void block_signals() {
+  // A parent that ignores SIGCHLD would have us lose the child's status.
+  ::signal(SIGCHLD, SIG_DFL);
+  // Whoever reads our output may go away; the summary is then written in vain, and that is all.
+  ::signal(SIGPIPE, SIG_IGN);
+  const sigset_t set = blocked_signals();
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+}
+
+Signals::Signals(Reactor& reactor, Handler handler) : FileDescriptor{reactor}, handler_{std::move(handler)} {
+  const sigset_t set = blocked_signals();
+  fd_.reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!fd_) throw Error{errno_code(errno), "signals"};
+  set_log_prefix("signals");
+  attach();
+  start_reading();
+}
+
+void Signals::close() {
+  detach();
+  fd_.reset();
+}
+
+void Signals::do_read() {
+  signalfd_siginfo info{};
+  while (fd_ && ::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) handler_(info);
+}
+
+std::size_t Signals::write_some_data(Bytes, std::error_code& ec) {
+  ec = errno_code(EINVAL);
+  return 0;
+}
+
+void Signals::connection_lost(const std::error_code&) { close(); }
+
+}  // namespace tunport::tool

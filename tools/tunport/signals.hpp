@@ -1,0 +1,49 @@
+#pragma once
+/// Signals as events of the reactor.
+///
+/// Theory. What ends the command, and what tells of its child, is blocked from the start, so that no step can
+/// be interrupted halfway and nothing is left behind; it waits in the kernel and is read by signalfd(2) when
+/// the loop comes round. Whoever has SIGHUP or SIGQUIT ignored when we start (nohup, a shell's background
+/// job) keeps them ignored.
+
+#include <functional>
+
+#include <sys/signalfd.h>
+
+#include "tunport/base/unique_fd.hpp"
+#include "tunport/event/file_descriptor.hpp"
+
+namespace tunport::tool {
+
+/// Blocks SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGCHLD, and ignores SIGPIPE. Before anything is made, and
+/// before any thread.
+void block_signals();
+
+/// Calls `handler` for each blocked signal that has come.
+class Signals final : public FileDescriptor {
+ public:
+  using Handler = std::function<void(const signalfd_siginfo& info)>;
+
+  /// Throws `Error` if there is no descriptor left.
+  Signals(Reactor& reactor, Handler handler);
+  ~Signals() override { close(); }
+
+  /// Takes no more; the reactor has one descriptor fewer to wait for. Safe from the handler.
+  void close();
+
+  int fileno() const override { return fd_.get(); }
+  /// Handles all that has come.
+  void do_read() override;
+  void do_write() override {}
+  void do_error() override {}
+  std::size_t write_some_data(Bytes data, std::error_code& ec) override;
+  void connection_lost(const std::error_code& reason) override;
+  void lose_connection() override { close(); }
+  void lose_write_connection() override {}
+
+ private:
+  UniqueFd fd_;
+  Handler handler_;
+};
+
+}  // namespace tunport::tool

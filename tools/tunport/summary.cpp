@@ -1,0 +1,71 @@
+#include "summary.hpp"
+
+#include <iterator>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace tunport::tool {
+namespace {
+
+/// 1234567 as "1,234,567".
+std::string grouped(std::uint64_t number) {
+  std::string text = std::to_string(number);
+  for (std::size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, 1, ',');
+  return text;
+}
+
+}  // namespace
+
+std::string to_table(const HostSummary& summary) {
+  std::string text;
+  const auto out = std::back_inserter(text);
+  const auto row = [&](std::string_view what, std::uint64_t count) {
+    fmt::format_to(out, "  {:<22}{:>14}\n", what, grouped(count));
+  };
+  const auto& port = summary.port;
+  fmt::format_to(out, "{:<24}{:>14}{:>18}\n", to_string(summary.where), "packets", "bytes");
+  fmt::format_to(out, "  {:<22}{:>14}{:>18}\n", "received", grouped(port.packets_in), grouped(port.bytes_in));
+  fmt::format_to(out, "  {:<22}{:>14}{:>18}\n", "sent", grouped(port.packets_out), grouped(port.bytes_out));
+  fmt::format_to(out, "answered\n");
+  if (summary.where.kind == DeviceKind::tap) row("ARP", summary.host.arp_replies);
+  row("ICMP echo", summary.host.icmp_echo_replies);
+  row("UDP echo", summary.udp_echoes);
+  row("port unreachable", summary.host.port_unreachable);
+  fmt::format_to(out, "dropped\n");
+  port.drops.for_each([&](DropReason reason, std::uint64_t count) { row(to_string(reason), count); });
+  if (summary.kernel_drops != 0) row("by the kernel, unread", summary.kernel_drops);
+  if (port.drops.total() == 0 && summary.kernel_drops == 0) fmt::format_to(out, "  nothing\n");
+  if (port.exceptions != 0) {
+    fmt::format_to(out, "failed\n");
+    row("exceptions", port.exceptions);
+  }
+  return text;
+}
+
+std::string to_json(const HostSummary& summary) {
+  using Json = nlohmann::ordered_json;
+  Json drops = Json::object();
+  summary.port.drops.for_each(
+      [&](DropReason reason, std::uint64_t count) { drops[std::string{to_string(reason)}] = count; });
+  const Json json = {
+      {"port",
+       {{"name", summary.where.name},
+        {"kind", to_string(summary.where.kind)},
+        {"packets_in", summary.port.packets_in},
+        {"packets_out", summary.port.packets_out},
+        {"bytes_in", summary.port.bytes_in},
+        {"bytes_out", summary.port.bytes_out},
+        {"bursts", summary.port.bursts},
+        {"drops", drops},
+        {"exceptions", summary.port.exceptions}}},
+      {"host",
+       {{"arp_replies", summary.host.arp_replies},
+        {"icmp_echo_replies", summary.host.icmp_echo_replies},
+        {"udp_echoes", summary.udp_echoes},
+        {"port_unreachable", summary.host.port_unreachable}}},
+  };
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace tunport::tool

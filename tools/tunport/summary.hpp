@@ -1,0 +1,29 @@
+#pragma once
+/// What a host on a port has done, for people and for programs.
+
+#include <cstdint>
+#include <string>
+
+#include "tunport/host/host.hpp"
+#include "tunport/port/statistics.hpp"
+#include "tunport/port/tuntap_port.hpp"
+
+namespace tunport::tool {
+
+struct HostSummary {
+  TunnelAddress where;
+  Statistics port;
+  HostStatistics host;
+  std::uint64_t udp_echoes = 0;
+  std::uint64_t kernel_drops = 0;  ///< packets that nobody read in time
+};
+
+/// A table; only those reasons for drops that occurred. Ends with a newline.
+std::string to_table(const HostSummary& summary);
+/// One line of JSON, without its end:
+/// `{"port":{"name","kind","packets_in","packets_out","bytes_in","bytes_out",
+/// "bursts","drops":{reason:count},"exceptions"},"host":{"arp_replies","icmp_echo_replies","udp_echoes",
+/// "port_unreachable"}}`.
+std::string to_json(const HostSummary& summary);
+
+}  // namespace tunport::tool

@@ -1,0 +1,67 @@
+#include "summary.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace tunport::tool {
+namespace {
+
+HostSummary example() {
+  HostSummary summary;
+  summary.where = {DeviceKind::tap, "tp0"};
+  summary.port = {.packets_in = 1'234'567,
+                  .packets_out = 12,
+                  .bytes_in = 89'000'000,
+                  .bytes_out = 999,
+                  .bursts = 7,
+                  .exceptions = 0,
+                  .drops = {}};
+  summary.port.drops.add(DropReason::unknown_ethertype, 3);
+  summary.port.drops.add(DropReason::link_down, 1000);
+  summary.host = {.arp_replies = 1, .icmp_echo_replies = 5, .port_unreachable = 2};
+  summary.udp_echoes = 4;
+  return summary;
+}
+
+TEST(Summary, IsATable) {
+  EXPECT_EQ(to_table(example()),
+            "tap:tp0                        packets             bytes\n"
+            "  received                   1,234,567        89,000,000\n"
+            "  sent                              12               999\n"
+            "answered\n"
+            "  ARP                                1\n"
+            "  ICMP echo                          5\n"
+            "  UDP echo                           4\n"
+            "  port unreachable                   2\n"
+            "dropped\n"
+            "  unknown_ethertype                  3\n"
+            "  link_down                      1,000\n");
+}
+
+TEST(Summary, TellsOfNothingAndOfWhatIsRare) {
+  HostSummary summary;
+  summary.where = {DeviceKind::tun, "tp0"};
+  EXPECT_THAT(to_table(summary), testing::HasSubstr("dropped\n  nothing\n"));
+  EXPECT_THAT(to_table(summary), testing::Not(testing::HasSubstr("ARP")));
+  summary.kernel_drops = 12;
+  summary.port.exceptions = 3;
+  EXPECT_THAT(to_table(summary), testing::EndsWith("dropped\n  by the kernel, unread             "
+                                                   "12\nfailed\n  exceptions                         3\n"));
+}
+
+TEST(Summary, IsOneLineOfJsonInAFixedOrder) {
+  EXPECT_EQ(to_json(example()),
+            R"({"port":{"name":"tp0","kind":"tap","packets_in":1234567,"packets_out":12,"bytes_in":89000000,)"
+            R"("bytes_out":999,"bursts":7,"drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0},)"
+            R"("host":{"arp_replies":1,"icmp_echo_replies":5,"udp_echoes":4,"port_unreachable":2}})");
+}
+
+TEST(Summary, JsonHoldsWhateverTheNameIs) {
+  HostSummary summary;
+  summary.where.name = "a\"\\\xff";
+  EXPECT_EQ(nlohmann::json::parse(to_json(summary)).size(), 2U);
+}
+
+}  // namespace
+}  // namespace tunport::tool
