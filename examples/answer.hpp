@@ -1,0 +1,12 @@
+#pragma once
+#include "tunport/port/protocol.hpp"
+
+/// Answers each datagram with itself in capitals. Works behind the demultiplexers and on a UdpPort alike.
+class Answer : public tunport::DatagramProtocol {
+ public:
+  void datagram_received(tunport::Bytes data, const tunport::Endpoint& from) override {
+    std::string text{tunport::as_text(data)};
+    for (char& c : text) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    transport().write_to(from, tunport::as_bytes(text));  // copied or sent on return
+  }
+};

@@ -1,0 +1,78 @@
+// A port driven by somebody else's loop: here an epoll loop, in the same way Boost.Asio, libuv, Qt or GLib.
+//
+// The contract of PollReactor: watch what it wants (it may change after each turn), wake at its deadline,
+// pass on what is ready, and run what is due.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <iostream>
+#include <map>
+
+#include <sys/epoll.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/event/poll_reactor.hpp"
+#include "tunport/host/host.hpp"
+#include "tunport/port/tuntap_port.hpp"
+
+/// Brings an epoll set into line with what the reactor wants. (poll.h's bits and epoll's are the same.)
+class EpollSet {
+ public:
+  EpollSet() : epoll_{::epoll_create1(EPOLL_CLOEXEC)} {}
+
+  void follow(tunport::PollReactor& reactor) {
+    std::map<int, short> wanted;
+    for (const pollfd& entry : reactor.wanted()) wanted[entry.fd] = entry.events;
+    // What is wanted no longer was closed or will be: either way it leaves the set.
+    for (const auto& [fd, events] : watched_)
+      if (!wanted.contains(fd)) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+    for (const auto& [fd, events] : wanted) {
+      epoll_event event{};
+      event.events = static_cast<std::uint32_t>(events);
+      event.data.fd = fd;
+      if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0 && errno == ENOENT)
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+    }
+    watched_ = std::move(wanted);
+  }
+
+  int wait(std::array<epoll_event, 16>& events, int milliseconds) const {
+    return ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), milliseconds);
+  }
+
+ private:
+  tunport::UniqueFd epoll_;
+  std::map<int, short> watched_;
+};
+
+int milliseconds_until(tunport::TimePoint deadline) {
+  using std::chrono::milliseconds;
+  if (deadline == tunport::TimePoint::max()) return -1;
+  if (deadline <= tunport::Clock::now()) return 0;
+  return static_cast<int>(std::chrono::ceil<milliseconds>(deadline - tunport::Clock::now()).count());
+}
+
+int main(int argc, char** argv) try {
+  tunport::PollReactor reactor;
+  tunport::Host host{{.addresses = {*tunport::Ipv4Address::parse("10.0.0.2")}}};
+  tunport::TuntapPort port{reactor, argc > 1 ? argv[1] : "tap%d", host.ethernet()};
+  bool over = false;
+  port.on_connection_lost([&](const std::error_code&) { over = true; });
+  port.start_listening();
+  std::cout << port << std::endl;
+
+  EpollSet set;
+  std::array<epoll_event, 16> events;
+  while (!over) {
+    set.follow(reactor);
+    const int ready = set.wait(events, milliseconds_until(reactor.next_deadline()));
+    for (int i = 0; i < ready; ++i)
+      reactor.dispatch(events[static_cast<std::size_t>(i)].data.fd,
+                       static_cast<short>(events[static_cast<std::size_t>(i)].events));
+    reactor.run_due();
+  }
+} catch (const std::exception& error) {
+  std::cerr << "example_foreign_loop: " << error.what() << '\n';
+  return 1;
+}

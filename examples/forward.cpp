@@ -1,0 +1,48 @@
+// A wire: what comes out of one interface goes into the other.
+//
+//   example_forward tap0 tap1
+#include <iostream>
+
+#include <asio/io_context.hpp>
+
+#include "tunport/event/asio_reactor.hpp"
+#include "tunport/port/tuntap_port.hpp"
+
+/// Passes frames on to another port as they are: super-packets whole.
+class Forward : public tunport::FrameProtocol {
+ public:
+  explicit Forward(tunport::TuntapPort& out) : out_{out} {}
+  bool accepts_super_packets() const override { return true; }
+  void frame_received(const tunport::Packet& frame) override { out_.forward(frame); }
+
+ private:
+  tunport::TuntapPort& out_;
+};
+
+/// The two ports need each other's protocol, so both stand in one place.
+struct Wire {
+  Wire(tunport::Reactor& reactor, const char* left_name, const char* right_name)
+      : left{reactor, tunport::DeviceKind::tap, left_name, to_right},
+        right{reactor, tunport::DeviceKind::tap, right_name, to_left} {}
+  Forward to_right{right};
+  Forward to_left{left};
+  tunport::TuntapPort left;
+  tunport::TuntapPort right;
+};
+
+int main(int argc, char** argv) try {
+  if (argc != 3) {
+    std::cerr << "usage: example_forward TAP TAP\n";
+    return 2;
+  }
+  asio::io_context io;
+  tunport::AsioReactor reactor{io};
+  Wire wire{reactor, argv[1], argv[2]};
+  wire.left.start_listening();
+  wire.right.start_listening();
+  std::cout << wire.left << ' ' << wire.right << std::endl;
+  io.run();
+} catch (const std::exception& error) {
+  std::cerr << "example_forward: " << error.what() << '\n';
+  return 1;
+}
