@@ -1,0 +1,209 @@
+/// Nothing is allocated per packet: operator new counts while a million packets pass.
+
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include <arpa/inet.h>
+#include <asio/io_context.hpp>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "tunport/event/asio_reactor.hpp"
+#include "tunport/host/udp_echo.hpp"
+#include "tunport/port/tuntap_port.hpp"
+#include "tunport/protocol/ethernet_protocol.hpp"
+#include "tunport/protocol/ip_protocol.hpp"
+#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/testing/manual_reactor.hpp"
+#include "tunport/testing/memory_system.hpp"
+#include "tunport/testing/packets.hpp"
+
+#include "kernel/sandbox.hpp"
+
+namespace {
+
+std::uint64_t allocations = 0;  // one thread
+
+void* allocate(std::size_t size, std::size_t alignment) {
+  ++allocations;
+  const std::size_t rounded = (size + alignment - 1) / alignment * alignment;  // aligned_alloc wants it so
+  if (void* const memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded)) return memory;
+  throw std::bad_alloc{};
+}
+
+}  // namespace
+
+// Every form: the sanitizers bring their own of those that are left out.
+void* operator new(std::size_t size) { return allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__); }
+void* operator new[](std::size_t size) { return ::operator new(size); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return allocate(size, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) { return ::operator new(size, alignment); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return ::operator new(size); }
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return ::operator new(size); }
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return ::operator new(size, alignment);
+}
+void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return ::operator new(size, alignment);
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t, const std::nothrow_t&) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t, const std::nothrow_t&) noexcept { std::free(memory); }
+
+namespace tunport {
+namespace {
+
+constexpr std::uint64_t total = 1'000'000;
+constexpr std::uint64_t round_size = 250;  // half of what a TUN keeps: nothing is dropped
+constexpr std::uint16_t echo_port = 7;
+
+TEST(Counter, notices_every_form_of_new) {
+  struct alignas(64) Wide {
+    char bytes[64];
+  };
+  const auto count = [](auto make, auto destroy) {
+    const std::uint64_t before = allocations;
+    auto* const made = make();
+    const std::uint64_t after = allocations;
+    destroy(made);
+    return after - before;
+  };
+  // By way of a volatile, or the compiler would leave them out.
+  volatile std::size_t one = 1;
+  EXPECT_EQ(count([&] { return ::operator new(one); }, [](void* memory) { ::operator delete(memory); }), 1U);
+  EXPECT_EQ(count([&] { return new int[one]; }, [](const int* made) { delete[] made; }), 1U);
+  EXPECT_EQ(count([&] { return new Wide[one]; }, [](const Wide* made) { delete[] made; }), 1U);
+  EXPECT_EQ(count([&] { return new (std::nothrow) int[one]; }, [](const int* made) { delete[] made; }), 1U);
+}
+
+/// Sends packets to where the echo is; allocates nothing either.
+class Sender {
+ public:
+  Sender() : fd_{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)} {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(echo_port);
+    to.sin_addr.s_addr = htonl(0x0a4e0002);
+    connected_ = ::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0;
+    part_ = {payload_.data(), payload_.size()};
+    for (mmsghdr& message : messages_) {
+      message.msg_hdr.msg_iov = &part_;
+      message.msg_hdr.msg_iovlen = 1;
+    }
+  }
+  bool connected() const { return connected_; }
+  bool send_round() {
+    std::size_t sent = 0;
+    while (sent < round_size) {
+      const int got = ::sendmmsg(fd_.get(), &messages_[sent], static_cast<unsigned>(round_size - sent), 0);
+      if (got <= 0) return false;
+      sent += static_cast<std::size_t>(got);
+    }
+    return true;
+  }
+
+ private:
+  UniqueFd fd_;
+  bool connected_ = false;
+  std::array<char, 64> payload_{};
+  iovec part_{};
+  std::array<mmsghdr, round_size> messages_{};
+};
+
+/// Counts what it receives.
+class Count final : public DatagramProtocol {
+ public:
+  void datagram_received(Bytes /*data*/, const Endpoint& /*from*/) override { ++datagrams; }
+  std::uint64_t datagrams = 0;
+};
+
+TEST(Allocations, none_for_a_million_frames_received_through_every_demultiplexer) {
+  MemorySystem kernel;
+  ManualReactor reactor;
+  Count count;
+  RawUdpProtocol udp;
+  IpProtocol ip;
+  EthernetProtocol ethernet;
+  udp.add_proto(42, count);
+  ip.add_proto(ip_protocol::udp, udp);
+  ethernet.add_proto(0x0800, ip);
+  TuntapPort port{reactor, "alloc0", ethernet, {.system = kernel}};
+  port.start_listening();
+  MemorySystem::Tunnel tunnel = kernel.tunnel("alloc0");
+  tunnel.set_up(true);
+  const auto frame = packets::ethernet({}, packets::udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
+
+  std::uint64_t allocated = 0;  // by anybody but the fake, whose own it is to keep what is injected
+  const auto pass = [&](std::uint64_t frames) {
+    for (std::uint64_t passed = 0; passed < frames; passed += round_size) {
+      for (std::uint64_t i = 0; i < round_size; ++i) tunnel.inject(frame);
+      const std::uint64_t before = allocations;
+      reactor.run_ready();
+      allocated += allocations - before;
+    }
+  };
+  pass(10 * round_size);  // the warm-up
+  allocated = 0;
+  const std::uint64_t before = count.datagrams;
+  pass(total);
+  EXPECT_EQ(allocated, 0U);
+  EXPECT_EQ(count.datagrams - before, total);
+}
+
+class Kernel : public sandbox::KernelTest {};
+
+TEST_F(Kernel, allocates_nothing_for_a_million_packets_received_echoed_and_written_on_asio) {
+  sandbox::disable_ipv6();
+  asio::io_context io;
+  AsioReactor reactor{io};
+  UdpEcho echo;
+  RawUdpProtocol udp;
+  IpProtocol ip;
+  udp.add_proto(echo_port, echo);
+  ip.add_proto(ip_protocol::udp, udp);
+  TuntapPort port{reactor, "alloc0", ip};
+  port.start_listening();
+  links.add_address("alloc0", {Ipv4Address{0x0a4e0001}, 24}, ec);
+  ASSERT_FALSE(ec) << ec.message();
+  links.set_up("alloc0", true, ec);
+  ASSERT_FALSE(ec) << ec.message();
+  Sender sender;
+  ASSERT_TRUE(sender.connected());
+
+  // Every packet of a round is echoed, or the loop has nothing more to do for a second.
+  const auto pass = [&](std::uint64_t count) {
+    const std::uint64_t end = echo.echoes() + count;
+    while (echo.echoes() < end) {
+      const std::uint64_t round_end = echo.echoes() + round_size;
+      if (!sender.send_round()) return false;
+      while (echo.echoes() < round_end)
+        if (io.run_one_for(std::chrono::seconds{1}) == 0) return false;
+    }
+    return echo.echoes() == end;
+  };
+  ASSERT_TRUE(pass(10 * round_size)) << "after " << echo.echoes() << " echoes";  // the warm-up
+
+  const std::uint64_t before = allocations;
+  const Statistics start = port.statistics();
+  ASSERT_TRUE(pass(total)) << "after " << echo.echoes() << " echoes";
+  EXPECT_EQ(allocations - before, 0U);
+  EXPECT_EQ(port.statistics().packets_out - start.packets_out, total);
+  EXPECT_EQ(port.statistics().packets_in - start.packets_in, total);
+}
+
+}  // namespace
+}  // namespace tunport

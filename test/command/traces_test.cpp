@@ -1,0 +1,196 @@
+/// What `tunport host` leaves behind: nothing, whatever ends it. And its signals.
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <pty.h>
+#include <sys/wait.h>
+
+#include "command/command.hpp"
+#include "kernel/sandbox.hpp"
+
+namespace tunport::command {
+namespace {
+
+using testing::HasSubstr;
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t n = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
+  return n;
+}
+
+class CommandTraces : public sandbox::KernelTest {
+ protected:
+  /// A persistent device with settings of its own, as an administrator prepares one.
+  void prepare(bool up) {
+    for (const Words& words : {Words{"ip", "tuntap", "add", "tp0", "mode", "tap"},
+                               Words{"ip", "link", "set", "tp0", "mtu", "1450", "addrgenmode", "none"},
+                               Words{"ip", "addr", "add", "10.5.0.1/24", "dev", "tp0"},
+                               Words{"ip", "addr", "add", "fd00:5::1/64", "dev", "tp0", "nodad"},
+                               Words{"ip", "link", "set", "tp0", up ? "up" : "down"}}) {
+      const auto result = sandbox::run(words);
+      ASSERT_EQ(result.status, 0) << testing::PrintToString(words) << result.output;
+    }
+  }
+  /// All that can be seen of it.
+  std::string state() {
+    const auto link = links.find("tp0", ec);
+    if (!link) return "gone";
+    std::string text = "mtu " + std::to_string(link->mtu) + (link->up ? " up" : " down");
+    auto addresses = links.addresses("tp0", ec);
+    std::ranges::sort(addresses);
+    for (const IpPrefix& address : addresses) text += ' ' + to_string(address);
+    return text;
+  }
+  static constexpr auto before_down = "mtu 1450 down 10.5.0.1/24 fd00:5::1/64";
+  static constexpr auto before_up = "mtu 1450 up 10.5.0.1/24 fd00:5::1/64";
+  static constexpr auto during = "mtu 4000 up 10.5.0.1/24 10.77.0.1/24 fd00:5::1/64 fd00:77::1/64";
+  static Words changing(const Words& command = {}) {
+    return host("tap:tp0,mtu=4000", {"--interface-address", "fd00:77::1/64"}, command);
+  }
+};
+
+TEST_F(CommandTraces, APreparedDeviceIsPutBackAsItWas) {
+  prepare(false);
+  ASSERT_EQ(state(), before_down);
+  {
+    Running running{changing()};
+    ASSERT_TRUE(running.has_said("is up"));
+    EXPECT_EQ(state(), during);
+    running.send(SIGINT);
+    EXPECT_EQ(running.wait().status, 0);
+  }
+  EXPECT_EQ(state(), before_down);
+  EXPECT_EQ(run(changing({"false"})).status, 1);
+  EXPECT_EQ(state(), before_down);
+  EXPECT_EQ(run(changing({"no-such-command"})).status, 127);
+  EXPECT_EQ(state(), before_down);
+}
+
+TEST_F(CommandTraces, APreparedDeviceThatIsUpStaysUp) {
+  prepare(true);
+  EXPECT_EQ(run(changing({"true"})).status, 0);
+  EXPECT_EQ(state(), before_up);
+}
+
+TEST_F(CommandTraces, WhatWasThereAlreadyStays) {
+  prepare(true);
+  EXPECT_EQ(run({"host", "tap:tp0,mtu=1450", "--interface-address", "10.5.0.1/24", "--host-address",
+                 "10.5.0.2", "--", "ping", "-c", "1", "-W", "5", "10.5.0.2"})
+                .status,
+            0);
+  EXPECT_EQ(state(), before_up);
+}
+
+TEST_F(CommandTraces, AStepThatFailsIsPutBack) {
+  prepare(false);
+  // The kernel refuses the second address.
+  const auto finished = run(
+      host("tap:tp0,mtu=4000", {"--interface-address", "fd00:77::1/64", "--interface-address", "::1/128"}));
+  EXPECT_EQ(finished.status, 1) << finished.out;
+  EXPECT_EQ(finished.err,
+            "tunport: tp0: address ::1/128: Cannot assign requested address; the kernel refuses "
+            "'ip addr add ::1/128 dev tp0' too: choose another value\n");
+  EXPECT_EQ(state(), before_down);
+}
+
+TEST_F(CommandTraces, InterruptedAtAnyMomentItLeavesNothing) {
+  prepare(false);
+  for (int i = 0; i < 24; ++i) {
+    const auto delay = std::chrono::milliseconds{i < 12 ? i : 5 * (i - 8)};
+    SCOPED_TRACE(testing::Message() << delay.count() << " ms");
+    Running running{changing(i % 3 == 0 ? Words{"sleep", "5"} : Words{})};
+    std::this_thread::sleep_for(delay);
+    running.send(i % 2 == 0 ? SIGINT : SIGTERM);
+    const auto finished = running.wait();
+    EXPECT_THAT(finished.status, testing::AnyOf(0, 128 + SIGINT, 128 + SIGTERM));
+    EXPECT_EQ(finished.err, "");
+    EXPECT_EQ(state(), before_down);
+  }
+}
+
+TEST_F(CommandTraces, HangupAndQuitAreOrderlyToo) {
+  prepare(false);
+  for (const int signal : {SIGHUP, SIGQUIT}) {
+    Running running{changing()};
+    ASSERT_TRUE(running.has_said("is up"));
+    running.send(signal);
+    EXPECT_EQ(running.wait().status, 128 + signal);
+    EXPECT_EQ(state(), before_down);
+  }
+}
+
+TEST_F(CommandTraces, SignalsArePassedToTheCommandOnce) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    Running running{
+        host("tap:tp0", {"--quiet"},
+             {"sh", "-c",
+              "trap 'echo got' INT TERM; echo ready; for i in 1 2 3 4 5; do sleep 0.1; done; exit 9"})};
+    ASSERT_TRUE(running.has_said("ready"));
+    running.send(signal);
+    const auto finished = running.wait();
+    EXPECT_EQ(finished.status, 9);
+    EXPECT_EQ(count(finished.out, "got"), 1U);
+  }
+  Running running{host("tap:tp0", {}, {"sleep", "60"})};
+  ASSERT_TRUE(running.has_said("is up"));
+  running.send(SIGTERM);
+  const auto finished = running.wait();
+  EXPECT_THAT(finished.status, testing::AnyOf(128 + SIGTERM));
+  EXPECT_THAT(finished.out, HasSubstr("answered"));
+}
+
+TEST_F(CommandTraces, ATerminalsInterruptReachesTheCommandOnce) {
+  // The shell counts; its sleeps are short, since the terminal interrupts them too.
+  const Words words =
+      host("tap:tp0", {"--quiet"},
+           {"sh", "-c", "trap 'echo got' INT; echo ready; for i in 1 2 3 4 5 6; do sleep 0.1; done; exit 9"});
+  std::vector<char*> argv{const_cast<char*>("tunport")};
+  for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  const std::string program = path();
+  int terminal = -1;
+  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (child == 0) {
+    ::execv(program.c_str(), argv.data());
+    ::_exit(99);
+  }
+  ASSERT_GT(child, 0);
+  const UniqueFd owner{terminal};
+  std::string said;
+  bool typed = false;
+  char buffer[256];
+  for (ssize_t got = 0;
+       sandbox::wait_readable(terminal) && (got = ::read(terminal, buffer, sizeof buffer)) > 0;) {
+    said.append(buffer, static_cast<std::size_t>(got));
+    if (!typed && said.find("ready") != std::string::npos) typed = ::write(terminal, "\x03", 1) == 1;
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 9) << said;
+  EXPECT_EQ(count(said, "got"), 1U) << said;
+}
+
+TEST_F(CommandTraces, KilledItTakesTheCommandAlong) {
+  Running running{host("tap:tp0", {"--quiet"}, {"sh", "-c", "echo $$; exec sleep 60"})};
+  ASSERT_TRUE(sandbox::wait_until([&] { return !running.out().empty(); }));
+  const pid_t command = std::stoi(running.out());
+  running.send(SIGKILL);
+  EXPECT_EQ(running.wait().status, 128 + SIGKILL);
+  const auto is_running = [&] {
+    std::string state = "gone";
+    std::getline(std::ifstream{"/proc/" + std::to_string(command) + "/stat"}, state);
+    return state.find(" S ") != std::string::npos;
+  };
+  EXPECT_TRUE(sandbox::wait_until([&] { return !is_running(); }));
+  EXPECT_TRUE(sandbox::wait_until([&] { return state() == "gone"; }));
+}
+
+}  // namespace
+}  // namespace tunport::command

@@ -1,0 +1,28 @@
+# Installs the build below itself, then builds and runs the consumer against that, by both ways that users have.
+set(folder ${PROJECT_BINARY_DIR}/consumer)
+set(source ${CMAKE_CURRENT_LIST_DIR})
+set(library ${folder}/prefix/${CMAKE_INSTALL_LIBDIR})
+set(configure ${CMAKE_COMMAND} -G ${CMAKE_GENERATOR} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
+              -DCMAKE_PREFIX_PATH=${folder}/prefix --fresh)
+
+function(tunport_consumer_test name)
+  add_test(NAME consumer.${name} COMMAND ${ARGN})
+  set_tests_properties(consumer.${name} PROPERTIES LABELS consumer TIMEOUT 120 FIXTURES_REQUIRED consumer.prefix
+    ENVIRONMENT "PKG_CONFIG_PATH=${library}/pkgconfig;LD_LIBRARY_PATH=${library}")
+endfunction()
+
+file(MAKE_DIRECTORY ${folder})
+add_test(NAME consumer.clean COMMAND ${CMAKE_COMMAND} -E rm -rf ${folder}/prefix)
+add_test(NAME consumer.install COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --prefix ${folder}/prefix)
+set_tests_properties(consumer.clean PROPERTIES LABELS consumer FIXTURES_SETUP consumer.clean)
+set_tests_properties(consumer.install PROPERTIES LABELS consumer FIXTURES_REQUIRED consumer.clean
+                                                 FIXTURES_SETUP consumer.prefix)
+
+tunport_consumer_test(cmake sh -ec "$@ && '${CMAKE_COMMAND}' --build '${folder}/cmake' && '${folder}/cmake/consumer'"
+  sh ${configure} -S ${source} -B ${folder}/cmake)
+tunport_consumer_test(refused ${configure} -S ${source}/refused -B ${folder}/refused)
+tunport_consumer_test(pkg-config sh -ec "mkdir -p '${folder}/pkg-config' && cd '${folder}/pkg-config' && rm -f consumer &&
+  make -f '${source}/Makefile' CXX='${CMAKE_CXX_COMPILER}' && ./consumer")
+if(TARGET tunport_command)
+  tunport_consumer_test(command ${folder}/prefix/${CMAKE_INSTALL_BINDIR}/tunport --help)
+endif()

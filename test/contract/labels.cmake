@@ -1,0 +1,4 @@
+# Read by ctest, after the tests were discovered.
+if(tunport_kernel_contract)
+  set_tests_properties(${tunport_kernel_contract} PROPERTIES LABELS "contract;kernel")
+endif()

@@ -1,0 +1,221 @@
+/// Interfaces: up and down, MTU, MAC, addresses, routes, namespaces.
+
+#include <cerrno>
+#include <vector>
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/device/net_namespace.hpp"
+
+#include "contract/world.hpp"
+
+namespace tunport::contract {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::UnorderedElementsAre;
+
+constexpr int tun = IFF_TUN | IFF_NO_PI;
+constexpr int tap = IFF_TAP | IFF_NO_PI;
+
+IpPrefix prefix(std::string_view text) { return IpPrefix::parse(text).value(); }
+IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
+
+/// The errno of a call that reports by its last argument.
+#define EXPECT_OK(call)               \
+  do {                                \
+    (call);                           \
+    EXPECT_FALSE(ec) << ec.message(); \
+  } while (false)
+#define EXPECT_FAILS(call, error) \
+  do {                            \
+    (call);                       \
+    EXPECT_EQ(ec, error);         \
+  } while (false)
+
+class Links : public Contract {
+ protected:
+  Links() : Contract{true} {}
+  void SetUp() override {
+    Contract::SetUp();
+    if (IsSkipped()) return;
+    tun_fd = make("tun0", tun, false);
+    tap_fd = make("tap0", tap, false);
+  }
+  UniqueFd tun_fd;
+  UniqueFd tap_fd;
+};
+TUNPORT_IN_BOTH_WORLDS(Links);
+
+TEST_P(Links, Find) {
+  const auto loopback = links().find("lo", ec);
+  ASSERT_TRUE(loopback);
+  EXPECT_TRUE(loopback->up);
+  EXPECT_EQ(loopback->mtu, 65536U);
+  EXPECT_FALSE(loopback->tunnel);
+  EXPECT_THAT(links().addresses("lo", ec), UnorderedElementsAre(prefix("127.0.0.1/8"), prefix("::1/128")));
+  EXPECT_NE(links().find("tun0", ec)->index, links().find("tap0", ec)->index);
+}
+
+TEST_P(Links, UnknownName) {
+  EXPECT_FAILS(links().find("nobody", ec), Errc::no_such_device);
+  EXPECT_FAILS(links().set_up("nobody", true, ec), Errc::no_such_device);
+  EXPECT_FAILS(links().set_mtu("nobody", 1500, ec), Errc::no_such_device);
+  EXPECT_FAILS(links().addresses("nobody", ec), Errc::no_such_device);
+  EXPECT_FAILS(links().add_address("nobody", prefix("10.0.0.1/24"), ec), Errc::no_such_device);
+  EXPECT_FAILS(links().add_route({prefix("10.0.0.0/8"), std::nullopt, "nobody"}, ec), Errc::no_such_device);
+  EXPECT_FAILS(links().remove("nobody", ec), Errc::no_such_device);
+}
+
+TEST_P(Links, UpAndDown) {
+  EXPECT_OK(links().set_up("tap0", true, ec));
+  EXPECT_TRUE(links().find("tap0", ec)->up);
+  EXPECT_FALSE(links().find("tun0", ec)->up);
+  EXPECT_OK(links().set_up("tap0", true, ec));
+  EXPECT_OK(links().set_up("tap0", false, ec));
+  EXPECT_FALSE(links().find("tap0", ec)->up);
+}
+
+TEST_P(Links, Mtu) {
+  const auto invalid = errno_code(EINVAL);
+  EXPECT_FAILS(links().set_mtu("tun0", 67, ec), invalid);
+  EXPECT_OK(links().set_mtu("tun0", 68, ec));
+  EXPECT_OK(links().set_mtu("tun0", 65535, ec));
+  EXPECT_FAILS(links().set_mtu("tun0", 65536, ec), invalid);
+  EXPECT_EQ(links().find("tun0", ec)->mtu, 65535U);
+  EXPECT_OK(links().set_mtu("tap0", 65521, ec));
+  EXPECT_FAILS(links().set_mtu("tap0", 65522, ec), invalid);
+}
+
+TEST_P(Links, Mac) {
+  const auto mac = MacAddress::parse("02:00:00:00:00:07").value();
+  EXPECT_OK(links().set_mac("tap0", mac, ec));
+  EXPECT_EQ(links().find("tap0", ec)->mac, mac);
+  EXPECT_OK(links().set_up("tap0", true, ec));
+  EXPECT_OK(links().set_mac("tap0", MacAddress::parse("02:00:00:00:00:08").value(), ec));
+  EXPECT_FAILS(links().set_mac("tap0", MacAddress::broadcast(), ec), errno_code(EADDRNOTAVAIL));
+  EXPECT_FAILS(links().set_mac("tap0", MacAddress{}, ec), errno_code(EADDRNOTAVAIL));
+  EXPECT_FAILS(links().set_mac("tun0", mac, ec), errno_code(EOPNOTSUPP));
+}
+
+TEST_P(Links, Addresses) {
+  for (const auto* text : {"10.0.0.1/24", "fd00::1/64"}) {
+    SCOPED_TRACE(text);
+    EXPECT_OK(links().add_address("tun0", prefix(text), ec));
+    EXPECT_FAILS(links().add_address("tun0", prefix(text), ec), errno_code(EEXIST));
+    EXPECT_THAT(links().addresses("tun0", ec), ElementsAre(prefix(text)));
+    EXPECT_OK(links().remove_address("tun0", prefix(text), ec));
+    EXPECT_FAILS(links().remove_address("tun0", prefix(text), ec), errno_code(EADDRNOTAVAIL));
+    EXPECT_THAT(links().addresses("tun0", ec), IsEmpty());
+  }
+  EXPECT_OK(links().add_address("tun0", prefix("10.0.0.1/24"), ec));
+  EXPECT_OK(links().add_address("tun0", prefix("10.0.0.1/16"), ec));
+  EXPECT_OK(links().add_address("tun0", prefix("fd00::1/64"), ec));
+  EXPECT_FAILS(links().add_address("tun0", prefix("fd00::1/48"), ec), errno_code(EEXIST));
+  EXPECT_FAILS(links().remove_address("tun0", prefix("fd00::1/48"), ec), errno_code(EADDRNOTAVAIL));
+}
+
+TEST_P(Links, Ipv6NeedsItsMtu) {
+  EXPECT_OK(links().add_address("tun0", prefix("fd00::1/64"), ec));
+  EXPECT_OK(links().add_address("tun0", prefix("10.0.0.1/24"), ec));
+  EXPECT_OK(links().set_mtu("tun0", 1279, ec));
+  EXPECT_THAT(links().addresses("tun0", ec), ElementsAre(prefix("10.0.0.1/24")));
+  EXPECT_FAILS(links().add_address("tun0", prefix("fd00::2/64"), ec), errno_code(EINVAL));
+  EXPECT_OK(links().set_mtu("tun0", 1280, ec));
+  EXPECT_OK(links().add_address("tun0", prefix("fd00::2/64"), ec));
+}
+
+TEST_P(Links, DownTakesIpv6AddressesAndRoutes) {
+  EXPECT_OK(links().set_up("tun0", true, ec));
+  EXPECT_OK(links().add_address("tun0", prefix("fd00::1/64"), ec));
+  EXPECT_OK(links().add_address("tun0", prefix("10.0.0.1/24"), ec));
+  EXPECT_OK(links().add_route({prefix("10.9.0.0/16"), std::nullopt, "tun0"}, ec));
+  EXPECT_OK(links().set_up("tun0", false, ec));
+  EXPECT_THAT(links().addresses("tun0", ec), ElementsAre(prefix("10.0.0.1/24")));
+  EXPECT_THAT(links().routes("tun0", ec), IsEmpty());
+  EXPECT_OK(links().set_up("tun0", true, ec));
+  EXPECT_THAT(links().routes("tun0", ec), Contains(Route{prefix("10.0.0.0/24"), std::nullopt, "tun0"}));
+  EXPECT_THAT(links().routes("tun0", ec), Not(Contains(Route{prefix("10.9.0.0/16"), std::nullopt, "tun0"})));
+}
+
+TEST_P(Links, Routes) {
+  const Route on_link{prefix("10.9.0.0/16"), std::nullopt, "tun0"};
+  EXPECT_FAILS(links().add_route(on_link, ec), errno_code(ENETDOWN));
+  EXPECT_OK(links().set_up("tun0", true, ec));
+  EXPECT_OK(links().add_address("tun0", prefix("10.0.0.1/24"), ec));
+  EXPECT_OK(links().add_route(on_link, ec));
+  EXPECT_FAILS(links().add_route(on_link, ec), errno_code(EEXIST));
+  EXPECT_FAILS(links().add_route({prefix("10.0.0.0/24"), std::nullopt, "tun0"}, ec), errno_code(EEXIST));
+  const Route by_gateway{prefix("0.0.0.0/0"), address("10.0.0.2"), "tun0"};
+  EXPECT_OK(links().add_route(by_gateway, ec));
+  const Route astray{prefix("10.8.0.0/16"), address("11.0.0.2"), "tun0"};
+  EXPECT_FAILS(links().add_route(astray, ec), errno_code(ENETUNREACH));
+  EXPECT_FAILS(links().add_route({prefix("10.9.0.1/16"), std::nullopt, "tun0"}, ec), errno_code(EINVAL));
+  auto found = links().routes("tun0", ec);
+  // The kernel has made an IPv6 link-local address of its own.
+  std::erase_if(found, [](const Route& route) { return route.destination.address.is_v6(); });
+  EXPECT_THAT(found,
+              UnorderedElementsAre(Route{prefix("10.0.0.0/24"), std::nullopt, "tun0"}, on_link, by_gateway));
+  EXPECT_THAT(links().routes("tap0", ec), IsEmpty());
+  EXPECT_OK(links().remove_route(on_link, ec));
+  EXPECT_FAILS(links().remove_route(on_link, ec), errno_code(ESRCH));
+}
+
+TEST_P(Links, Remove) {
+  EXPECT_OK(links().remove("tun0", ec));
+  EXPECT_FALSE(exists("tun0"));
+  EXPECT_TRUE(exists("tap0"));
+  EXPECT_FAILS(links().remove("lo", ec), errno_code(EOPNOTSUPP));
+}
+
+TEST_P(Links, MoveToNamespace) {
+  EXPECT_OK(links().set_up("tun0", true, ec));
+  EXPECT_OK(links().add_address("tun0", prefix("10.0.0.1/24"), ec));
+  UniqueFd there;
+  if (GetParam() == WorldKind::kernel) {
+    const UniqueFd here = current_namespace(ec);
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    there = current_namespace(ec);
+    ASSERT_EQ(::setns(here.get(), CLONE_NEWNET), 0);
+  } else {
+    there = UniqueFd{::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
+  }
+  EXPECT_OK(links().move_to_namespace("tun0", there.get(), ec));
+  EXPECT_FALSE(exists("tun0"));
+  EXPECT_EQ(write(tun_fd, make_ipv4(40)), -EIO) << "the descriptor stays, the interface is down there";
+  EXPECT_EQ(flags_of(tun_fd), tun | IFF_NOFILTER);
+  const UniqueFd next = make("tun0", tun);
+  EXPECT_EQ(write(next, make_ipv4(40)), 40) << "the name is free here";
+  EXPECT_FAILS(links().move_to_namespace("tap0", -1, ec), errno_code(EBADF));
+}
+
+TEST_P(Links, WithoutPrivilege) {
+  const auto attempt = [&](const std::function<void()>& call) {
+    return world().as_user(4242, [&] {
+      call();
+      return ec == Errc::not_permitted ? 1 : ec == Errc::no_such_device ? 2 : ec ? 3 : 0;
+    });
+  };
+  const int found = attempt([&] { links().find("tun0", ec); });
+  if (found < 0) GTEST_SKIP() << "needs root to become another user. This test was not run.";
+  EXPECT_EQ(found, 0) << "looking is free";
+  EXPECT_EQ(attempt([&] { links().addresses("tun0", ec); }), 0);
+  EXPECT_EQ(attempt([&] { links().routes("tun0", ec); }), 0);
+  EXPECT_EQ(attempt([&] { links().set_up("tun0", true, ec); }), 1);
+  EXPECT_EQ(attempt([&] { links().set_mtu("tun0", 1400, ec); }), 1);
+  EXPECT_EQ(attempt([&] { links().add_address("tun0", prefix("10.0.0.1/24"), ec); }), 1);
+  EXPECT_EQ(attempt([&] { links().add_route({prefix("10.9.0.0/16"), std::nullopt, "tun0"}, ec); }), 1);
+  EXPECT_EQ(attempt([&] { links().remove("tun0", ec); }), 1);
+  EXPECT_EQ(attempt([&] { links().remove("nobody", ec); }), 1) << "before it looks";
+  EXPECT_EQ(attempt([&] { links().add_address("nobody", prefix("10.0.0.1/24"), ec); }), 2);
+}
+
+}  // namespace
+}  // namespace tunport::contract

@@ -1,0 +1,230 @@
+/// UDP sockets among themselves.
+
+#include <array>
+#include <cerrno>
+
+#include <gmock/gmock.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+
+#include "contract/world.hpp"
+
+namespace tunport::contract {
+namespace {
+
+Endpoint endpoint(std::string_view text) { return Endpoint::parse(text).value(); }
+
+struct Received {
+  ssize_t result = 0;
+  int flags = 0;
+  std::string text;
+  std::optional<Endpoint> from;
+};
+
+class Sockets : public Contract {
+ protected:
+  Sockets() : Contract{true} {}
+  UniqueFd socket(int domain = AF_INET) {
+    return UniqueFd{io().socket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  }
+  int bind_to(const UniqueFd& fd, const Endpoint& local) {
+    sockaddr_storage storage{};
+    const socklen_t length = local.to_sockaddr(storage);
+    return io().bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), length);
+  }
+  UniqueFd bound(const Endpoint& local) {
+    UniqueFd fd = socket(local.address.is_v4() ? AF_INET : AF_INET6);
+    EXPECT_EQ(bind_to(fd, local), 0);
+    return fd;
+  }
+  Endpoint local(const UniqueFd& fd) {
+    sockaddr_storage storage{};
+    socklen_t length = sizeof storage;
+    EXPECT_EQ(io().getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &length), 0);
+    return Endpoint::from_sockaddr(storage).value();
+  }
+  ssize_t send(const UniqueFd& fd, const Endpoint& to, std::string text) {
+    sockaddr_storage storage{};
+    iovec part{text.data(), text.size()};
+    msghdr message{};
+    message.msg_name = &storage;
+    message.msg_namelen = to.to_sockaddr(storage);
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    return io().sendmsg(fd.get(), &message, 0);
+  }
+  Received receive(const UniqueFd& fd, std::size_t room = 2048, int flags = 0) {
+    Received received;
+    sockaddr_storage storage{};
+    received.text.resize(room);
+    iovec part{received.text.data(), room};
+    msghdr message{};
+    message.msg_name = &storage;
+    message.msg_namelen = sizeof storage;
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    received.result = io().recvmsg(fd.get(), &message, flags);
+    received.text.resize(received.result < 0 ? 0 : std::min(room, static_cast<std::size_t>(received.result)));
+    received.flags = message.msg_flags & MSG_TRUNC;
+    received.from = Endpoint::from_sockaddr(storage);
+    return received;
+  }
+  int option(const UniqueFd& fd, int level, int name) {
+    int value = -1;
+    socklen_t length = sizeof value;
+    EXPECT_EQ(io().getsockopt(fd.get(), level, name, &value, &length), 0);
+    return value;
+  }
+  int set_option(const UniqueFd& fd, int level, int name, int value) {
+    return io().setsockopt(fd.get(), level, name, &value, sizeof value);
+  }
+};
+TUNPORT_IN_BOTH_WORLDS(Sockets);
+
+TEST_P(Sockets, ThereAndBack) {
+  for (const auto* text : {"127.0.0.1:0", "[::1]:0"}) {
+    SCOPED_TRACE(text);
+    const UniqueFd one = bound(endpoint(text));
+    const UniqueFd two = bound(endpoint(text));
+    EXPECT_NE(local(one).port, 0) << "a port of the kernel's choice";
+    EXPECT_NE(local(one).port, local(two).port);
+    EXPECT_EQ(ready(two, POLLIN | POLLOUT), POLLOUT);
+    EXPECT_EQ(send(one, local(two), "ping"), 4);
+    EXPECT_EQ(ready(two, POLLIN), POLLIN);
+    const auto ping = receive(two);
+    EXPECT_EQ(ping.text, "ping");
+    EXPECT_EQ(ping.from, local(one));
+    EXPECT_EQ(send(two, *ping.from, "pong"), 4);
+    EXPECT_EQ(receive(one).text, "pong");
+    EXPECT_EQ(receive(one).result, -EAGAIN);
+    EXPECT_EQ(ready(one, POLLIN), 0);
+  }
+}
+
+TEST_P(Sockets, AnUnboundOneIsBoundBySending) {
+  const UniqueFd server = bound(endpoint("127.0.0.1:0"));
+  const UniqueFd client = socket();
+  EXPECT_EQ(local(client), endpoint("0.0.0.0:0"));
+  EXPECT_EQ(send(client, local(server), ""), 0);
+  EXPECT_NE(local(client).port, 0);
+  const auto empty = receive(server);
+  EXPECT_EQ(empty.result, 0) << "an empty datagram is one";
+  EXPECT_EQ(empty.from, (Endpoint{endpoint("127.0.0.1:0").address, local(client).port}));
+}
+
+TEST_P(Sockets, TruncationIsTold) {
+  const UniqueFd one = bound(endpoint("127.0.0.1:0"));
+  EXPECT_EQ(send(one, local(one), "abcdef"), 6);
+  auto peeked = receive(one, 4, MSG_PEEK | MSG_TRUNC);
+  EXPECT_EQ(peeked.result, 6) << "asked for the length that it had";
+  const auto cut = receive(one, 4);
+  EXPECT_EQ(cut.result, 4);
+  EXPECT_EQ(cut.text, "abcd");
+  EXPECT_EQ(cut.flags, MSG_TRUNC);
+  EXPECT_EQ(receive(one).result, -EAGAIN) << "the rest is lost";
+  EXPECT_EQ(send(one, local(one), "abcd"), 4);
+  EXPECT_EQ(receive(one, 4).flags, 0);
+}
+
+TEST_P(Sockets, OnePortOneSocket) {
+  const UniqueFd one = bound(endpoint("127.0.0.1:0"));
+  const Endpoint taken = local(one);
+  EXPECT_EQ(bind_to(socket(), taken), -EADDRINUSE);
+  EXPECT_EQ(bind_to(socket(), {Ipv4Address{}, taken.port}), -EADDRINUSE);
+  EXPECT_EQ(bind_to(socket(AF_INET6), {Ipv6Address{}, taken.port}), -EADDRINUSE) << "IPv6 takes IPv4 too";
+  EXPECT_EQ(bind_to(socket(), {*IpAddress::parse("127.0.0.2"), taken.port}), 0);
+  const UniqueFd only_v6 = socket(AF_INET6);
+  EXPECT_EQ(set_option(only_v6, IPPROTO_IPV6, IPV6_V6ONLY, 1), 0);
+  EXPECT_EQ(bind_to(only_v6, {Ipv6Address{}, taken.port}), 0);
+  EXPECT_EQ(bind_to(one, taken), -EINVAL) << "once";
+}
+
+TEST_P(Sockets, AClosedOneLeavesItsPort) {
+  UniqueFd one = bound(endpoint("127.0.0.1:0"));
+  const Endpoint taken = local(one);
+  one.reset();
+  one = bound(taken);
+  EXPECT_EQ(local(one), taken);
+}
+
+TEST_P(Sockets, ReuseIsAgreedByBoth) {
+  const UniqueFd one = socket();
+  EXPECT_EQ(option(one, SOL_SOCKET, SO_REUSEADDR), 0);
+  EXPECT_EQ(set_option(one, SOL_SOCKET, SO_REUSEADDR, 1), 0);
+  EXPECT_EQ(bind_to(one, endpoint("127.0.0.1:0")), 0);
+  const UniqueFd two = socket();
+  EXPECT_EQ(bind_to(two, local(one)), -EADDRINUSE);
+  EXPECT_EQ(set_option(two, SOL_SOCKET, SO_REUSEADDR, 1), 0);
+  EXPECT_EQ(bind_to(two, local(one)), 0);
+}
+
+TEST_P(Sockets, OnlyLocalAddresses) {
+  EXPECT_EQ(bind_to(socket(), endpoint("10.1.2.3:0")), -EADDRNOTAVAIL);
+  const UniqueFd tun = make("tp0", IFF_TUN | IFF_NO_PI);
+  links().add_address("tp0", *IpPrefix::parse("10.1.2.3/24"), ec);
+  const UniqueFd one = bound(endpoint("10.1.2.3:0"));
+  EXPECT_EQ(send(one, local(one), "self"), 4);
+  EXPECT_EQ(receive(one).from, local(one));
+  EXPECT_EQ(send(one, endpoint("10.1.2.9:7"), "away"), 4) << "out by the interface";
+  EXPECT_EQ(send(socket(), endpoint("192.0.2.1:7"), "nowhere"), -ENETUNREACH);
+}
+
+TEST_P(Sockets, NobodyThereIsNotTold) {
+  UniqueFd other = bound(endpoint("127.0.0.1:0"));
+  const Endpoint gone = local(other);
+  other.reset();
+  const UniqueFd one = socket();
+  EXPECT_EQ(send(one, gone, "hello"), 5);
+  EXPECT_EQ(receive(one).result, -EAGAIN);
+}
+
+TEST_P(Sockets, MappedAddresses) {
+  const UniqueFd both = bound(endpoint("[::]:0"));
+  const UniqueFd v4 = bound(endpoint("127.0.0.1:0"));
+  EXPECT_EQ(send(v4, {endpoint("127.0.0.1:0").address, local(both).port}, "4"), 1);
+  const auto received = receive(both);
+  EXPECT_EQ(received.text, "4");
+  EXPECT_EQ(received.from, (Endpoint{*IpAddress::parse("::ffff:127.0.0.1"), local(v4).port}));
+  EXPECT_EQ(send(both, *received.from, "6"), 1);
+  EXPECT_EQ(receive(v4).from, (Endpoint{*IpAddress::parse("127.0.0.1"), local(both).port}));
+}
+
+TEST_P(Sockets, TooLong) {
+  const UniqueFd one = bound(endpoint("127.0.0.1:0"));
+  EXPECT_EQ(send(one, local(one), std::string(65507, 'a')), 65507);
+  EXPECT_EQ(send(one, local(one), std::string(65508, 'a')), -EMSGSIZE);
+  EXPECT_EQ(receive(one, 70000).result, 65507);
+}
+
+TEST_P(Sockets, ABoundedBufferDropsSilently) {
+  const UniqueFd one = bound(endpoint("127.0.0.1:0"));
+  EXPECT_EQ(set_option(one, SOL_SOCKET, SO_RCVBUF, 4096), 0);
+  EXPECT_EQ(option(one, SOL_SOCKET, SO_RCVBUF), 8192) << "the kernel doubles it";
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(send(one, local(one), std::string(1000, 'a')), 1000);
+  int count = 0;
+  while (receive(one).result == 1000) ++count;
+  EXPECT_GT(count, 0);
+  EXPECT_LT(count, 20);
+}
+
+TEST_P(Sockets, WrongUse) {
+  EXPECT_EQ(io().socket(AF_INET, SOCK_DGRAM, IPPROTO_TCP), -EPROTONOSUPPORT);
+  EXPECT_EQ(io().socket(-1, SOCK_DGRAM, 0), -EAFNOSUPPORT);
+  const UniqueFd one = socket();
+  EXPECT_EQ(option(one, SOL_SOCKET, SO_TYPE), SOCK_DGRAM);
+  EXPECT_EQ(option(one, SOL_SOCKET, SO_DOMAIN), AF_INET);
+  EXPECT_EQ(option(one, SOL_SOCKET, SO_ERROR), 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  EXPECT_EQ(io().bind(one.get(), reinterpret_cast<const sockaddr*>(&address), 4), -EINVAL);
+  EXPECT_EQ(bind_to(socket(AF_INET6), endpoint("127.0.0.1:0")), -EINVAL);
+  EXPECT_EQ(send(one, endpoint("127.0.0.1:0"), "x"), -EINVAL) << "port 0";
+  msghdr message{};
+  EXPECT_EQ(io().sendmsg(one.get(), &message, 0), -EDESTADDRREQ);
+  EXPECT_EQ(io().sendmsg(-1, &message, 0), -EBADF);
+}
+
+}  // namespace
+}  // namespace tunport::contract

@@ -1,0 +1,194 @@
+/// The host on a port, with the kernel's own programs and sockets on the other side.
+
+#include "tunport/host/host.hpp"
+
+#include <array>
+#include <filesystem>
+
+#include "tunport/host/udp_echo.hpp"
+
+#include "kernel/port_kit.hpp"
+
+namespace tunport::sandbox {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr std::uint16_t echo_port = 7007;
+
+class KernelHost : public LoopTest {
+ protected:
+  /// A host at 10.77.0.2 on a device of this kind, and the kernel at 10.77.0.1.
+  void start(DeviceKind kind) {
+    host.emplace(HostOptions{.addresses = {*Ipv4Address::parse("10.77.0.2")},
+                             .mac = *MacAddress::parse("02:00:00:00:77:02"),
+                             .subnets = {*IpPrefix::parse("10.77.0.1/24")}});
+    host->add_udp(echo_port, echo);
+    port.emplace(reactor(), kind, "tp0", host->protocol(kind));
+    port->start_listening();
+    configure("tp0");
+  }
+  void stop() {
+    port.reset();
+    host.reset();
+  }
+  /// Received and not, as ping says it.
+  CommandResult ping(const std::string& size, const std::string& count = "2", const std::string& wait = "5") {
+    return command({"ping", "-n", "-c", count, "-i", "0.05", "-W", wait, "-s", size, "10.77.0.2"});
+  }
+  std::uint64_t drops(DropReason reason) const { return port->statistics().drops[reason]; }
+
+  /// A socket of the kernel, connected to this port of the host; answers are waited for at most 5 s.
+  static UniqueFd udp_socket(std::uint16_t to) {
+    UniqueFd fd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    const timeval longest{5, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(to);
+    ::inet_pton(AF_INET, "10.77.0.2", &address.sin_addr);
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return fd;
+  }
+
+  UdpEcho echo;
+  std::optional<Host> host;
+  std::optional<TuntapPort> port;
+};
+
+TEST_P(KernelHost, AnswersPingsOfEverySizeThatFitsAPacket) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    for (const char* size : {"0", "1", "56", "1472"}) {
+      const auto result = ping(size);
+      EXPECT_EQ(result.status, 0) << result.output;
+      EXPECT_THAT(result.output, HasSubstr(" 2 received")) << size;
+      EXPECT_THAT(result.output, Not(HasSubstr("wrong"))) << "ping compares what comes back";
+    }
+    EXPECT_EQ(host->statistics().icmp_echo_replies, 8U);
+    EXPECT_EQ(port->statistics().drops.total(), 0U);
+    stop();
+  }
+}
+
+TEST_P(KernelHost, CountsFragmentsAndAnswersNone) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    EXPECT_THAT(ping("1473", "1", "0.2").output, HasSubstr(" 0 received"));
+    EXPECT_EQ(drops(DropReason::ip_fragment), 2U);
+    EXPECT_THAT(ping("65499", "1", "0.2").output, HasSubstr(" 0 received"));
+    EXPECT_EQ(drops(DropReason::ip_fragment), 2U + 45U) << "65507 bytes in pieces of 1480";
+    EXPECT_EQ(host->statistics().icmp_echo_replies, 0U);
+    EXPECT_THAT(ping("1472").output, HasSubstr(" 2 received"));
+    stop();
+  }
+}
+
+TEST_P(KernelHost, AnswersAPingOfTheLargestPacketThereIs) {
+  start(DeviceKind::tun);
+  links.set_mtu("tp0", 65535, ec);
+  ASSERT_FALSE(ec);
+  const auto result = ping("65507");
+  EXPECT_THAT(result.output, HasSubstr(" 2 received"));
+  EXPECT_EQ(port->statistics().bytes_in, 2U * 65535);
+  EXPECT_EQ(port->statistics().bytes_out, 2U * 65535);
+}
+
+TEST_P(KernelHost, IsTheKernelsNeighbourWithItsMac) {
+  start(DeviceKind::tap);
+  EXPECT_THAT(ping("0", "1").output, HasSubstr(" 1 received"));
+  const auto neighbours = run({"ip", "neigh", "show", "dev", "tp0"});
+  EXPECT_THAT(neighbours.output, HasSubstr("10.77.0.2 lladdr 02:00:00:00:77:02 REACHABLE"));
+  EXPECT_EQ(host->statistics().arp_replies, 1U);
+  // Nobody at another address: the kernel asks and gives up.
+  const auto nobody = command({"ping", "-n", "-c", "1", "-W", "0.2", "10.77.0.3"});
+  EXPECT_THAT(nobody.output, HasSubstr(" 0 received"));
+  EXPECT_GE(drops(DropReason::arp_not_for_us), 1U);
+  EXPECT_EQ(host->statistics().arp_replies, 1U);
+}
+
+TEST_P(KernelHost, EchoesTheDatagramsOfARealSocket) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    meanwhile([] {
+      const UniqueFd socket = udp_socket(echo_port);
+      for (const std::size_t size : {0U, 1U, 2U, 1471U, 1472U}) {
+        const std::string sent(size, static_cast<char>('a' + size % 26));
+        ASSERT_EQ(::send(socket.get(), sent.data(), sent.size(), 0), static_cast<ssize_t>(size));
+        std::array<char, 2048> got;
+        const auto length = ::recv(socket.get(), got.data(), got.size(), 0);
+        ASSERT_EQ(length, static_cast<ssize_t>(size)) << std::strerror(errno);
+        EXPECT_EQ(std::string(got.data(), size), sent);
+      }
+    });
+    EXPECT_EQ(port->statistics().drops.total(), 0U);
+    stop();
+  }
+  EXPECT_EQ(echo.echoes(), 10U);
+}
+
+TEST_P(KernelHost, RefusesPortsWhereNobodyIs) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    meanwhile([] {
+      // Also one whose quotation is cut off: the kernel still finds the socket by it.
+      for (const std::size_t size : {1U, 1472U}) {
+        const UniqueFd socket = udp_socket(9);
+        const std::string data(size, 'x');
+        ASSERT_EQ(::send(socket.get(), data.data(), data.size(), 0), static_cast<ssize_t>(size));
+        char byte = 0;
+        EXPECT_EQ(::recv(socket.get(), &byte, 1, 0), -1);
+        EXPECT_EQ(errno, ECONNREFUSED);
+      }
+    });
+    EXPECT_EQ(host->statistics().port_unreachable, 2U);
+    EXPECT_EQ(drops(DropReason::unknown_udp_port), 2U);
+    stop();
+  }
+}
+
+TEST_P(KernelHost, KeepsItsRateOfErrors) {
+  start(DeviceKind::tun);
+  constexpr int sent = 400;
+  meanwhile([] {
+    const UniqueFd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(9);
+    ::inet_pton(AF_INET, "10.77.0.2", &to.sin_addr);
+    for (int i = 0; i < sent; ++i)
+      ASSERT_EQ(::sendto(socket.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to), 1);
+  });
+  ASSERT_TRUE(turn_until([&] { return port->statistics().packets_in == sent; }));
+  EXPECT_EQ(drops(DropReason::unknown_udp_port), host->statistics().port_unreachable);
+  EXPECT_EQ(drops(DropReason::unknown_udp_port) + drops(DropReason::rate_limited), sent);
+  EXPECT_GE(host->statistics().port_unreachable, 50U);
+  EXPECT_GE(drops(DropReason::rate_limited), 1U);
+}
+
+TEST_P(KernelHost, LivesWithAnInterfaceThatSpeaksIpv6) {
+  if (!std::filesystem::exists("/proc/sys/net/ipv6")) GTEST_SKIP() << "this kernel has no IPv6";
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    run({"sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.disable_ipv6=0"});
+    start(kind);
+    links.add_address("tp0", *IpPrefix::parse("fd77::1/64"), ec);
+    ASSERT_FALSE(ec) << ec.message();
+    // Group reports, router solicitations, address probes: on their own, and whatever this one asks for.
+    const auto v6 = command({"ping", "-6", "-n", "-c", "3", "-i", "0.1", "-W", "0.3", "ff02::1%tp0"});
+    EXPECT_NE(v6.status, 127) << v6.output;
+    const DropReason reason =
+        kind == DeviceKind::tap ? DropReason::unknown_ethertype : DropReason::ip_bad_version;
+    EXPECT_TRUE(turn_until([&] { return drops(reason) > 0; }));
+    EXPECT_THAT(ping("56").output, HasSubstr(" 2 received"));
+    EXPECT_EQ(port->statistics().exceptions, 0U);
+    EXPECT_EQ(port->statistics().drops.total(), drops(reason));
+    stop();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(On, KernelHost, testing::Values("Asio", "Poll"),
+                         [](const auto& of) { return std::string{of.param}; });
+
+}  // namespace
+}  // namespace tunport::sandbox

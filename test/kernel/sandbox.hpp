@@ -1,0 +1,121 @@
+#pragma once
+/// What tests against the kernel stand on: a network namespace for each test, and tools to look at it.
+///
+/// Each test runs in a fresh network namespace, so that nothing of the machine is touched and nothing is left
+/// behind. As root that is all; otherwise the process first enters a user namespace of its own, in which it
+/// is root. Where neither is allowed the test is skipped and says how to enable it.
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/unique_fd.hpp"
+#include "tunport/device/io_system.hpp"
+#include "tunport/device/linux_links.hpp"
+
+namespace tunport::sandbox {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// A test in a fresh network namespace: loopback up, nothing else there.
+class KernelTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
+
+  LinuxLinks links;
+  std::error_code ec;
+};
+
+/// True if the process is root on the machine itself: may make device nodes and become another user.
+bool is_real_root();
+
+/// Switches IPv6 off for all interfaces, present and future, of this namespace. Otherwise the kernel sends
+/// router solicitations, duplicate address probes and group reports of its own on every interface that is up.
+void disable_ipv6();
+
+/// True as soon as `holds` is; false if it is not after `longest`.
+bool wait_until(const std::function<bool()>& holds, milliseconds longest = seconds{5});
+/// True if the descriptor becomes readable in time.
+bool wait_readable(int fd, milliseconds longest = seconds{5});
+/// How many descriptors this process has open.
+std::size_t open_descriptors();
+
+struct CommandResult {
+  int status = -1;  ///< the exit status; 128 + N if a signal N ended it
+  bool timed_out = false;
+  std::string output;  ///< stdout and stderr
+};
+/// Runs a program, searched in PATH, and waits for it; kills it after `longest`.
+CommandResult run(const std::vector<std::string>& arguments, milliseconds longest = seconds{10});
+/// Runs `body` in a child process as user and group `id` without any privilege. Its result (0 to 255), or -1
+/// if it did not get there. Precondition: `is_real_root()`.
+int as_user(uid_t id, const std::function<int()>& body);
+
+/// A clone device like /dev/net/tun that everybody may open, which is how most machines have theirs. In a
+/// directory of its own, removed when it goes. Precondition: `is_real_root()`.
+class PublicCloneDevice {
+ public:
+  PublicCloneDevice();
+  ~PublicCloneDevice();
+  PublicCloneDevice(const PublicCloneDevice&) = delete;
+  PublicCloneDevice& operator=(const PublicCloneDevice&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string directory_;
+  std::string path_;
+};
+
+/// The other end of a device: packets sent here come out of its descriptor, packets written to its descriptor
+/// arrive here. On TAP with the Ethernet header, on TUN from the IP header on.
+class PacketSocket {
+ public:
+  /// With `virtio_header`, ten bytes of virtio header precede each packet in both directions.
+  explicit PacketSocket(const std::string& interface, bool virtio_header = false);
+  int fileno() const { return fd_.get(); }
+  /// Zero or a positive errno.
+  int send(Bytes packet);
+  /// The next packet that came out of the device, not those that were sent to it.
+  std::optional<std::vector<std::byte>> receive(milliseconds longest = seconds{5});
+
+ private:
+  UniqueFd fd_;
+  int index_ = 0;
+  std::size_t header_ = 0;
+  bool is_ethernet_ = false;
+};
+
+/// The kernel's descriptor calls, passed on; a test overrides the one that it wants to see or to disturb.
+class ForwardingIo : public IoSystem {
+ public:
+  int open(const char* path, int flags) override;
+  int ioctl(int fd, unsigned long request, void* argument) override;
+  int ioctl_value(int fd, unsigned long request, unsigned long argument) override;
+  ssize_t read(int fd, void* buffer, std::size_t size) override;
+  ssize_t readv(int fd, std::span<const iovec> parts) override;
+  ssize_t write(int fd, const void* buffer, std::size_t size) override;
+  ssize_t writev(int fd, std::span<const iovec> parts) override;
+  int get_flags(int fd) override;
+  int set_flags(int fd, int flags, bool close_on_exec) override;
+  int socket(int domain, int type, int protocol) override;
+  int bind(int fd, const sockaddr* address, socklen_t length) override;
+  int getsockname(int fd, sockaddr* address, socklen_t* length) override;
+  int getsockopt(int fd, int level, int option, void* value, socklen_t* length) override;
+  int setsockopt(int fd, int level, int option, const void* value, socklen_t length) override;
+  ssize_t recvmsg(int fd, msghdr* message, int flags) override;
+  ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
+};
+
+/// An Ethernet frame of `size` bytes, of an EtherType that no stack answers (0x88b5).
+std::vector<std::byte> make_frame(std::size_t size, std::uint8_t fill = 0);
+/// An IPv4 packet of `size` bytes with a valid header, of a protocol that no stack answers (253).
+std::vector<std::byte> make_ipv4(std::size_t size, std::uint8_t fill = 0);
+
+}  // namespace tunport::sandbox

@@ -1,0 +1,372 @@
+// Real TCP and UDP through two ports that pass super-packets from one network namespace to another.
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include <fcntl.h>
+#include <sched.h>
+
+#include "tunport/device/net_namespace.hpp"
+#include "tunport/offload/shape_test.hpp"
+#include "tunport/offload/virtio_header.hpp"
+
+#include "kernel/port_kit.hpp"
+
+namespace tunport::sandbox {
+namespace {
+
+using shapes::Buffer;
+using shapes::Shape;
+using testing::HasSubstr;
+
+/// Passes what it gets on to the other port.
+class Passer : public FrameProtocol {
+ public:
+  explicit Passer(bool whole) : whole_{whole} {}
+  bool accepts_super_packets() const override { return whole_; }
+  void frame_received(const Packet& packet) override { to->forward(packet); }
+  TuntapPort* to = nullptr;
+
+ private:
+  bool whole_;
+};
+
+/// The kernel, but for a time it will have no super-packets written.
+class RefusingIo : public ForwardingIo {
+ public:
+  ssize_t write(int fd, const void* buffer, std::size_t size) override {
+    return refuses({static_cast<const std::byte*>(buffer), size}) ? -EINVAL
+                                                                  : ForwardingIo::write(fd, buffer, size);
+  }
+  ssize_t writev(int fd, std::span<const iovec> parts) override {
+    return refuses({static_cast<const std::byte*>(parts[0].iov_base), parts[0].iov_len})
+               ? -EINVAL
+               : ForwardingIo::writev(fd, parts);
+  }
+  std::atomic<bool> refusing = false;
+  std::atomic<int> refused = 0;
+
+ private:
+  bool refuses(Bytes framed) {
+    const bool answer = refusing && framed.size() >= virtio_header::size && load_u8(framed, 1) != 0;
+    if (answer) ++refused;
+    return answer;
+  }
+};
+
+/// Two namespaces, this one ("near", 10.77.0.1) and another ("far", 10.77.0.2), and a port in each.
+class TrafficTest : public KernelTest, public testing::WithParamInterface<DeviceKind> {
+ protected:
+  void SetUp() override {
+    KernelTest::SetUp();
+    if (IsSkipped()) return;
+    disable_ipv6();
+    const UniqueFd here = current_namespace(ec);
+    ASSERT_FALSE(ec) << ec.message();
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    far = current_namespace(ec);
+    disable_ipv6();
+    ASSERT_EQ(::setns(here.get(), CLONE_NEWNET), 0);
+  }
+
+  /// Joins the two by ports whose protocols take super-packets whole, or not.
+  void join(bool whole, const PortOptions& options = {}) {
+    passers[0] = std::make_unique<Passer>(whole);
+    passers[1] = std::make_unique<Passer>(whole);
+    PortOptions there = options;
+    there.device.network_namespace = "/proc/self/fd/" + std::to_string(far.get());
+    ports[0] = std::make_unique<TuntapPort>(loop.reactor(), GetParam(), "tp0", *passers[0], options);
+    ports[1] = std::make_unique<TuntapPort>(loop.reactor(), GetParam(), "tp1", *passers[1], there);
+    for (std::size_t i = 0; i < 2; ++i) {
+      passers[i]->to = ports[1 - i].get();
+      ports[i]->start_listening();
+    }
+    configure("tp0", "10.77.0.1/24");
+    in_far([&] { configure("tp1", "10.77.0.2/24"); });
+  }
+  void configure(const std::string& name, const char* address) {
+    std::error_code error;
+    links.add_address(name, *IpPrefix::parse(address), error);
+    EXPECT_FALSE(error) << name << ": " << error.message();
+    links.set_up(name, true, error);
+    EXPECT_FALSE(error) << name << ": " << error.message();
+  }
+  void in_far(const std::function<void()>& work) {
+    std::error_code error;
+    in_namespace(far.get(), work, error);
+    ASSERT_FALSE(error) << error.message();
+  }
+  /// Runs a server here and a client there, while the loop turns; the client's result.
+  CommandResult run_between(const std::vector<std::string>& server, const std::vector<std::string>& client) {
+    CommandResult result;
+    std::atomic<bool> done = false;
+    std::thread serving{[&] { run(server, seconds{20}); }};
+    std::thread asking{[&] {
+      in_far([&] {
+        // Until the server listens.
+        wait_until([&] { return (result = run(client, seconds{15})).status == 0; }, seconds{15});
+      });
+      done = true;
+    }};
+    while (!done) {
+      loop.turn(milliseconds{5});
+      if (each_turn) each_turn();
+    }
+    asking.join();
+    serving.join();
+    return result;
+  }
+  void expect_no_drops() {
+    for (const auto& port : ports) {
+      const Statistics& statistics = port->statistics();
+      EXPECT_EQ(statistics.drops.total(), statistics.drops[DropReason::link_down])
+          << "of those before it was up";
+      EXPECT_EQ(statistics.exceptions, 0U);
+    }
+  }
+
+  PollLoop loop;
+  UniqueFd far;
+  std::array<std::unique_ptr<Passer>, 2> passers;
+  std::array<std::unique_ptr<TuntapPort>, 2> ports;
+  std::function<void()> each_turn;
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TrafficTest, testing::Values(DeviceKind::tun, DeviceKind::tap),
+                         [](const auto& kind) { return std::string{to_string(kind.param)}; });
+
+const std::vector<std::string> iperf_server{"iperf3", "--server", "--one-off", "--bind", "10.77.0.1"};
+const std::vector<std::string> iperf_client{"iperf3", "--client", "10.77.0.1", "--time", "1", "--bidir"};
+
+TEST_P(TrafficTest, IperfBothWaysInSuperPackets) {
+  join(true);
+  const CommandResult result = run_between(iperf_server, iperf_client);
+  EXPECT_EQ(result.status, 0) << result.output;
+  for (const auto& port : ports) {
+    EXPECT_GT(port->statistics().super_packets_in, 0U);
+    EXPECT_GT(port->statistics().super_packets_out, 0U);
+  }
+  expect_no_drops();
+}
+
+TEST_P(TrafficTest, IperfThroughProtocolsThatKnowNothingOfThem) {
+  join(false);
+  const CommandResult result = run_between(iperf_server, iperf_client);
+  EXPECT_EQ(result.status, 0) << result.output;
+  for (const auto& port : ports) {
+    EXPECT_GT(port->statistics().super_packets_in, 0U) << "taken apart";
+    EXPECT_GT(port->statistics().super_packets_out, 0U) << "and joined again";
+  }
+  expect_no_drops();
+}
+
+/// A file of random bytes, served over HTTP from its own folder.
+class ServedFile {
+ public:
+  static constexpr std::size_t size = 48U << 20U;
+
+  ServedFile() {
+    EXPECT_NE(::mkdtemp(folder_.data()), nullptr);
+    std::ofstream file{folder_ + "/file", std::ios::binary};
+    std::uint64_t state = 88172645463325252U;
+    for (std::size_t i = 0; i < size / sizeof state; ++i) {
+      state ^= state << 13U;
+      state ^= state >> 7U;
+      state ^= state << 17U;
+      file.write(reinterpret_cast<const char*>(&state), sizeof state);
+    }
+  }
+  ~ServedFile() { std::filesystem::remove_all(folder_); }
+  ServedFile(const ServedFile&) = delete;
+  ServedFile& operator=(const ServedFile&) = delete;
+
+  /// Serves one request, and ends.
+  std::vector<std::string> server() const {
+    return {"python3", "-c",
+            "import functools, http.server as h, sys\n"
+            "handler = functools.partial(h.SimpleHTTPRequestHandler, directory=sys.argv[1])\n"
+            "h.HTTPServer(('10.77.0.1', 8000), handler).handle_request()",
+            folder_};
+  }
+  std::vector<std::string> client() const {
+    return {"curl", "--silent", "--fail",          "--max-time",
+            "14",   "--output", folder_ + "/copy", "http://10.77.0.1:8000/file"};
+  }
+  bool arrived() const { return run({"cmp", folder_ + "/file", folder_ + "/copy"}, seconds{10}).status == 0; }
+
+ private:
+  std::string folder_ = std::filesystem::temp_directory_path() / "tunport-traffic-XXXXXX";
+};
+
+TEST_P(TrafficTest, ALargeFileArrivesWhole) {
+  const ServedFile file;
+  join(true);
+  const CommandResult result = run_between(file.server(), file.client());
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_TRUE(file.arrived());
+  EXPECT_GT(ports[1]->statistics().super_packets_out, 0U);
+}
+
+TEST_P(TrafficTest, ALargeFileArrivesWholeWhileTheKernelBeginsToRefuseSuperPackets) {
+  const ServedFile file;
+  RefusingIo io;
+  LinuxLinks its_links;
+  set_log_sink([](LogLevel, std::string_view, std::string_view) {});
+  join(true, {.system = {io, its_links}});
+  each_turn = [&] { io.refusing = ports[1]->statistics().bytes_out > ServedFile::size / 3; };
+  const CommandResult result = run_between(file.server(), file.client());
+  set_log_sink({});
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_TRUE(file.arrived());
+  EXPECT_GT(io.refused, 0);
+  EXPECT_LE(io.refused, 2) << "once in each direction; segmented from then on";
+  ports[0].reset();  // before what they borrow
+  ports[1].reset();
+}
+
+/// A counter of this thread's namespace, from /proc/net/snmp: "Udp", "InCsumErrors".
+std::uint64_t snmp(const std::string& protocol, const std::string& counter) {
+  std::ifstream file{"/proc/thread-self/net/snmp"};
+  std::string names;
+  std::string values;
+  while (std::getline(file, names) && std::getline(file, values)) {
+    std::istringstream name_stream{names};
+    std::istringstream value_stream{values};
+    std::string name;
+    std::string value;
+    name_stream >> name;
+    value_stream >> value;
+    if (name != protocol + ":") continue;
+    while (name_stream >> name && value_stream >> value)
+      if (name == counter) return std::stoull(value);
+  }
+  return 0;
+}
+
+TEST_P(TrafficTest, AWrongChecksumIsNotBlessedOnTheWay) {
+  join(true);
+  Shape shape{.protocol = ip_protocol::udp,
+              .kind = GetParam(),
+              .source4 = Ipv4Address{0x0a4d0001},
+              .destination4 = Ipv4Address{0x0a4d0002}};
+  UniqueFd socket;
+  in_far([&] {
+    socket.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(53);
+    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    shape.destination_mac = links.find("tp1", ec)->mac;
+  });
+  shape.source_mac = links.find("tp0", ec)->mac;
+  PacketSocket sender{"tp0"};
+  // Of one flow and in a row, so that the good ones are joined: every third is damaged.
+  std::vector<Buffer> datagrams;
+  for (std::uint16_t i = 0; i < 30; ++i) {
+    shape.identification = i;
+    datagrams.push_back(shapes::datagram(shape, shapes::some_bytes(1000, i)));
+    if (i % 3 == 2) datagrams.back().back() ^= std::byte{0x10};
+  }
+  ports[0]->pause_producing();
+  for (const Buffer& datagram : datagrams) EXPECT_EQ(sender.send(datagram), 0);
+  ports[0]->resume_producing();
+  // The kernel looks at a checksum when the datagram is received.
+  int right = 0;
+  std::uint64_t wrong = 0;
+  EXPECT_TRUE(wait_until([&] {
+    loop.turn(milliseconds{5});
+    std::array<std::byte, 2000> buffer;
+    while (::recv(socket.get(), buffer.data(), buffer.size(), 0) == 1000) ++right;
+    in_far([&] { wrong = snmp("Udp", "InCsumErrors"); });
+    return right + static_cast<int>(wrong) == 30;
+  }));
+  EXPECT_EQ(right, 20);
+  EXPECT_EQ(wrong, 10U);
+  EXPECT_GT(ports[1]->statistics().super_packets_out, 0U);
+}
+
+// --- super-packets with VLAN tags, whose inside no socket sees
+
+class TaggedTest : public KernelTest {
+ protected:
+  void SetUp() override {
+    KernelTest::SetUp();
+    if (IsSkipped()) return;
+    disable_ipv6();
+  }
+  bool turn_until(const std::function<bool()>& holds) {
+    return wait_until([&] {
+      loop.turn(milliseconds{2});
+      return holds();
+    });
+  }
+  Shape shape(std::uint8_t transport, bool v6) const {
+    return {.protocol = transport, .v6 = v6, .kind = DeviceKind::tap, .tags = 1, .flags = tcp_flag::ack};
+  }
+  PollLoop loop;
+  Keeper protocol;
+};
+
+TEST_F(TaggedTest, FromTheKernelTheyComeApartIntoTaggedDatagrams) {
+  TuntapPort port{loop.reactor(), DeviceKind::tap, "tp0", protocol};
+  port.start_listening();
+  links.set_up("tp0", true, ec);
+  PacketSocket kernel{"tp0", true};
+  std::vector<Buffer> got;
+  protocol.on_frame = [&](const Packet& packet) {
+    got.emplace_back(packet.bytes().begin(), packet.bytes().end());
+  };
+  for (const std::uint8_t kind : {ip_protocol::tcp, ip_protocol::udp})
+    for (const bool v6 : {false, true}) {
+      const Shape tagged = shape(kind, v6);
+      SCOPED_TRACE(tagged.name());
+      const Buffer payload = shapes::some_bytes(10'000);
+      Buffer framed(virtio_header::size);
+      virtio_header::encode(shapes::offload_of(tagged, 1400), std::endian::native, framed);
+      const Buffer packet = shapes::super_packet(tagged, payload);
+      framed.insert(framed.end(), packet.begin(), packet.end());
+      got.clear();
+      ASSERT_EQ(kernel.send(framed), 0);
+      const std::vector<Buffer> wanted = shapes::segments(tagged, payload, 1400);
+      EXPECT_TRUE(turn_until([&] { return got.size() >= wanted.size(); }));
+      EXPECT_EQ(got, wanted);
+    }
+}
+
+TEST_F(TaggedTest, JoinedTheyReachTheKernelAsTheyWere) {
+  TuntapPort port{loop.reactor(), DeviceKind::tap, "tp0", protocol};
+  port.start_listening();
+  links.set_up("tp0", true, ec);
+  PacketSocket kernel{"tp0", true};
+  for (const std::uint8_t kind : {ip_protocol::tcp, ip_protocol::udp})
+    for (const bool v6 : {false, true}) {
+      const Shape tagged = shape(kind, v6);
+      SCOPED_TRACE(tagged.name());
+      const Buffer payload = shapes::some_bytes(10'000);
+      {
+        const Cork cork{loop.reactor()};
+        for (const Buffer& segment : shapes::segments(tagged, payload, 1400))
+          EXPECT_TRUE(port.write(segment));
+      }
+      const auto received = kernel.receive();
+      ASSERT_TRUE(received);
+      const Bytes framed{*received};
+      DropReason why{};
+      const auto left = virtio_header::decode(framed, std::endian::native,
+                                              framed.subspan(virtio_header::size), DeviceKind::tap, why);
+      ASSERT_TRUE(left) << to_string(why);
+      EXPECT_EQ(left->kind, tagged.segment_kind());
+      EXPECT_EQ(left->segment_size, 1400);
+      const Bytes packet = framed.subspan(virtio_header::size);
+      Shape untagged = tagged;  // the kernel takes the tag off and keeps it beside the packet
+      untagged.tags = 0;
+      EXPECT_EQ(Buffer(packet.begin(), packet.end()), shapes::super_packet(untagged, payload));
+    }
+}
+
+}  // namespace
+}  // namespace tunport::sandbox
