@@ -1,0 +1,58 @@
+// Any sequence of datagrams coalesced: what comes out, segmented again, is what went in, flow by flow. The
+// input is either traffic of well-formed flows to which something happens, or datagrams as they are.
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+#include <vector>
+
+#include "tunport/offload/traffic_test.hpp"
+
+namespace {
+
+using tunport::apart::Packet;
+using tunport::traffic::Step;
+
+/// Datagrams, each after its length in a byte and what is left to do on it in another.
+std::vector<Packet> raw(std::span<const std::uint8_t> input) {
+  std::vector<Packet> result;
+  while (input.size() > 2 && result.size() < 64) {
+    const std::size_t size = std::min<std::size_t>(input[0], input.size() - 2);
+    const auto state = input[1];
+    input = input.subspan(2);
+    if (size == 0) continue;
+    Packet packet;
+    const auto bytes = std::as_bytes(input.first(size));
+    packet.bytes.assign(bytes.begin(), bytes.end());
+    if (state % 4 == 1) packet.left.checksum = tunport::ChecksumState::verified;
+    // The field is within the packet: that is promised.
+    if (state % 4 == 2 && size >= 60)
+      packet.left = {.checksum = tunport::ChecksumState::to_fill,
+                     .checksum_start = static_cast<std::uint16_t>(state / 4 % 44),
+                     .checksum_offset = static_cast<std::uint16_t>(state % 8 < 4 ? 6 : 16)};
+    result.push_back(std::move(packet));
+    input = input.subspan(size);
+  }
+  return result;
+}
+
+std::vector<Step> steps(std::span<const std::uint8_t> input) {
+  std::vector<Step> result;
+  for (; input.size() >= 5 && result.size() < 64; input = input.subspan(5))
+    result.push_back({input[0], input[1], input[2], input[3], input[4]});
+  return result;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 2) return 0;
+  const auto kind = (data[0] & 1) != 0 ? tunport::DeviceKind::tap : tunport::DeviceKind::tun;
+  const bool in_parts = (data[0] & 2) != 0;
+  const bool by_reference = (data[0] & 4) != 0;
+  const std::span<const std::uint8_t> input{data + 1, size - 1};
+  const auto added = (data[0] & 8) != 0 ? raw(input) : tunport::traffic::make(kind, steps(input));
+  const auto fault = tunport::traffic::fault_of_coalescing(added, kind, tunport::OffloadSet::all(), 8192,
+                                                           in_parts, by_reference);
+  if (!fault.empty()) std::abort();
+  return 0;
+}

@@ -1,0 +1,143 @@
+// Whatever super-packet is accepted comes apart into the same datagrams in each of the three ways; they are
+// whole and right, and their payloads are that of the super-packet.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <vector>
+
+#include "tunport/offload/checksum_state.hpp"
+#include "tunport/offload/segmenter.hpp"
+#include "tunport/offload/shape_test.hpp"
+#include "tunport/offload/virtio_header.hpp"
+
+namespace {
+
+using namespace tunport;
+using shapes::Buffer;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+/// The input, read from the front; zeros when it is used up.
+class Input {
+ public:
+  explicit Input(Bytes bytes) : bytes_{bytes} {}
+  std::uint8_t u8() {
+    if (bytes_.empty()) return 0;
+    const std::uint8_t value = load_u8(bytes_, 0);
+    bytes_ = bytes_.subspan(1);
+    return value;
+  }
+  std::uint16_t u16() {
+    const unsigned high = u8();
+    return static_cast<std::uint16_t>(high << 8 | u8());
+  }
+  Buffer take(std::size_t size) {
+    const Bytes front = bytes_.first(std::min(size, bytes_.size()));
+    bytes_ = bytes_.subspan(front.size());
+    return {front.begin(), front.end()};
+  }
+  Buffer rest() { return take(bytes_.size()); }
+
+ private:
+  Bytes bytes_;
+};
+
+void check(const Buffer& packet, const Offload& offload, DeviceKind kind) {
+  Buffer for_in_place = packet;
+  Buffer for_into = packet;
+  Buffer for_payload = packet;
+  Segmenter in_place;
+  Segmenter into;
+  Segmenter payload;
+  in_place.start(for_in_place, offload, kind);
+  into.start(for_into, offload, kind);
+  payload.start(for_payload, offload, kind);
+  require(in_place.remaining() == datagrams_in(packet.size(), offload));
+
+  std::size_t at = offload.header_length;
+  Buffer out(into.largest());
+  while (!in_place.done()) {
+    const Bytes datagram = in_place.next_in_place(ChecksumState::verified);
+    const Bytes copy = Bytes{out}.first(into.next_into(out, ChecksumState::verified));
+    const Bytes slice = payload.next_payload();
+    require(std::equal(datagram.begin(), datagram.end(), copy.begin(), copy.end()));
+    const Bytes tail = datagram.subspan(offload.header_length);
+    require(std::equal(tail.begin(), tail.end(), slice.begin(), slice.end()));
+    require(std::equal(tail.begin(), tail.end(), packet.begin() + static_cast<std::ptrdiff_t>(at)));
+    at += tail.size();
+    require(!tail.empty() && tail.size() <= offload.segment_size);
+    require(in_place.done() || tail.size() == offload.segment_size);
+    const auto layout = find_layout(datagram, kind);
+    require(layout && layout->payload == offload.header_length && layout->end == datagram.size());
+    require(verify_checksum(datagram, *layout));
+    if (at % 3 == 0) {
+      in_place.rewind_headers();
+      require(std::equal(packet.begin(), packet.begin() + offload.header_length, for_in_place.begin()));
+    }
+  }
+  require(at == packet.size() && into.done() && payload.done());
+  require(for_into == packet && for_payload == packet);
+
+  // Left to fill and then filled, they are the same again.
+  Buffer left = packet;
+  Segmenter first;
+  Segmenter second;
+  first.start(left, offload, kind);
+  second.start(for_payload, offload, kind);
+  Offload to_fill{.checksum = ChecksumState::to_fill};
+  const auto layout = *find_layout(packet, kind);
+  to_fill.checksum_start = static_cast<std::uint16_t>(layout.transport);
+  to_fill.checksum_offset = checksum_offset_of(layout);
+  while (!first.done()) {
+    const MutableBytes datagram = first.next_in_place(ChecksumState::to_fill);
+    complete_checksum(datagram, to_fill);
+    second.next_into(out, ChecksumState::verified);
+    require(std::equal(datagram.begin(), datagram.end(), out.begin()));
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  Input input{std::as_bytes(std::span{data, size})};
+  const std::uint8_t choice = input.u8();
+  auto kind = (choice & 1) != 0 ? DeviceKind::tap : DeviceKind::tun;
+  Buffer header(virtio_header::size);
+  Buffer packet;
+  if ((choice & 2) != 0) {
+    header = input.take(virtio_header::size);
+    header.resize(virtio_header::size);
+    packet = input.rest();
+  } else {
+    // A right one, then spoilt here and there: arbitrary bytes seldom are a packet.
+    static const auto all = shapes::all();
+    shapes::Shape shape = all[input.u8() % all.size()];
+    kind = shape.kind;
+    shape.flags = input.u8();
+    shape.tcp_options = (choice & 4) != 0;
+    shape.identification = input.u16();
+    shape.sequence = static_cast<std::uint32_t>(input.u16()) << 16 | input.u16();
+    Offload offload = shapes::offload_of(shape, input.u16() % 512);
+    struct Spot {
+      std::uint16_t at;
+      std::uint8_t value;
+    };
+    std::vector<Spot> spots;
+    for (unsigned i = choice >> 5; i > 0; --i) {
+      const std::uint16_t at = input.u16();
+      spots.push_back({at, input.u8()});
+    }
+    packet = shapes::super_packet(shape, input.rest());
+    virtio_header::encode(offload, std::endian::little, header);
+    for (const Spot& spot : spots) {
+      Buffer& target = (spot.at & 1) != 0 ? header : packet;
+      target[(spot.at >> 1) % target.size()] = static_cast<std::byte>(spot.value);
+    }
+  }
+  DropReason why{};
+  const auto offload = virtio_header::decode(header, std::endian::little, packet, kind, why);
+  if (offload && offload->is_super_packet()) check(packet, *offload, kind);
+  return 0;
+}
