@@ -1,0 +1,79 @@
+#pragma once
+/// The port's side of every comparison: a port with default options on Asio, and a protocol behind it.
+
+#include <atomic>
+#include <cerrno>
+
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+
+#include "tunport/base/error.hpp"
+#include "tunport/event/asio_reactor.hpp"
+#include "tunport/port/tuntap_port.hpp"
+
+#include "harness.hpp"
+#include "stage.hpp"
+
+namespace tunport::bench {
+
+/// A listening port, and the loop that it is on. The protocol is borrowed.
+class PortLoop {
+ public:
+  PortLoop(FrameProtocol& protocol, const Stage& stage, PortOptions options = {},
+           DeviceKind kind = DeviceKind::tun)
+      : stage_{stage},
+        stop_{io_, stage.stop_fd()},
+        port_{reactor_, kind, interface_name, protocol, std::move(options)} {
+    port_.start_listening();
+    stop_.async_wait(asio::posix::stream_descriptor::wait_read,
+                     [this](const asio::error_code&) { io_.stop(); });
+  }
+  ~PortLoop() {
+    note_refused(port_);
+    stop_.release();
+  }
+  PortLoop(const PortLoop&) = delete;
+  PortLoop& operator=(const PortLoop&) = delete;
+
+  TuntapPort& port() { return port_; }
+  AsioReactor& reactor() { return reactor_; }
+  /// Adds what a port dropped to what the stage's page has.
+  void note_refused(const TuntapPort& port) const {
+    const auto& statistics = port.statistics();
+    stage_.page().refused += statistics.drops.total() + statistics.exceptions;
+  }
+  /// Runs until `interrupt`, or until the stage says stop.
+  void run() {
+    io_.restart();
+    io_.run();
+  }
+  /// Ends the present `run`, from inside a callback.
+  void interrupt() { io_.stop(); }
+
+ private:
+  const Stage& stage_;
+  asio::io_context io_{1};
+  AsioReactor reactor_{io_};
+  asio::posix::stream_descriptor stop_;
+  TuntapPort port_;
+};
+
+/// A bare loop's device, with reads as long as the port's. Throws.
+inline BareLoop open_bare(const Stage& stage, unsigned flags = 0, const char* name = interface_name) {
+  const std::size_t size = (flags & bare_offload) != 0 ? bare_virtio_header + max_super_packet + 1
+                                                       : PortOptions{}.max_packet_size + 1;
+  BareLoop loop{};
+  if (const int error = bare_open(&loop, name, stage.stop_fd(), size, flags); error != 0)
+    throw Error{errno_code(error), name};
+  return loop;
+}
+
+/// Throws `NotHere` if the kernel has no UDP super-packets for TUN/TAP.
+inline void need_uso() {
+  static const bool has_uso = Device::open(DeviceKind::tun, interface_name, {.offload = OffloadSet::all()})
+                                  .capabilities()
+                                  .offload.uso;
+  if (!has_uso) throw NotHere{"this kernel has no UDP super-packets for TUN/TAP (Linux 6.2 has)"};
+}
+
+}  // namespace tunport::bench

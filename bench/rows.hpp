@@ -1,0 +1,16 @@
+#pragma once
+/// The rows, by family. A new family is a source of its own and a line here.
+
+#include <vector>
+
+#include "harness.hpp"
+
+namespace tunport::bench {
+
+std::vector<Comparison> receive_rows();
+std::vector<Comparison> write_rows();
+std::vector<Comparison> forward_rows();
+std::vector<Comparison> latency_rows();
+std::vector<Comparison> memory_rows();
+
+}  // namespace tunport::bench

@@ -1,0 +1,229 @@
+/// Passing packets on between two interfaces, each in a network namespace of its own: two ports on one
+/// reactor, against a loop that writes what it reads, both with super-packets.
+///
+///   sender ---> bench0 |  what is measured  | bench1 ---> receiver
+///              here                                       the other namespace
+///
+/// TCP is iperf3's, one stream, both of its ends free to use either core: with one stream it is wake-ups that
+/// bound it, more than any core. forward_uso_64B: a flood of UDP super-packets to a socket that nobody reads
+/// and that does not take super-packets; delivered is what has got there to be dropped.
+
+#include <cmath>
+#include <fstream>
+
+#include <netinet/in.h>
+#include <nlohmann/json.hpp>
+#include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tunport/device/net_namespace.hpp"
+
+#include "port_loop.hpp"
+#include "rows.hpp"
+#include "traffic.hpp"
+
+namespace tunport::bench {
+namespace {
+
+constexpr std::uint16_t iperf_port = 5201;
+constexpr std::size_t ethernet_mtu = 1500;
+
+void inside(int network_namespace, const std::function<void()>& call) {
+  std::error_code ec;
+  in_namespace(network_namespace, call, ec);
+  if (ec) throw Error{ec, "the other namespace"};
+}
+
+/// Two devices, and what passes packets on between them, until the stage says stop.
+using Forwarder = void (*)(const Stage&, DeviceKind, int other_namespace, const std::function<void()>& ready);
+
+void configure_both(int other_namespace) {
+  configure_interface();
+  inside(other_namespace, [] { configure_interface(other_interface_name, our_address); });
+}
+
+void forward_bare(const Stage& stage, DeviceKind kind, int other_namespace,
+                  const std::function<void()>& ready) {
+  const unsigned flags = bare_offload | (kind == DeviceKind::tap ? unsigned{bare_tap} : 0U);
+  BareLoop one = open_bare(stage, flags);
+  BareLoop other{};
+  inside(other_namespace, [&] { other = open_bare(stage, flags, other_interface_name); });
+  configure_both(other_namespace);
+  ready();
+  bare_forward(&one, &other, &stage.page().tally);
+}
+
+class Forward final : public FrameProtocol {
+ public:
+  explicit Forward(Tally& tally) : tally_{tally} {}
+  void to(FrameTransport& out) { out_ = &out; }
+
+ private:
+  bool accepts_super_packets() const override { return true; }
+  void frame_received(const Packet& packet) override {
+    if (out_->forward(packet)) bare_count(&tally_, 1, packet.size());
+  }
+
+  Tally& tally_;
+  FrameTransport* out_ = nullptr;
+};
+
+void forward_ports(const Stage& stage, DeviceKind kind, int other_namespace,
+                   const std::function<void()>& ready) {
+  Forward there{stage.page().tally};
+  Forward back{stage.page().tally};
+  PortLoop one{there, stage, {}, kind};
+  TuntapPort other{one.reactor(),
+                   kind,
+                   other_interface_name,
+                   back,
+                   {.device = {.network_namespace = "/proc/self/fd/" + std::to_string(other_namespace)}}};
+  other.start_listening();
+  there.to(other);
+  back.to(one.port());
+  configure_both(other_namespace);
+  ready();
+  one.run();
+  one.note_refused(other);
+}
+
+/// True if somebody listens to that TCP port in the calling process's namespace.
+bool is_listening(std::uint16_t port) {
+  constexpr char listening[] = "0A";
+  std::ifstream file{"/proc/self/net/tcp"};
+  std::string line;
+  std::getline(file, line);
+  for (std::string number, local, remote, state; file >> number >> local >> remote >> state;) {
+    std::getline(file, line);
+    if (state == listening && std::stoul(local.substr(local.find(':') + 1), nullptr, 16) == port) return true;
+  }
+  return false;
+}
+
+UniqueFd memory_file() {
+  UniqueFd fd{::memfd_create("bench", MFD_CLOEXEC)};
+  require(static_cast<bool>(fd), "no memory for a command's output");
+  return fd;
+}
+
+std::string text_of(const UniqueFd& fd) {
+  std::string text(static_cast<std::size_t>(::lseek(fd.get(), 0, SEEK_END)), ' ');
+  require(::pread(fd.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()),
+          "a command's output cannot be read");
+  return text;
+}
+
+/// Gbit/s of one TCP stream, and the forwarder's CPU seconds for each GB of it.
+std::vector<double> forward_tcp(Forwarder forward, DeviceKind kind, const Settings& settings) {
+  need_uso();
+  static const bool has_iperf = has_command("iperf3");
+  if (!has_iperf) throw NotHere{"iperf3 is not there"};
+  const Stage stage;
+  const Page& page = stage.page();
+  const UniqueFd other_namespace = make_namespace();
+  Child forwarder{Core::measured,
+                  [&](const auto& ready) { forward(stage, kind, other_namespace.get(), ready); }};
+  forwarder.wait_ready();
+  const std::string port = std::to_string(iperf_port);
+  const UniqueFd output = memory_file();
+  Child server{Core::both, [&](const auto&) {
+                 require(::setns(other_namespace.get(), CLONE_NEWNET) == 0, "no way into the namespace");
+                 run_command({"iperf3", "-4", "-s", "-1", "-p", port}, memory_file().get());
+               }};
+  const double patience = now() + 10;
+  bool listening = false;
+  while (!listening && now() < patience) {
+    sleep_for(0.01);
+    inside(other_namespace.get(), [&] { listening = is_listening(iperf_port); });
+  }
+  require(listening, "iperf3 does not listen");
+
+  const double cpu_before = forwarder.cpu_time();
+  const std::string seconds = std::to_string(std::max(1, static_cast<int>(std::lround(settings.seconds))));
+  Child client{Core::both, [&](const auto&) {
+                 run_command({"iperf3", "-4", "-c", to_string(our_address), "-p", port, "-t", seconds, "-J"},
+                             output.get());
+               }};
+  client.join(std::chrono::seconds{30 + std::stoi(seconds)});
+  server.join(std::chrono::seconds{10});
+  const double cpu = forwarder.cpu_time() - cpu_before;
+  stage.stop_measured();
+  forwarder.join();
+
+  const auto sum = nlohmann::json::parse(text_of(output)).at("end").at("sum_received");
+  const double bytes = sum.at("bytes").get<double>();
+  require(bytes > 0 && static_cast<double>(page.tally.bytes) >= bytes,
+          "more has been received than was passed on");
+  // Acknowledgments are among them, and what the first round trips send is small.
+  require(page.tally.bytes / page.tally.packets > ethernet_mtu, "no super-packets were passed on");
+  require(page.refused <= strangers, "the ports dropped packets");
+  return {sum.at("bits_per_second").get<double>() / 1e9, cpu / (bytes / 1e9)};
+}
+
+/// Datagrams per second that are delivered, and the forwarder's CPU time for each.
+std::vector<double> forward_uso(Forwarder forward, const Settings& settings) {
+  need_uso();
+  const Stage stage;
+  Page& page = stage.page();
+  const UniqueFd other_namespace = make_namespace();
+  std::uint64_t delivered = 0;
+  UniqueFd sink;
+  Child forwarder{Core::measured,
+                  [&](const auto& ready) { forward(stage, DeviceKind::tun, other_namespace.get(), ready); }};
+  forwarder.wait_ready();
+  inside(other_namespace.get(), [&] { sink = udp_socket(discard_port, our_address); });
+  Child sender{Core::peer, [&](const auto&) { flood(page, 0); }};
+  const Rate rate = observe(stage, forwarder, settings.seconds);
+  stage.stop_peer();
+  sender.join();
+  check_flood(page);
+  const LinkCounters link = link_counters_after(page.sent / page.segments);
+  stage.stop_measured();
+  forwarder.join();
+  inside(other_namespace.get(), [&] { delivered = snmp_counter("Udp", "RcvbufErrors"); });
+  const auto each = static_cast<double>(page.segments);
+  const std::uint64_t super_packets = page.tally.packets;
+  require(link.read == super_packets, "not all packets read were passed on");
+  require(page.tally.bytes == super_packets * (packet_size - payload_size + page.segments * payload_size),
+          "packets were not of the size that was sent");
+  require(page.sent == (super_packets + link.dropped) * page.segments,
+          "packets sent were neither passed on nor dropped");
+  constexpr std::uint64_t socket_room = 4096;
+  require(
+      delivered <= super_packets * page.segments && delivered + socket_room >= super_packets * page.segments,
+      "packets passed on have not arrived");
+  require(page.refused == 0, "the ports dropped packets");
+  return {rate.packets_per_second * each / 1e6, rate.cpu_seconds_per_packet / each * 1e9};
+}
+
+Measure tcp(Forwarder forward, DeviceKind kind) {
+  return [=](const Settings& settings) { return forward_tcp(forward, kind, settings); };
+}
+
+Measure uso(Forwarder forward) {
+  return [=](const Settings& settings) { return forward_uso(forward, settings); };
+}
+
+}  // namespace
+
+std::vector<Comparison> forward_rows() {
+  const char* const baseline = "bare, passing on whole";
+  return {
+      {{{"forward_tcp_tun", "Gbit/s", Better::higher, 0.97}, {"forward_cpu", "s/GB", Better::lower, 1.05}},
+       baseline,
+       tcp(forward_ports, DeviceKind::tun),
+       tcp(forward_bare, DeviceKind::tun)},
+      {{{"forward_tcp_tap", "Gbit/s", Better::higher, 0.97},
+        {"forward_cpu_tap", "s/GB", Better::lower, 1.05}},
+       baseline,
+       tcp(forward_ports, DeviceKind::tap),
+       tcp(forward_bare, DeviceKind::tap)},
+      {{{"forward_uso_64B", "Mpps", Better::higher, 0.95}, {"forward_uso_64B_cpu", "ns", Better::lower}},
+       baseline,
+       uso(forward_ports),
+       uso(forward_bare)},
+  };
+}
+
+}  // namespace tunport::bench

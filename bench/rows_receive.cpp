@@ -1,0 +1,257 @@
+/// Receiving 64 B UDP datagrams from a TUN.
+///
+/// Saturated: a sender gives the kernel many datagrams in one call (UDP_SEGMENT). With `refuse_super_packets`
+/// it cuts them apart on the way into the TUN, whatever that takes. It is three times as fast as any reader,
+/// so the reader is what is measured; a plain flood would measure the sender, and flatter the slower reader,
+/// who disturbs it less. In the rows with `uso` they go into the TUN as they are. Burst: 500 datagrams, as
+/// many as a TUN keeps by default, are queued while the reader does not read; the time is that of draining
+/// them.
+
+#include <atomic>
+#include <cerrno>
+#include <limits>
+#include <memory>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tunport/protocol/ip_protocol.hpp"
+#include "tunport/protocol/raw_udp_protocol.hpp"
+
+#include "port_loop.hpp"
+#include "rows.hpp"
+#include "traffic.hpp"
+
+namespace tunport::bench {
+namespace {
+
+constexpr std::uint64_t plain_segments = 32;
+constexpr std::uint64_t burst = 500;
+constexpr std::uint64_t forever = std::numeric_limits<std::uint64_t>::max();
+
+class Reader {
+ public:
+  virtual ~Reader() = default;
+  /// Reads until the tally has so many packets, or the stage says stop.
+  virtual void run_until(std::uint64_t packets) = 0;
+};
+
+class BareReader final : public Reader {
+ public:
+  explicit BareReader(const Stage& stage) : loop_{open_bare(stage)}, tally_{stage.page().tally} {}
+  void run_until(std::uint64_t packets) override { bare_receive(&loop_, packets, &tally_); }
+
+ private:
+  BareLoop loop_;
+  Tally& tally_;
+};
+
+class BareSuperReader final : public Reader {
+ public:
+  explicit BareSuperReader(const Stage& stage)
+      : loop_{open_bare(stage, bare_offload)}, tally_{stage.page().tally} {}
+  void run_until(std::uint64_t packets) override { bare_receive_super(&loop_, packets, &tally_); }
+
+ private:
+  BareLoop loop_;
+  Tally& tally_;
+};
+
+/// The port, and directly behind it a protocol that counts.
+class PortReader : public Reader, protected IpPacketProtocol {
+ public:
+  explicit PortReader(const Stage& stage, PortOptions options = {})
+      : tally_{stage.page().tally}, loop_{*this, stage, std::move(options)} {}
+  void run_until(std::uint64_t packets) override {
+    until_ = packets;
+    loop_.run();
+  }
+
+ private:
+  void frame_received(const Packet& packet) override {
+    bare_count(&tally_, 1, packet.size());
+    if (tally_.packets == until_) loop_.interrupt();
+  }
+
+  Tally& tally_;
+  std::uint64_t until_ = 0;
+  PortLoop loop_;
+};
+
+class PlainPortReader final : public PortReader {
+ public:
+  explicit PlainPortReader(const Stage& stage) : PortReader{stage, {.offload = OffloadSet::none()}} {}
+};
+
+/// The port, the demultiplexers, and a protocol that counts payloads: every header and checksum is checked.
+class UdpReader final : public Reader, DatagramProtocol {
+ public:
+  explicit UdpReader(const Stage& stage) : tally_{stage.page().tally}, loop_{ip_, stage} {
+    ip_.add_proto(ip_protocol::udp, udp_);
+    udp_.add_proto(discard_port, *this);
+  }
+  void run_until(std::uint64_t packets) override {
+    until_ = packets;
+    loop_.run();
+  }
+
+ private:
+  void datagram_received(Bytes data, const Endpoint& /*from*/) override {
+    bare_count(&tally_, 1, data.size() + packet_size - payload_size);
+    if (tally_.packets == until_) loop_.interrupt();
+  }
+
+  Tally& tally_;
+  std::uint64_t until_ = 0;
+  RawUdpProtocol udp_;
+  IpProtocol ip_;
+  PortLoop loop_;
+};
+
+template <class Kind>
+std::unique_ptr<Reader> make(const Stage& stage) {
+  return std::make_unique<Kind>(stage);
+}
+using MakeReader = std::unique_ptr<Reader> (*)(const Stage&);
+
+bool about(std::uint64_t a, std::uint64_t b) { return a <= b + strangers && b <= a + strangers; }
+
+/// That every packet read was one of ours, whole, and that the port threw none away.
+void check_packets(const Page& page) {
+  require(about(page.tally.bytes / packet_size, page.tally.packets),
+          "packets were not of the size that was sent");
+  require(page.refused <= strangers, "the port dropped packets");
+}
+
+enum class Into : std::uint8_t { plain, super_packets };
+
+template <Into into>
+std::vector<double> saturated(MakeReader make_reader, const Settings& settings) {
+  constexpr bool plain = into == Into::plain;
+  if (!plain) need_uso();
+  const Stage stage;
+  const Page& page = stage.page();
+  Child reader{Core::measured, [&](const auto& ready) {
+                 const auto self = make_reader(stage);
+                 configure_interface();
+                 if (plain) refuse_super_packets();
+                 ready();
+                 self->run_until(forever);
+               }};
+  reader.wait_ready();
+  Child sender{Core::peer, [&](const auto&) { flood(stage.page(), plain ? plain_segments : 0); }};
+  const Rate rate = observe(stage, reader, settings.seconds);
+  stage.stop_peer();
+  sender.join();
+  check_flood(page);
+  const std::uint64_t each = plain ? 1 : page.segments;
+  const LinkCounters link = link_counters_after(page.sent / each);
+  stage.stop_measured();
+  reader.join();
+  check_packets(page);
+  require(about(link.read, page.tally.packets / each),
+          "not all packets read were counted, or more than were");
+  require(about(page.sent / each, page.tally.packets / each + link.dropped),
+          "packets sent were neither read nor dropped");
+  if (plain && link.dropped <= page.sent / 100) throw Unsteady{"the sender did not saturate the reader"};
+  return {rate.packets_per_second / 1e6, rate.cpu_seconds_per_packet * 1e9};
+}
+
+/// Sends one burst whenever asked, until nobody can ask any more.
+void send_bursts(int asked, int done, Page& page) {
+  const UniqueFd fd = udp_socket_to(discard_port);
+  const std::array<std::byte, payload_size> payload{};
+  for (char byte = 0; ::read(asked, &byte, 1) == 1;) {
+    for (std::uint64_t i = 0; i < burst; ++i)
+      if (::send(fd.get(), payload.data(), payload.size(), 0) < 0) page.peer_error = errno;
+    page.sent += burst;
+    if (::write(done, &byte, 1) != 1) return;
+  }
+}
+
+std::vector<double> bursts(MakeReader make_reader, const Settings& settings) {
+  const Stage stage;
+  Page& page = stage.page();
+  std::array<int, 2> ask{};
+  std::array<int, 2> answer{};
+  require(::pipe(ask.data()) == 0 && ::pipe(answer.data()) == 0, "no pipe");
+  UniqueFd asked{ask[0]};
+  UniqueFd asking{ask[1]};
+  UniqueFd done{answer[1]};
+  UniqueFd told{answer[0]};
+  Child reader{Core::measured, [&](const auto& ready) {
+                 const auto self = make_reader(stage);
+                 configure_interface();
+                 asked.reset();
+                 done.reset();
+                 ready();
+                 constexpr int warm_up_rounds = 20;
+                 constexpr int least_rounds = 100;
+                 std::vector<double> rounds;
+                 double end = now() + settings.seconds;
+                 for (int round = 0; round < least_rounds || now() < end; ++round) {
+                   char byte = 0;
+                   require(::write(asking.get(), &byte, 1) == 1 && ::read(told.get(), &byte, 1) == 1,
+                           "the sender of bursts is gone");
+                   const double start = now();
+                   self->run_until(page.tally.packets + burst);
+                   if (round >= warm_up_rounds) rounds.push_back((now() - start) * 1e9 / double{burst});
+                 }
+                 page.figures[0] = median(rounds);
+               }};
+  reader.wait_ready();
+  Child sender{Core::peer, [&](const auto&) {
+                 asking.reset();
+                 told.reset();
+                 send_bursts(asked.get(), done.get(), page);
+               }};
+  for (UniqueFd* const fd : {&asked, &asking, &done, &told}) fd->reset();
+  reader.join(std::chrono::milliseconds{static_cast<int>(settings.seconds * 1000) + 5000});
+  sender.join();
+  check_packets(page);
+  require(page.peer_error == 0 || page.peer_error == EIO, "the sender could not go on");
+  require(page.sent == page.tally.packets, "packets of a burst were lost");
+  return {page.figures[0]};
+}
+
+Measure measure(std::vector<double> (*how)(MakeReader, const Settings&), MakeReader make_reader) {
+  return [=](const Settings& settings) { return how(make_reader, settings); };
+}
+
+}  // namespace
+
+std::vector<Comparison> receive_rows() {
+  return {
+      {{{"receive_uso_64B", "Mpps", Better::higher, 0.90},
+        {"receive_uso_64B_cpu", "ns", Better::lower, std::nullopt, 50}},
+       "bare loop, not splitting",
+       measure(saturated<Into::super_packets>, make<UdpReader>),
+       measure(saturated<Into::super_packets>, make<BareSuperReader>)},
+      {{{"receive_64B", "Mpps", Better::higher, 0.97}, {"receive_64B_cpu", "ns", Better::lower}},
+       "bare loop",
+       measure(saturated<Into::plain>, make<PortReader>),
+       measure(saturated<Into::plain>, make<BareReader>)},
+      {{{"receive_64B_burst", "ns", Better::lower, 1.05}},
+       "bare loop",
+       measure(bursts, make<PortReader>),
+       measure(bursts, make<BareReader>)},
+      {{{"receive_64B_framed", "Mpps", Better::higher}, {"receive_64B_framed_cpu", "ns", Better::lower}},
+       "bare, virtio header",
+       measure(saturated<Into::plain>, make<PortReader>),
+       measure(saturated<Into::plain>, make<BareSuperReader>)},
+      {{{"receive_64B_framed_burst", "ns", Better::lower}},
+       "bare, virtio header",
+       measure(bursts, make<PortReader>),
+       measure(bursts, make<BareSuperReader>)},
+      {{{"receive_64B_plain", "Mpps", Better::higher}, {"receive_64B_plain_cpu", "ns", Better::lower}},
+       "bare loop",
+       measure(saturated<Into::plain>, make<PlainPortReader>),
+       measure(saturated<Into::plain>, make<BareReader>)},
+      {{{"receive_64B_udp", "Mpps", Better::higher}, {"receive_64B_udp_cpu", "ns", Better::lower}},
+       "bare loop",
+       measure(saturated<Into::plain>, make<UdpReader>),
+       measure(saturated<Into::plain>, make<BareReader>)},
+  };
+}
+
+}  // namespace tunport::bench

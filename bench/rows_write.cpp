@@ -1,0 +1,192 @@
+/// Writing datagrams that the kernel drops at the end of its way: UDP at a socket that nobody reads, TCP
+/// where it finds that the address is not its own (so nothing answers). All of that way is inside the write:
+/// it is the writer's cost.
+///
+/// In the rows that say so a `Cork` is held for 64 writes: what a burst does, and answers cost in one. The
+/// super-packets of the baseline are what these 64 make at best: 64 x 64 B in one, 1400 B as 46 and 18, as an
+/// IP packet is no longer. Every datagram of write_64B and write_64B_burst is of another flow.
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <optional>
+
+#include <sys/socket.h>
+
+#include "tunport/protocol/ip_protocol.hpp"
+
+#include "port_loop.hpp"
+#include "rows.hpp"
+#include "traffic.hpp"
+
+namespace tunport::bench {
+namespace {
+
+constexpr std::size_t round = 64;  // datagrams under a cork, as a burst reads at the most
+constexpr std::size_t longest_packet = 65535;
+constexpr std::uint64_t socket_room = 4096;  // packets that a socket keeps at the most
+constexpr Ipv4Address nobody{our_address.value() + 97};
+
+/// What is written, and who gets it.
+struct Traffic {
+  Flow flow;
+  std::size_t payload = payload_size;
+  bool one_flow = true;
+  bool super_receiver = false;
+
+  std::vector<PacketBytes> datagrams() const {
+    std::vector<PacketBytes> result;
+    for (std::size_t i = 0; i < round; ++i) {
+      Flow its = flow;
+      if (!one_flow) its.source_port = static_cast<std::uint16_t>(its.source_port + i);
+      result.push_back(datagram_of(its, payload, one_flow ? i : 0));
+    }
+    return result;
+  }
+  std::size_t headers() const { return datagram_of(flow, 0).size(); }
+  /// How many of a round there are in each of its super-packets.
+  std::vector<std::size_t> super_packets() const {
+    const std::size_t most = (longest_packet - headers()) / payload;
+    std::vector<std::size_t> counts;
+    for (std::size_t left = round; left != 0; left -= counts.back()) counts.push_back(std::min(left, most));
+    return counts;
+  }
+};
+
+enum class Writer : std::uint8_t { bare, bare_framed, bare_super, port, corked_port };
+
+void write_bare(const Stage& stage, const Traffic& traffic, Writer writer,
+                const std::function<void()>& ready) {
+  const bool super = writer == Writer::bare_super;
+  BareLoop loop = open_bare(stage, writer == Writer::bare ? 0U : unsigned{bare_offload});
+  std::vector<PacketBytes> data;
+  std::vector<BarePacket> packets;
+  if (super)
+    for (const std::size_t count : traffic.super_packets())
+      data.push_back(framed(super_packet_of(traffic.flow, traffic.payload, count)));
+  else
+    data = traffic.datagrams();
+  if (writer == Writer::bare_framed)
+    for (PacketBytes& packet : data) packet = framed({packet, {}});
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const std::size_t count = super ? traffic.super_packets()[i] : 1;
+    packets.push_back({data[i].data(), data[i].size(), count, count * (traffic.headers() + traffic.payload)});
+  }
+  ready();
+  Page& page = stage.page();
+  bare_write(&loop, packets.data(), packets.size(), &page.stop, &page.tally);
+}
+
+void write_port(const Stage& stage, const Traffic& traffic, bool corked, const std::function<void()>& ready) {
+  IpProtocol nobody_home;
+  PortLoop loop{nobody_home, stage};
+  const std::vector<PacketBytes> datagrams = traffic.datagrams();
+  ready();
+  TuntapPort& port = loop.port();
+  Page& page = stage.page();
+  while (std::atomic_ref{page.stop}.load(std::memory_order_relaxed) == 0) {
+    std::optional<Cork> cork;
+    if (corked) cork.emplace(loop.reactor());
+    for (const PacketBytes& datagram : datagrams)
+      if (port.write(datagram)) bare_count(&page.tally, 1, datagram.size());
+  }
+}
+
+void write(Writer writer, const Stage& stage, const Traffic& traffic, const std::function<void()>& ready) {
+  const bool port = writer == Writer::port || writer == Writer::corked_port;
+  if (port)
+    write_port(stage, traffic, writer == Writer::corked_port, ready);
+  else
+    write_bare(stage, traffic, writer, ready);
+}
+
+/// What the kernel counts where the packets end.
+std::uint64_t arrived(const Traffic& traffic) {
+  return traffic.flow.protocol == ip_protocol::udp ? snmp_counter("Udp", "RcvbufErrors")
+                                                   : snmp_counter("Ip", "InAddrErrors");
+}
+
+/// How many packets it sees there: a socket that does not take super-packets has them cut apart before.
+std::uint64_t expected(Writer writer, const Traffic& traffic, std::uint64_t datagrams) {
+  const bool udp = traffic.flow.protocol == ip_protocol::udp;
+  const bool joined = traffic.one_flow && (writer == Writer::bare_super || writer == Writer::corked_port);
+  if (!joined || (udp && !traffic.super_receiver)) return datagrams;
+  return datagrams / round * traffic.super_packets().size();
+}
+
+std::vector<double> write_flood(Writer writer, const Traffic& traffic, const Settings& settings) {
+  const Stage stage;
+  const Page& page = stage.page();
+  const bool udp = traffic.flow.protocol == ip_protocol::udp;
+  const std::uint64_t before = arrived(traffic);
+  const std::uint64_t errors_before = snmp_counter("Udp", "InCsumErrors");
+  Child writing{Core::measured, [&](const auto& ready) {
+                  UniqueFd sink;
+                  write(writer, stage, traffic, [&] {
+                    configure_interface();
+                    if (udp) sink = udp_socket(discard_port);
+                    if (traffic.super_receiver) take_super_packets(sink.get());
+                    ready();
+                  });
+                  if (!udp) return;
+                  // What the socket had room for says what has got there.
+                  std::array<std::byte, 2048> first{};
+                  const ssize_t size =
+                      ::recv(sink.get(), first.data(), first.size(), MSG_DONTWAIT | MSG_TRUNC);
+                  require(size > 0 && static_cast<std::size_t>(size) % traffic.payload == 0,
+                          "what was written did not arrive");
+                }};
+  writing.wait_ready();
+  const Rate rate = observe(stage, writing, settings.seconds);
+  stage.stop_peer();
+  writing.join();
+  require(page.refused == 0, "the port refused packets");
+  require(page.tally.bytes == page.tally.packets * (traffic.headers() + traffic.payload),
+          "packets were not of the size that was wanted");
+  const std::uint64_t there = arrived(traffic) - before;
+  const std::uint64_t wanted = expected(writer, traffic, page.tally.packets);
+  require(there <= wanted && there + (udp ? socket_room : 2) >= wanted,
+          "packets counted have not arrived, or not as super-packets");
+  require(snmp_counter("Udp", "InCsumErrors") == errors_before, "checksums were wrong");
+  return {rate.packets_per_second / 1e6, rate.cpu_seconds_per_packet * 1e9};
+}
+
+Measure measure(Writer writer, const Traffic& traffic) {
+  return [=](const Settings& settings) {
+    if (writer == Writer::bare_super || (writer == Writer::corked_port && traffic.one_flow)) need_uso();
+    return write_flood(writer, traffic, settings);
+  };
+}
+
+Comparison compare_writers(const std::string& name, std::optional<double> reach, const char* baseline,
+                           Writer ours, Writer theirs, const Traffic& traffic) {
+  return {{{name, "Mpps", Better::higher, reach}, {name + "_cpu", "ns", Better::lower}},
+          baseline,
+          measure(ours, traffic),
+          measure(theirs, traffic)};
+}
+
+}  // namespace
+
+std::vector<Comparison> write_rows() {
+  const Traffic small;
+  const Traffic large{.flow = {}, .payload = 1400};
+  const Traffic small_to_super_receiver{.flow = {}, .super_receiver = true};
+  const Traffic many_flows{.flow = {}, .one_flow = false};
+  const Traffic tcp{.flow = {.protocol = ip_protocol::tcp, .destination = nobody}, .payload = 1400};
+  const char* const ready_made = "bare, ready-made super";
+  const char* const plain = "bare, single packets";
+  return {
+      compare_writers("write_uso_64B", 0.90, ready_made, Writer::corked_port, Writer::bare_super, small),
+      compare_writers("write_uso_1400B", 0.70, ready_made, Writer::corked_port, Writer::bare_super, large),
+      compare_writers("write_uso_gro_64B", 20, plain, Writer::corked_port, Writer::bare,
+                      small_to_super_receiver),
+      compare_writers("write_tcp_1400B", 0.70, ready_made, Writer::corked_port, Writer::bare_super, tcp),
+      compare_writers("write_64B", 0.97, plain, Writer::port, Writer::bare, many_flows),
+      compare_writers("write_64B_framed", std::nullopt, "bare, virtio header", Writer::port,
+                      Writer::bare_framed, many_flows),
+      compare_writers("write_64B_burst", 0.97, plain, Writer::corked_port, Writer::bare, many_flows),
+  };
+}
+
+}  // namespace tunport::bench
