@@ -1,12 +1,13 @@
-#include "bare_loop.h"
-
 #include <unistd.h>
+
+#include "bare_loop.h"
 
 static void pass_on(struct BareLoop* from, int to, struct Tally* tally) {
   for (int i = 0; i < bare_burst; ++i) {
     ssize_t size = read(from->device, from->buffer, from->size);
     if (size < bare_virtio_header) return;
-    if (write(to, from->buffer, (size_t)size) == size) bare_count(tally, 1, (size_t)size - bare_virtio_header);
+    if (write(to, from->buffer, (size_t)size) == size)
+      bare_count(tally, 1, (size_t)size - bare_virtio_header);
   }
 }
 

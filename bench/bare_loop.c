@@ -24,10 +24,12 @@ int bare_open(struct BareLoop* loop, const char* name, int stop_fd, size_t size,
   strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   request.ifr_flags = (short)(((flags & bare_tap) != 0 ? IFF_TAP : IFF_TUN) | IFF_NO_PI |
                               ((flags & bare_offload) != 0 ? IFF_VNET_HDR : 0));
-  const unsigned long offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | tun_f_uso4 | tun_f_uso6;
+  const unsigned long offload =
+      TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | tun_f_uso4 | tun_f_uso6;
 
   loop->stop_fd = stop_fd;
   loop->size = size;
+  loop->framing = (flags & bare_offload) != 0 ? bare_virtio_header : 0;
   loop->buffer = malloc(size);
   loop->device = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   loop->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -32,7 +32,8 @@ struct BareLoop {
   int epoll;
   int stop_fd;
   char* buffer;
-  size_t size; /* of a read */
+  size_t size;    /* of a read */
+  size_t framing; /* bytes before each packet: the virtio header's, or none */
 };
 
 /* Opens the device `name` (IFF_NO_PI, non-blocking): TUN, or TAP with `bare_tap`; with `bare_offload` with
@@ -47,7 +48,7 @@ int bare_wait(const struct BareLoop* loop, int ready_fds[3]);
 /* Watches one more descriptor. 0, or an errno. */
 int bare_watch(const struct BareLoop* loop, int fd);
 
-/* Reads packets until `tally` has `until` of them. */
+/* Reads packets until `tally` has `until` of them; each counts as one. */
 void bare_receive(struct BareLoop* loop, uint64_t until, struct Tally* tally);
 
 /* The same with UDP super-packets (IPv4, no options), counting datagrams as the virtio header has them. */
@@ -75,6 +76,9 @@ void bare_write(struct BareLoop* loop, const struct BarePacket* packets, size_t 
 /* Writes to each of the two what it reads from the other, virtio header and all, until it is time for `one`
  * to stop. Counts what was written, super-packets as one. */
 void bare_forward(struct BareLoop* one, struct BareLoop* other, struct Tally* tally);
+
+/* Copies, as the C library does. */
+void bare_copy_memory(void* to, const void* from, size_t size);
 
 /* The sum of 64-bit words, carries lost: the least that looks at every byte. */
 uint64_t bare_read_memory(const void* data, size_t size);

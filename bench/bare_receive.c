@@ -1,16 +1,16 @@
-#include "bare_loop.h"
-
 #include <linux/virtio_net.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "bare_loop.h"
 
 void bare_receive(struct BareLoop* loop, uint64_t until, struct Tally* tally) {
   int ready[3];
   while (tally->packets < until && bare_wait(loop, ready) >= 0) {
     for (int i = 0; i < bare_burst; ++i) {
       ssize_t size = read(loop->device, loop->buffer, loop->size);
-      if (size < 0) break;
-      bare_count(tally, 1, (size_t)size);
+      if (size < (ssize_t)loop->framing) break;
+      bare_count(tally, 1, (size_t)size - loop->framing);
     }
   }
 }
@@ -40,13 +40,15 @@ static void swap(char* a, char* b, size_t size) {
 }
 
 static void echo_all(struct BareLoop* loop, struct Tally* tally) {
+  char* packet = loop->buffer + loop->framing;
   for (int i = 0; i < bare_burst; ++i) {
     ssize_t size = read(loop->device, loop->buffer, loop->size);
     if (size < 0) break;
-    if (size < bare_udp_headers || loop->buffer[0] != 0x45) continue;
-    swap(loop->buffer + 12, loop->buffer + 16, 4); /* addresses */
-    swap(loop->buffer + 20, loop->buffer + 22, 2); /* ports */
-    if (write(loop->device, loop->buffer, (size_t)size) == size) bare_count(tally, 1, (size_t)size);
+    if (size < (ssize_t)loop->framing + bare_udp_headers || packet[0] != 0x45) continue;
+    swap(packet + 12, packet + 16, 4); /* addresses */
+    swap(packet + 20, packet + 22, 2); /* ports */
+    if (write(loop->device, loop->buffer, (size_t)size) == size)
+      bare_count(tally, 1, (size_t)size - loop->framing);
   }
 }
 

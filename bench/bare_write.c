@@ -1,6 +1,6 @@
-#include "bare_loop.h"
-
 #include <unistd.h>
+
+#include "bare_loop.h"
 
 void bare_write(struct BareLoop* loop, const struct BarePacket* packets, size_t count, const uint32_t* stop,
                 struct Tally* tally) {

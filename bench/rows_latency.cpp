@@ -27,13 +27,13 @@ constexpr std::size_t warm_up_pings = 100;
 constexpr std::size_t least_pings = 200;
 
 void echo_bare(const Stage& stage, const std::function<void()>& ready) {
-  BareLoop loop = open_bare(stage);
+  BareLoop loop = open_bare(stage, bare_offload);
   ready();
   bare_echo(&loop, &stage.page().tally);
 }
 
 void echo_bare_spinning(const Stage& stage, const std::function<void()>& ready) {
-  BareLoop loop = open_bare(stage);
+  BareLoop loop = open_bare(stage, bare_offload);
   ready();
   bare_echo_spinning(&loop, &stage.page().stop, &stage.page().tally);
 }

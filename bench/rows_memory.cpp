@@ -3,7 +3,6 @@
 /// the caches of one core.
 
 #include <algorithm>
-#include <cstring>
 
 #include "tunport/offload/coalescer.hpp"
 #include "tunport/offload/segmenter.hpp"
@@ -51,7 +50,7 @@ std::vector<double> copy(std::uint8_t protocol, const Settings& settings) {
   const SuperPacket super = super_packet(protocol);
   PacketBytes there(super.packet.size());
   return {time_of(settings, [&] {
-    std::memcpy(there.data(), super.packet.data(), there.size());
+    bare_copy_memory(there.data(), super.packet.data(), there.size());
     must_be_there(there.data());
   })};
 }

@@ -114,15 +114,17 @@ void take_super_packets(int socket) {
   if (::setsockopt(socket, IPPROTO_UDP, UDP_GRO, &on, sizeof on) != 0) fail("UDP_GRO");
 }
 
+int send_super_packets(int socket) {
+  const int size = payload_size;
+  return ::setsockopt(socket, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) != 0 ? errno : 0;
+}
+
 void flood(Page& page, std::uint64_t segments) {
   constexpr std::uint64_t most_segments = 128;  // UDP_MAX_SEGMENTS; 64 before Linux 6.9
   constexpr std::uint64_t least_segments = 32;
   const UniqueFd fd = udp_socket_to(discard_port);
-  const int size = payload_size;
-  if (::setsockopt(fd.get(), IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) != 0) {
-    page.peer_error = errno;
-    return;
-  }
+  page.peer_error = send_super_packets(fd.get());
+  if (page.peer_error != 0) return;
   const std::vector<std::byte> payload(most_segments * payload_size);
   page.segments = segments == 0 ? most_segments : segments;
   while (std::atomic_ref{page.stop}.load(std::memory_order_relaxed) == 0) {

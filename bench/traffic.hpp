@@ -43,6 +43,9 @@ UniqueFd udp_socket(std::uint16_t port = 0, Ipv4Address address = kernel_address
 UniqueFd udp_socket_to(std::uint16_t port);
 /// Switches UDP_GRO on. Throws.
 void take_super_packets(int socket);
+/// The kernel makes datagrams of `payload_size` of what is sent, or a super-packet of them (UDP_SEGMENT). An
+/// errno, or 0.
+int send_super_packets(int socket);
 
 /// Sends 64 B datagrams to `discard_port` on our side until the page says stop: `segments` of them in one
 /// call (UDP_SEGMENT), or if that is 0 as many as the kernel takes.
