@@ -62,6 +62,9 @@ namespace {
 
 // A part of its own costs the kernel about as much as copying so many bytes costs us.
 constexpr std::size_t worth_gathering = 512;
+// An item's first payload begins at one: the kernel puts it at the start of a page, and copies fastest what
+// lies alike.
+constexpr std::size_t cache_line = 64;
 // How much of a datagram whose headers are not known is copied before the rest is referred to.
 constexpr std::size_t unknown_front = 128;
 
@@ -357,9 +360,11 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const Offload& left, Kee
   give_back(0);
   if (item_count == max_items || room() < headroom + copied || (by_reference && part_count == pool_size))
     return false;
+  const std::size_t to_line = -reinterpret_cast<std::uintptr_t>(end + headroom + front) % cache_line;
+  const std::size_t before = headroom + (room() < headroom + to_line + copied ? 0 : to_line);
 
   Item& item = items[item_count++];
-  std::byte* const head = end + headroom;
+  std::byte* const head = end + before;
   std::memcpy(head, datagram.data(), copied);
   end = head + copied;
   item.head = head;
