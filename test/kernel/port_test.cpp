@@ -209,6 +209,22 @@ TEST_P(KernelPort, HearsOfADeletedDeviceWhilePaused) {
   EXPECT_EQ(protocol.received, 0);
 }
 
+TEST_P(KernelPort, IsWokenWhenItsDeviceIsDeletedWhilePaused) {
+  start();
+  port->stop_reading();
+  loop_->turn(milliseconds{0});
+  std::thread deleter{[&] {
+    std::this_thread::sleep_for(milliseconds{50});
+    std::error_code ignored;
+    links.remove("tp0", ignored);
+  }};
+  const auto begin = Clock::now();
+  while (lost.empty() && Clock::now() - begin < seconds{5}) loop_->turn(seconds{5});
+  EXPECT_LT(Clock::now() - begin, seconds{1}) << "it slept on";
+  deleter.join();
+  EXPECT_THAT(lost, ElementsAre(Errc::device_gone));
+}
+
 TEST_P(KernelPort, HearsOfADeletedDeviceWhileTheInterfaceIsDown) {
   start();
   set_up("tp0", false);
