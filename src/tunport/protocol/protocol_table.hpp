@@ -1,5 +1,8 @@
 #pragma once
 /// Which protocols stand behind which number: what all demultiplexers share.
+///
+/// What a protocol throws while packets are delivered comes out as a `ProtocolFailure`, by which the port can
+/// say in its log who it was.
 
 #include <algorithm>
 #include <cstdint>
@@ -13,6 +16,12 @@
 
 namespace tunport::inline v0 {
 
+/// An exception of a protocol behind a demultiplexer: "Answer: what it said".
+class ProtocolFailure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /// Protocols by number, several for one number in the order in which they were added. Adding and removing are
 /// allowed while it delivers: what is removed hears nothing more, what is added hears from the next packet
 /// on.
@@ -22,12 +31,16 @@ class ProtocolTable {
   /// `what` and `limit` are for the check of numbers: "EtherType", 0xffff.
   ProtocolTable(const char* what, int limit) : what_{what}, limit_{limit} {}
 
-  /// Throws std::out_of_range if `number` is not from 0 to the limit, and what the protocol's start throws.
-  /// No effect if it is there already.
-  void add(int number, P& protocol) {
+  /// Throws std::out_of_range if `number` is not from 0 to the limit.
+  void check(int number) const {
     if (number < 0 || number > limit_)
       throw std::out_of_range(std::string{what_} + ' ' + std::to_string(number) + " is not from 0 to " +
                               std::to_string(limit_));
+  }
+
+  /// Throws as `check`, and what the protocol's start throws. No effect if it is there already.
+  void add(int number, P& protocol) {
+    check(number);
     Entry entry{number, &protocol};
     if (std::ranges::find(entries_, entry) != entries_.end() ||
         std::ranges::find(added_, entry) != added_.end())
@@ -69,7 +82,7 @@ class ProtocolTable {
     for (std::size_t at = first_of(number); at < entries_.size() && entries_[at].number == number; ++at) {
       if (entries_[at].protocol == nullptr) continue;
       any = true;
-      call(*entries_[at].protocol);
+      named(*entries_[at].protocol, [&](P& protocol) { call(protocol); });
     }
     return any;
   }
@@ -85,12 +98,17 @@ class ProtocolTable {
       for (std::size_t at = first; at < entries_.size() && entries_[at].number == number; ++at) {
         if (entries_[at].protocol == nullptr) continue;
         any = true;
-        call(*entries_[at].protocol, item);
+        named(*entries_[at].protocol, [&](P& protocol) { call(protocol, item); });
       }
       if (!any) nobody();
     }
   }
 
+  /// True if this protocol stands behind any number.
+  bool has(const P& protocol) const {
+    const auto is_it = [&](const Entry& entry) { return entry.protocol == &protocol; };
+    return std::ranges::any_of(entries_, is_it) || std::ranges::any_of(added_, is_it);
+  }
   /// True if there is a protocol of `number`.
   bool has(int number) const {
     for (std::size_t at = first_of(number); at < entries_.size() && entries_[at].number == number; ++at)
@@ -149,6 +167,20 @@ class ProtocolTable {
     Delivery& operator=(const Delivery&) = delete;
     ProtocolTable& table;
   };
+
+  /// Calls, and names the protocol in what is thrown, unless one behind it is named already.
+  template <class Call>
+  static void named(P& protocol, Call call) {
+    try {
+      call(protocol);
+    } catch (const ProtocolFailure&) {
+      throw;
+    } catch (const std::exception& error) {
+      throw ProtocolFailure(protocol.name() + ": " + error.what());
+    } catch (...) {
+      throw ProtocolFailure(protocol.name() + ": not a std::exception");
+    }
+  }
 
   /// Counts as started meanwhile, so that one that has its owner stopped is stopped too.
   static void start(Entry& entry) {

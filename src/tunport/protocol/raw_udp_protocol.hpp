@@ -16,12 +16,19 @@ class RawUdpProtocol : public RawDatagramProtocol, public DatagramTransport {
  public:
   /// `number`: a UDP port, 0 to 65535; std::out_of_range otherwise. As `EthernetProtocol::add_proto`.
   void add_proto(int number, DatagramProtocol& protocol) {
+    protocols_.check(number);
     protocol.make_connection(*this);
-    protocols_.add(number, protocol);
+    try {
+      protocols_.add(number, protocol);
+    } catch (...) {
+      disconnect_unless_used(protocol);
+      throw;
+    }
   }
+  /// A protocol that removes itself while it is delivered to can still answer.
   void remove_proto(int number, DatagramProtocol& protocol) {
     protocols_.remove(number, protocol);
-    protocol.lose_transport(*this);
+    if (current_ == nullptr) disconnect_unless_used(protocol);
   }
 
   void start_protocol() override { protocols_.start(); }
@@ -45,6 +52,9 @@ class RawUdpProtocol : public RawDatagramProtocol, public DatagramTransport {
     const IpDatagram& datagram;
   };
 
+  void disconnect_unless_used(DatagramProtocol& protocol) {
+    if (!protocols_.has(protocol)) protocol.lose_transport(*this);
+  }
   /// True while a datagram is delivered, unless its port was destroyed meanwhile.
   bool has_way_back() const {
     return current_ != nullptr && !current_->datagram.arrival.packet.is_port_gone();

@@ -77,6 +77,51 @@ TEST_F(RawUdpProtocolTest, OnlyTheSenderCanBeAnswered) {
   EXPECT_THAT(port_.written, IsEmpty());
 }
 
+TEST_F(RawUdpProtocolTest, WhoCannotBeAddedIsNotConnected) {
+  struct Unwilling : Answer {
+    void start_protocol() override { throw std::runtime_error("unwilling"); }
+  } unwilling;
+  EXPECT_THROW(udp_.add_proto(65536, unwilling), std::out_of_range);
+  EXPECT_THROW(unwilling.transport(), std::logic_error);
+  udp_.do_start();
+  EXPECT_THROW(udp_.add_proto(43, unwilling), std::runtime_error);
+  EXPECT_THROW(unwilling.transport(), std::logic_error);
+  udp_.do_stop();
+}
+
+TEST_F(RawUdpProtocolTest, IsTheTransportUntilTheLastPortIsTakenAway) {
+  udp_.add_proto(43, answer_);
+  udp_.remove_proto(42, answer_);
+  EXPECT_EQ(&answer_.transport(), &udp_);
+  udp_.remove_proto(43, answer_);
+  EXPECT_THROW(answer_.transport(), std::logic_error);
+}
+
+TEST_F(RawUdpProtocolTest, WhoRemovesItselfCanStillAnswer) {
+  struct Once : Answer {
+    explicit Once(RawUdpProtocol& of) : udp{of} {}
+    void datagram_received(Bytes data, const Endpoint& from) override {
+      udp.remove_proto(43, *this);
+      Answer::datagram_received(data, from);
+    }
+    RawUdpProtocol& udp;
+  } once{udp_};
+  udp_.add_proto(43, once);
+  deliver(udp("10.0.0.1:40000", "10.0.0.2:43", "hello"));
+  deliver(udp("10.0.0.1:40000", "10.0.0.2:43", "again"));
+  EXPECT_THAT(port_.written, testing::SizeIs(1));
+}
+
+TEST_F(RawUdpProtocolTest, WhatIsThrownNamesWhoThrewIt) {
+  answer_.fails = true;
+  try {
+    deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
+    FAIL() << "nothing was thrown";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "Answer: after answering");
+  }
+}
+
 TEST_F(RawUdpProtocolTest, TheWayBackIsForgottenAlsoAfterAnException) {
   answer_.fails = true;
   EXPECT_THROW(deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello")), std::runtime_error);
