@@ -47,12 +47,11 @@ std::vector<Step> steps(std::span<const std::uint8_t> input) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
   const auto kind = (data[0] & 1) != 0 ? tunport::DeviceKind::tap : tunport::DeviceKind::tun;
-  const bool in_parts = (data[0] & 2) != 0;
-  const bool by_reference = (data[0] & 4) != 0;
+  const auto way = tunport::traffic::ways[data[0] >> 1 & 3];
   const std::span<const std::uint8_t> input{data + 1, size - 1};
   const auto added = (data[0] & 8) != 0 ? raw(input) : tunport::traffic::make(kind, steps(input));
-  const auto fault = tunport::traffic::fault_of_coalescing(added, kind, tunport::OffloadSet::all(), 8192,
-                                                           in_parts, by_reference);
+  const auto fault =
+      tunport::traffic::fault_of_coalescing(added, kind, tunport::OffloadSet::all(), 8192, way);
   if (!fault.empty()) std::abort();
   return 0;
 }

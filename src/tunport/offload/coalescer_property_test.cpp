@@ -31,27 +31,24 @@ namespace {
 
 using Steps = std::vector<traffic::Step>;
 
-std::string fault_with(const Steps& steps, DeviceKind kind, std::uint8_t first_flow) {
+std::string fault_with(const Steps& steps, DeviceKind kind, std::uint8_t first_flow, traffic::Way way) {
   Steps shifted = steps;
   for (auto& step : shifted) step.flow = static_cast<std::uint8_t>(step.flow + first_flow);
   const auto added = traffic::make(kind, shifted);
-  const bool in_parts = first_flow % 3 == 1;
-  const bool by_reference = first_flow % 3 == 2;
-  return traffic::fault_of_coalescing(added, kind, OffloadSet::all(), Coalescer::default_capacity, in_parts,
-                                      by_reference);
+  return traffic::fault_of_coalescing(added, kind, OffloadSet::all(), Coalescer::default_capacity, way);
 }
 
 RC_GTEST_PROP(CoalescerProperty, SegmentsOfWhatIsCoalescedAreWhatWasAdded, (const Steps& steps)) {
   const auto first_flow = *rc::gen::inRange<std::uint8_t>(0, 8);
   const auto kind = *rc::gen::element(DeviceKind::tun, DeviceKind::tap);
-  RC_ASSERT(fault_with(steps, kind, first_flow) == "");
+  for (const auto way : traffic::ways) RC_ASSERT(fault_with(steps, kind, first_flow, way) == "");
 }
 
 RC_GTEST_PROP(CoalescerProperty, HoldsWithLittleRoom, (const Steps& steps)) {
   const auto added = traffic::make(DeviceKind::tun, steps);
   const auto capacity = *rc::gen::inRange<std::size_t>(2000, 6000);
-  RC_ASSERT(traffic::fault_of_coalescing(added, DeviceKind::tun, OffloadSet::all(), capacity,
-                                         capacity % 2 == 0, false) == "");
+  for (const auto way : traffic::ways)
+    RC_ASSERT(traffic::fault_of_coalescing(added, DeviceKind::tun, OffloadSet::all(), capacity, way) == "");
 }
 
 RC_GTEST_PROP(CoalescerProperty, HoldsOnAnyDevice, (const Steps& steps)) {
@@ -61,8 +58,9 @@ RC_GTEST_PROP(CoalescerProperty, HoldsOnAnyDevice, (const Steps& steps)) {
                           .ecn = *rc::gen::arbitrary<bool>(),
                           .uso = *rc::gen::arbitrary<bool>()};
   const auto added = traffic::make(DeviceKind::tun, steps);
-  RC_ASSERT(traffic::fault_of_coalescing(added, DeviceKind::tun, device, Coalescer::default_capacity, false,
-                                         true) == "");
+  for (const auto way : traffic::ways)
+    RC_ASSERT(
+        traffic::fault_of_coalescing(added, DeviceKind::tun, device, Coalescer::default_capacity, way) == "");
 }
 
 /// segment(coalesce(segment(x))) = segment(x), x being as large as it gets, in as few packets as it was.

@@ -193,10 +193,36 @@ inline std::string segmenter_fault(Packet packet, DeviceKind kind) {
   return segmenter.done() ? std::string{} : "the segmenter makes more of it";
 }
 
+/// By which of the coalescer's functions a datagram is added.
+enum class Way : std::uint8_t {
+  copied,
+  by_reference,
+  in_parts,
+  shortest,  ///< as each write of a port does, where nothing is left to do
+};
+inline constexpr Way ways[] = {Way::copied, Way::by_reference, Way::in_parts, Way::shortest};
+
+inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadSet& device, Way way) {
+  const Bytes bytes{packet.bytes};
+  switch (way) {
+    case Way::copied:
+      break;
+    case Way::by_reference:
+      return coalescer.add(bytes, packet.left, Keep::reference, device);
+    case Way::in_parts: {
+      const Bytes parts[] = {bytes.first(bytes.size() / 3), bytes.subspan(bytes.size() / 3)};
+      return coalescer.add(parts, packet.left, device);
+    }
+    case Way::shortest:
+      if (packet.left == Offload{}) return coalescer.add(bytes, device);
+      break;
+  }
+  return coalescer.add(bytes, packet.left, Keep::copy, device);
+}
+
 /// Adds all of it, flushing when it is full, and looks at what comes out.
 inline std::string fault_of_coalescing(const std::vector<Packet>& added, DeviceKind kind,
-                                       const OffloadSet& device, std::size_t capacity, bool in_parts,
-                                       bool by_reference) {
+                                       const OffloadSet& device, std::size_t capacity, Way way) {
   Coalescer coalescer{kind, capacity};
   std::vector<Packet> batch;
   const auto flush = [&] {
@@ -207,16 +233,9 @@ inline std::string fault_of_coalescing(const std::vector<Packet>& added, DeviceK
     return result;
   };
   for (const Packet& packet : added) {
-    const auto add = [&] {
-      const Bytes bytes{packet.bytes};
-      if (!in_parts)
-        return coalescer.add(bytes, packet.left, by_reference ? Keep::reference : Keep::copy, device);
-      const Bytes parts[] = {bytes.first(bytes.size() / 3), bytes.subspan(bytes.size() / 3)};
-      return coalescer.add(parts, packet.left, device);
-    };
-    if (!add()) {
+    if (!add(coalescer, packet, device, way)) {
       if (auto result = flush(); !result.empty()) return result;
-      if (!add()) return "not taken when empty";
+      if (!add(coalescer, packet, device, way)) return "not taken when empty";
     }
     batch.push_back(packet);
   }
