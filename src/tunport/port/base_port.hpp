@@ -158,9 +158,10 @@ class BasePort : public FileDescriptor {
   void pause_producer_if_high();
   /// Counts and returns a refusal.
   WriteResult refuse(DropReason reason, std::size_t datagrams = 1);
-  /// How many datagrams a queued record is.
+  /// How many datagrams the queue's oldest record is.
   virtual std::size_t datagrams_of(Bytes /*record*/) const { return 1; }
-  /// What became of a queued datagram with a ticket. Must not call the user's code: it runs amidst the queue.
+  /// What became of the queue's oldest record, which leaves it; 0 if it has no ticket. Must not call the
+  /// user's code: it runs amidst the queue.
   virtual void ticket_done(std::uint64_t /*ticket*/, const std::error_code& /*ec*/) {}
 
   /// Runs protocol code: what it throws is counted, and logged within reason.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "tunport/base/log.hpp"
+#include "tunport/offload/checksum_state.hpp"
 #include "tunport/port/write_result.hpp"
 
 namespace tunport::inline v0 {
@@ -47,7 +48,7 @@ int FrameWriter::write(std::span<const Bytes> parts, const Offload& left) {
   if (parts.size() > max_parts || parts.empty()) return EINVAL;
   std::ranges::transform(parts, gathered.begin() + 1, readable);
   const std::span packet{gathered.data() + 1, parts.size()};
-  if (!takes_.covers(left)) return write_otherwise(packet, left);
+  if (done_ != 0 || !takes_.covers(left)) return write_otherwise(packet, left);
   std::array<std::byte, max_framing> framing;
   const std::size_t framing_size = device_.capabilities().framing;
   if (!device_.emit_framing({framing.data(), framing_size}, parts.front(), left)) return EINVAL;
@@ -56,7 +57,7 @@ int FrameWriter::write(std::span<const Bytes> parts, const Offload& left) {
 }
 
 int FrameWriter::write_in_place(std::span<iovec> parts, const Offload& left) {
-  if (!takes_.covers(left)) return write_otherwise(parts, left);
+  if (done_ != 0 || !takes_.covers(left)) return write_otherwise(parts, left);
   const iovec first = parts.front();
   const std::size_t framing = device_.capabilities().framing;
   auto* const begin = static_cast<std::byte*>(first.iov_base) - framing;
@@ -83,30 +84,51 @@ int FrameWriter::note(int error, std::span<const iovec> parts, const Offload& le
   return error;
 }
 
-/// Each datagram by itself. Zero if any of them was taken; the others are counted as dropped then. EINVAL if
-/// none came out: its headers are not what `left` says.
+/// One datagram, again if a signal interrupts it.
+int FrameWriter::write_single(Bytes datagram) {
+  int error = device_.write(datagram);
+  for (int tries = 0; error == EINTR && tries < interrupted_retries; ++tries) error = device_.write(datagram);
+  if (error == 0) {
+    ++statistics_.packets_out;
+    statistics_.bytes_out += datagram.size();
+  }
+  return error;
+}
+
+/// Each datagram by itself, those that are done with left out. Zero if any of them was taken; the others are
+/// counted as dropped then. EINVAL if none came out: its headers are not what `left` says.
 int FrameWriter::write_otherwise(std::span<const iovec> parts, const Offload& left) {
+  Scratch& scratch = assemble(parts);
+  if (!left.is_super_packet()) {
+    complete_checksum(scratch.packet, left);
+    return write_single(scratch.packet);
+  }
+  Segmenter& segmenter = scratch.segmenter;
+  segmenter.start(scratch.packet, left, device_.kind());
+  for (std::size_t i = 0; i < done_; ++i) segmenter.next_payload();
   int first_error = 0;
-  bool hopeless = false;
+  int error = 0;
   std::size_t taken = 0;
   std::size_t lost = 0;
-  for_each_datagram(parts, left, [&](Bytes datagram) {
-    int error = hopeless ? first_error : device_.write(datagram);
-    for (int tries = 0; error == EINTR && !hopeless && tries < interrupted_retries; ++tries)
-      error = device_.write(datagram);
+  for (Bytes segment; !(segment = segmenter.next_in_place(ChecksumState::verified)).empty();) {
+    error = write_single(segment);
+    if (error == EAGAIN || error == EINTR) break;
     if (error == 0) {
       ++taken;
-      ++statistics_.packets_out;
-      statistics_.bytes_out += datagram.size();
-      return;
+      continue;
     }
     ++lost;
     if (first_error == 0) first_error = error;
-    hopeless = error != EINVAL;
-  });
-  if (taken == 0) return first_error != 0 ? first_error : EINVAL;
+    if (error == EINVAL) continue;
+    lost += segmenter.remaining();  // it would be no better for them
+    break;
+  }
+  segmenter.reset();
+  const bool waits = error == EAGAIN || error == EINTR;
+  if (taken == 0 && !waits) return first_error != 0 ? first_error : EINVAL;
   if (lost != 0) statistics_.drops.add(drop_reason_of(first_error), lost);
-  return 0;
+  done_ = waits ? done_ + taken + lost : 0;
+  return waits ? EAGAIN : 0;
 }
 
 FrameWriter::Scratch& FrameWriter::assemble(std::span<const iovec> parts) {

@@ -206,7 +206,8 @@ int TuntapPort::send_now(std::span<const Bytes> parts, const Offload& left) {
 std::size_t TuntapPort::datagrams_of(Bytes record) const {
   Offload left;
   std::memcpy(&left, record.data(), sizeof left);
-  return datagrams_in(record.size() - sizeof left, left);
+  return datagrams_in(record.size() - sizeof left, left) -
+         writer_.done();  // it is the oldest that is asked of
 }
 
 void TuntapPort::do_error() {
@@ -392,6 +393,7 @@ void TuntapPort::cancel_send(std::uint64_t ticket) {
 }
 
 void TuntapPort::ticket_done(std::uint64_t ticket, const std::error_code& ec) {
+  writer_.forget();
   if (ticket != 0 && completions_) completions_->send_done(ticket, ec);
 }
 
