@@ -179,5 +179,16 @@ TEST_F(Demotion, TheRestOfOneThatIsDroppedIsCountedOnce) {
   EXPECT_THAT(interface().collect(), ElementsAre(after));
 }
 
+TEST_F(Demotion, TcpInManySegmentsDemotesToo) {
+  start(accepter);
+  interface().refuse_super_packets(SegmentKind::tcp4);
+  const Packets datagrams = shapes::segments(tcp4, shapes::some_bytes(6500), 100);
+  write_all(datagrams);
+  EXPECT_EQ(interface().collect(), datagrams);
+  interface().refuse_super_packets(SegmentKind::tcp4, false);
+  write_all(datagrams);
+  EXPECT_EQ(interface().collect(), datagrams) << "not tried again";
+}
+
 }  // namespace
 }  // namespace tunport

@@ -15,8 +15,9 @@ namespace {
 
 constexpr std::size_t max_parts = 16;
 constexpr int interrupted_retries = 8;
-/// UDP_MAX_SEGMENTS before Linux 6.9: a kernel may refuse a packet of more for their number alone.
-constexpr std::size_t fewest_max_segments = 64;
+/// UDP_MAX_SEGMENTS before Linux 6.9: a kernel may refuse a packet of more for their number alone. TCP has no
+/// such bound.
+constexpr std::size_t fewest_max_udp_segments = 64;
 
 iovec readable(Bytes bytes) { return {const_cast<std::byte*>(bytes.data()), bytes.size()}; }
 Bytes bytes_of(const iovec& part) { return {static_cast<const std::byte*>(part.iov_base), part.iov_len}; }
@@ -79,7 +80,8 @@ int FrameWriter::note(int error, std::span<const iovec> parts, const Offload& le
     const std::uint64_t before = statistics_.packets_out;
     const std::size_t datagrams = datagrams_in(size_of(parts), left);
     error = write_otherwise(parts, left);
-    if (datagrams <= fewest_max_segments && statistics_.packets_out - before == datagrams) demote(left.kind);
+    const bool few = left.kind != SegmentKind::udp || datagrams <= fewest_max_udp_segments;
+    if (few && statistics_.packets_out - before == datagrams) demote(left.kind);
   }
   return error;
 }

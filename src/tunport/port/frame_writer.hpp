@@ -5,7 +5,7 @@
 /// Theory. What precedes a packet on the descriptor (packet information, the virtio header) is put right
 /// before it where there is room, and gathered otherwise. A super-packet goes as it is if the device takes
 /// its kind. If the kernel refuses it all the same (EINVAL), the same data is sent again in segments. If it
-/// takes all of those, and they are no more than every kernel allows, it was the kind that it does not like,
+/// takes all of those, and UDP's are no more than every kernel allows, it was the kind that it does not like,
 /// and super-packets of this kind are segmented from then on. If its buffer is full in between, the writer
 /// remembers how many it has: whoever keeps the packet gives it again, before any other, and it goes on. A
 /// packet from elsewhere cannot bring that about: its header has passed our own bounds before
