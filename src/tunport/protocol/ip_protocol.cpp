@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "tunport/wire/tcp.hpp"
+#include "tunport/wire/udp.hpp"
+
 namespace tunport::inline v0 {
 
 WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload) const {
@@ -29,7 +32,16 @@ WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payl
 bool IpDatagram::is_checksum_vouched_for() const {
   const Offload left = arrival.packet.offload();
   if (left.checksum != ChecksumState::to_fill) return left.checksum == ChecksumState::verified;
-  return payload().data() == arrival.packet.bytes().data() + left.checksum_start;
+  // It is this checksum that is left to fill, and no other field.
+  std::size_t offset = 0;
+  if (ip.protocol() == ip_protocol::udp)
+    offset = UdpHeader::checksum_offset;
+  else if (ip.protocol() == ip_protocol::tcp)
+    offset = TcpHeader::checksum_offset;
+  else
+    return false;
+  return left.checksum_offset == offset &&
+         payload().data() == arrival.packet.bytes().data() + left.checksum_start;
 }
 
 void IpDatagram::for_each_plain(const std::function<void(const IpDatagram&)>& call) const {

@@ -266,6 +266,25 @@ TEST_F(SuperPackets, AWrongChecksumIsFoundUnlessSomebodyVouches) {
   EXPECT_THAT(endpoint.payloads, IsEmpty());
 }
 
+TEST_F(SuperPackets, WhoLeavesAnotherFieldToFillVouchesForNothing) {
+  ip.add_proto(ip_protocol::udp, udp);
+  udp.add_proto(53, endpoint);
+  start(ip);
+  Buffer wrong = shapes::datagram(udp4, as_bytes("0123456789abcdef"));
+  wrong.back() ^= std::byte{1};
+  for (const auto& [start_at, offset] : {std::pair{20, 16}, {20, 8}, {24, 2}, {10, 16}}) {
+    interface().inject(wrong, {.checksum = ChecksumState::to_fill,
+                               .checksum_start = static_cast<std::uint16_t>(start_at),
+                               .checksum_offset = static_cast<std::uint16_t>(offset)});
+    clock.run_ready();
+    EXPECT_THAT(endpoint.payloads, IsEmpty()) << start_at << ", " << offset;
+  }
+  EXPECT_EQ(drops(DropReason::udp_bad_checksum), 4U);
+  interface().inject(wrong, {.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6});
+  clock.run_ready();
+  EXPECT_THAT(endpoint.payloads, SizeIs(1)) << "the kernel's own, which has none yet";
+}
+
 TEST_F(SuperPackets, APauseBeforeTheFirstHoldsAll) {
   start(accepter);
   std::string heard;
