@@ -355,7 +355,10 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const Offload& left, Kee
                              const OffloadSet& device, std::uint8_t* slot) {
   const std::size_t front = slot != nullptr ? flow.header_length : std::min(datagram.size(), unknown_front);
   const std::size_t rest = datagram.size() - front;
-  const bool by_reference = keep == Keep::reference && rest >= worth_gathering;
+  // A checksum that is left to fill may be filled in place meanwhile, wherever its field is.
+  const std::size_t filled = std::size_t{left.checksum_start} + left.checksum_offset + 2;
+  const bool stays = left.checksum != ChecksumState::to_fill || filled <= front;
+  const bool by_reference = keep == Keep::reference && rest >= worth_gathering && stays;
   const std::size_t copied = by_reference ? front : datagram.size();
   give_back(0);
   if (item_count == max_items || room() < headroom + copied || (by_reference && part_count == pool_size))

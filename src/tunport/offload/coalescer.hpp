@@ -16,8 +16,10 @@ namespace tunport::inline v0 {
 
 /// What a `Coalescer` does with a datagram's bytes.
 enum class Keep : std::uint8_t {
-  copy,       ///< they may change as soon as `add` has returned
-  reference,  ///< they stay as they are until the flush is over: a large payload is gathered from there
+  copy,  ///< they may change as soon as `add` has returned
+  /// They stay as they are until the flush is over, but for a checksum that is left to fill: a large payload
+  /// is gathered from there.
+  reference,
 };
 
 /// One packet as a `Coalescer` gives it away.

@@ -307,6 +307,23 @@ TEST(CoalescerBytes, LargePayloadsStayWhereTheyAreByReference) {
   });
 }
 
+TEST(CoalescerBytes, AChecksumLeftToFillMayBeFilledWhileItIsReferredTo) {
+  Shape behind_extensions = udp_shape;
+  behind_extensions.v6 = behind_extensions.extras = true;
+  for (const Shape& shape : {Shape{}, udp_shape, Shape{.v6 = true}, behind_extensions})
+    for (const std::size_t start : {shape.transport_offset(), std::size_t{150}, std::size_t{1000}}) {
+      Buffer packet = segment(shape, 0, 1400);
+      const Buffer as_added = packet;
+      Offload left = to_fill(shape);
+      left.checksum_start = static_cast<std::uint16_t>(start);
+      Coalescer coalescer{DeviceKind::tun};
+      ASSERT_TRUE(coalescer.add(packet, left, Keep::reference, all));
+      store_be16(MutableBytes{packet}, start + left.checksum_offset, 0x1234);
+      EXPECT_THAT(flushed(coalescer), ElementsAre(apart::Packet{as_added, left}))
+          << shape.name() << ", " << start;
+    }
+}
+
 TEST(CoalescerBytes, APacketInPartsIsOne) {
   for (const Shape& shape : plain_shapes()) {
     Coalescer coalescer{shape.kind};

@@ -92,6 +92,24 @@ TEST_F(Forward, ToAPortOfAnotherReactorCopies) {
   other.reset();
 }
 
+TEST_F(Forward, WhatIsForwardedIsAsItWasThoughItsChecksumIsFilledLater) {
+  accepter.on_frame = [&](const Packet& packet) {
+    EXPECT_TRUE(other->forward(packet));
+    packet.for_each_plain([](const Packet&) {});
+  };
+  start(accepter);
+  start_other({.system = kernel});
+  // As of a packet within a tunnel, or behind many extension headers.
+  const Buffer packet = shapes::datagram(udp4, shapes::some_bytes(1400));
+  const Offload left{.checksum = ChecksumState::to_fill, .checksum_start = 200, .checksum_offset = 6};
+  interface().inject(packet, left);
+  clock.run_ready();
+  const auto written = other_interface().collect_packets();
+  ASSERT_THAT(written, SizeIs(1));
+  EXPECT_EQ(written[0].bytes, packet);
+  EXPECT_EQ(written[0].offload, left);
+}
+
 TEST_F(Forward, APortThatIsResumedByTheFlushOfItsBurstGoesOn) {
   start_other({.max_packet_size = 1100,
                .queue_limit = 200'000,
