@@ -92,6 +92,25 @@ TEST_F(Forward, ToAPortOfAnotherReactorCopies) {
   other.reset();
 }
 
+TEST_F(Forward, WhatTheKernelDoesNotTakeIsCopiedBeforeTheSlabIsUsedAgain) {
+  accepter.on_frame = [&](const Packet& packet) { EXPECT_TRUE(other->forward(packet)); };
+  start(accepter);
+  start_other({.system = kernel});
+  const Packets datagrams = shapes::segments(tcp4, shapes::some_bytes(20 * 1400), 1400);
+  other_interface().set_writable(false);
+  for (const Buffer& datagram : datagrams) interface().inject(datagram);
+  clock.run_ready();
+  EXPECT_NE(other->queued_bytes(), 0U);
+  accepter.on_frame = {};
+  for (int i = 0; i < 20; ++i) interface().inject(shapes::datagram(udp4, shapes::some_bytes(1400, 7)));
+  clock.run_ready();
+  EXPECT_THAT(other_interface().collect(), IsEmpty());
+  other_interface().set_writable(true);
+  clock.run_ready();
+  EXPECT_EQ(other->statistics().super_packets_out, 1U);
+  EXPECT_EQ(other_interface().collect_datagrams(), datagrams);
+}
+
 TEST_F(Forward, WhatIsForwardedIsAsItWasThoughItsChecksumIsFilledLater) {
   accepter.on_frame = [&](const Packet& packet) {
     EXPECT_TRUE(other->forward(packet));
