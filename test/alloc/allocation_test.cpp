@@ -1,9 +1,11 @@
 /// Nothing is allocated per packet: operator new counts while a million packets pass.
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <asio/io_context.hpp>
@@ -12,7 +14,10 @@
 #include <sys/socket.h>
 
 #include "tunport/event/asio_reactor.hpp"
+#include "tunport/event/poll_reactor.hpp"
 #include "tunport/host/udp_echo.hpp"
+#include "tunport/offload/shape_test.hpp"
+#include "tunport/offload/virtio_header.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/protocol/ethernet_protocol.hpp"
 #include "tunport/protocol/ip_protocol.hpp"
@@ -203,6 +208,92 @@ TEST_F(Kernel, allocates_nothing_for_a_million_packets_received_echoed_and_writt
   EXPECT_EQ(allocations - before, 0U);
   EXPECT_EQ(port.statistics().packets_out - start.packets_out, total);
   EXPECT_EQ(port.statistics().packets_in - start.packets_in, total);
+}
+
+/// Passes on what it gets: super-packets whole and datagrams by reference, or what is left of them in writes.
+class Passer final : public FrameProtocol {
+ public:
+  explicit Passer(bool whole) : whole_{whole} {}
+  bool accepts_super_packets() const override { return whole_; }
+  void frame_received(const Packet& packet) override {
+    datagrams += datagrams_in(packet.size(), packet.offload());
+    if (whole_)
+      transport().forward(packet);
+    else
+      transport().write(packet.bytes());
+  }
+  std::uint64_t datagrams = 0;
+
+ private:
+  bool whole_;
+};
+
+class KernelSuperPackets : public Kernel, public testing::WithParamInterface<bool> {
+ protected:
+  using Buffer = shapes::Buffer;
+  static constexpr std::size_t segments = 10;
+  static constexpr std::uint16_t flows = 200;  // more than are gathered at once
+
+  static Buffer framed(const Buffer& packet, const Offload& left) {
+    Buffer framed(virtio_header::size);
+    virtio_header::encode(left, std::endian::native, framed);
+    framed.insert(framed.end(), packet.begin(), packet.end());
+    return framed;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Passed, KernelSuperPackets, testing::Bool(),
+                         [](const auto& whole) { return whole.param ? "whole" : "in_parts"; });
+
+TEST_P(KernelSuperPackets, allocate_nothing_split_joined_forwarded_and_gathered_from_many_flows) {
+  sandbox::disable_ipv6();
+  PollReactor reactor;
+  Passer passer{GetParam()};
+  TuntapPort port{reactor, DeviceKind::tun, "alloc0", passer};
+  port.start_listening();
+  links.set_up("alloc0", true, ec);
+  ASSERT_FALSE(ec) << ec.message();
+
+  std::vector<Buffer> sent;  // framed, as a packet socket wants it
+  std::uint64_t expected = 0;
+  for (const shapes::Shape& shape : {shapes::Shape{}, shapes::Shape{.protocol = ip_protocol::udp}}) {
+    if (!shape.is_tcp() && !port.device().capabilities().offload.uso) continue;
+    sent.push_back(framed(shapes::super_packet(shape, shapes::some_bytes(segments * 1400)),
+                          shapes::offload_of(shape, 1400)));
+    expected += segments;
+  }
+  std::vector<Buffer> written;
+  for (std::uint16_t i = 0; i < flows; ++i) {
+    shapes::Shape flow{.protocol = ip_protocol::udp};
+    flow.source4 = Ipv4Address{0x0a010000U + i};
+    written.push_back(shapes::datagram(flow, shapes::some_bytes(1000)));
+    sent.push_back(framed(written.back(), {}));
+    ++expected;
+  }
+  sandbox::PacketSocket sender{"alloc0", true};
+  const auto pass = [&](int rounds) {
+    for (int round = 0; round < rounds; ++round) {
+      const std::uint64_t end = passer.datagrams + expected;
+      for (const Buffer& packet : sent)
+        if (sender.send(packet) != 0) return false;
+      for (int turns = 0; passer.datagrams < end; ++turns) {
+        if (turns == 1000) return false;
+        reactor.run_once(std::chrono::milliseconds{10});
+      }
+      const Cork cork{reactor};
+      for (const Buffer& packet : written) port.write(packet);
+    }
+    return true;
+  };
+  ASSERT_TRUE(pass(10)) << "the warm-up";
+  const std::uint64_t before = allocations;
+  const Statistics start = port.statistics();
+  ASSERT_TRUE(pass(300));
+  EXPECT_EQ(allocations - before, 0U);
+  EXPECT_GT(port.statistics().super_packets_in, start.super_packets_in);
+  EXPECT_GT(port.statistics().super_packets_out, start.super_packets_out);
+  EXPECT_EQ(port.statistics().packets_out - start.packets_out, 300 * (expected + flows));
+  EXPECT_EQ(port.statistics().drops.total(), start.drops.total());
 }
 
 }  // namespace
