@@ -118,6 +118,15 @@ void adapt_headers(MutableBytes segment, const Layout& layout, std::size_t index
   store_be16(transport, TcpHeader::checksum_offset, sum);
 }
 
+/// gso_make_checksum(), whose 0 only UDP changes (__udp_gso_segment()).
+void complete_segment(MutableBytes segment, const Layout& layout) {
+  const MutableBytes transport = segment.subspan(layout.transport);
+  const bool is_udp = layout.protocol == ip_protocol::udp;
+  const std::uint16_t checksum = internet_checksum(transport);
+  store_be16(transport, is_udp ? udp_checksum_offset : std::size_t{TcpHeader::checksum_offset},
+             is_udp && checksum == 0 ? 0xffff : checksum);
+}
+
 }  // namespace
 
 MemoryVirtioHeader MemoryVirtioHeader::load(Bytes bytes, std::endian order) {
@@ -229,7 +238,7 @@ std::vector<WrittenPacket> split(Bytes packet, const Offload& offload, DeviceKin
                        .checksum_offset = static_cast<std::uint16_t>(is_udp ? udp_checksum_offset
                                                                             : TcpHeader::checksum_offset)};
     if (complete) {
-      fill_checksum(segment.bytes, segment.offload);
+      complete_segment(segment.bytes, *layout);
       segment.offload = {};
     }
     segments.push_back(std::move(segment));

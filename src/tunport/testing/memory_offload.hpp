@@ -1,8 +1,10 @@
 #pragma once
 /// What the fake kernel does with packets on which something is left to do. The inside of `MemorySystem`.
 ///
-/// Theory. Written after include/linux/virtio_net.h and the kernel's segmentation, and not by means of the
-/// library's own offload/: so what a port makes of a super-packet is seen by somebody else's eyes.
+/// Theory. Written after include/linux/virtio_net.h and the kernel's segmentation. Neither the library's own
+/// virtio header nor its segmenter is used: what a port makes of a super-packet is seen by somebody else's
+/// eyes. Where the headers lie is looked up with `find_layout`; the contract suite and test/kernel compare
+/// what comes of it with the kernel itself.
 
 #include <bit>
 #include <cstdint>
@@ -49,7 +51,7 @@ struct MemoryVirtioHeader {
   std::optional<Offload> offload_of(Bytes packet, DeviceKind kind, const MemoryTraits& traits) const;
 };
 
-/// Fills the checksum in, if it is left to fill.
+/// Fills the checksum in, if it is left to fill. Never 0, whatever the protocol, as the kernel does it.
 void fill_checksum(MutableBytes packet, const Offload& offload);
 
 /// The datagrams of a super-packet, with their checksums complete, or to be filled as the offload says that
