@@ -39,11 +39,11 @@ class CommandTraces : public sandbox::KernelTest {
     }
   }
   /// All that can be seen of it.
-  std::string state() {
-    const auto link = links.find("tp0", ec);
+  std::string state(const std::string& name = "tp0") {
+    const auto link = links.find(name, ec);
     if (!link) return "gone";
     std::string text = "mtu " + std::to_string(link->mtu) + (link->up ? " up" : " down");
-    auto addresses = links.addresses("tp0", ec);
+    auto addresses = links.addresses(name, ec);
     std::ranges::sort(addresses);
     for (const IpPrefix& address : addresses) text += ' ' + to_string(address);
     return text;
@@ -86,6 +86,22 @@ TEST_F(CommandTraces, WhatWasThereAlreadyStays) {
                 .status,
             0);
   EXPECT_EQ(state(), before_up);
+}
+
+TEST_F(CommandTraces, ARenamedDeviceIsPutBackUnderItsNewName) {
+  prepare(false);
+  Running running{changing()};
+  ASSERT_TRUE(running.has_said("is up"));
+  for (const Words& words :
+       {Words{"ip", "link", "set", "tp0", "down"}, Words{"ip", "link", "set", "tp0", "name", "tp9"},
+        Words{"ip", "addr", "add", "fd00:5::1/64", "dev", "tp9", "nodad"},  // went with down
+        Words{"ip", "link", "set", "tp9", "up"}})
+    ASSERT_EQ(sandbox::run(words).status, 0) << testing::PrintToString(words);
+  running.send(SIGINT);
+  const auto finished = running.wait();
+  EXPECT_EQ(finished.err, "");
+  EXPECT_EQ(finished.status, 0);
+  EXPECT_EQ(state("tp9"), before_down);
 }
 
 TEST_F(CommandTraces, AStepThatFailsIsPutBack) {

@@ -1,7 +1,10 @@
 #include "link_setup.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
+
+#include <net/if.h>
 
 #include "tunport/base/error.hpp"
 
@@ -72,8 +75,24 @@ void LinkSetup::set_up() {
 
 std::uint64_t LinkSetup::kernel_drops() const {
   std::error_code ec;
-  const auto link = links_.find(name_, ec);
+  const auto link = find_now(ec);
   return link && link->tx_dropped > before_.tx_dropped ? link->tx_dropped - before_.tx_dropped : 0;
+}
+
+std::optional<LinkInfo> LinkSetup::find_now(std::error_code& ec) const {
+  const auto find = [&](const std::string& name) {
+    auto link = links_.find(name, ec);
+    if (link && link->index != before_.index) {
+      link.reset();
+      ec = Errc::no_such_device;
+    }
+    return link;
+  };
+  auto link = find(name_);
+  std::array<char, IF_NAMESIZE> renamed;
+  if (!link && ::if_indextoname(static_cast<unsigned>(before_.index), renamed.data()) != nullptr)
+    link = find(renamed.data());
+  return link;
 }
 
 std::error_code LinkSetup::put_back() noexcept try {
@@ -83,22 +102,26 @@ std::error_code LinkSetup::put_back() noexcept try {
   };
   if (!std::exchange(keep_, false)) return first;
   std::error_code ec;
+  const auto now = find_now(ec);
+  keep_first(ec);
+  if (!now) return first;
+  const std::string& name = now->name;
   for (const IpPrefix& address : added_) {
-    links_.remove_address(name_, address, ec);
+    links_.remove_address(name, address, ec);
     if (ec != std::errc::address_not_available) keep_first(ec);  // somebody else was faster
   }
   if (mtu_set_) {
-    links_.set_mtu(name_, before_.mtu, ec);
+    links_.set_mtu(name, before_.mtu, ec);
     keep_first(ec);
   }
   if (raised_) {
     // Down takes IPv6 addresses with it, also those that were there before us.
-    const auto addresses = links_.addresses(name_, ec);
-    links_.set_up(name_, false, ec);
+    const auto addresses = links_.addresses(name, ec);
+    links_.set_up(name, false, ec);
     keep_first(ec);
     for (const IpPrefix& address : addresses_before_) {
       if (address.address.is_v4() || is_link_local(address.address) || !has(addresses, address)) continue;
-      links_.add_address(name_, address, ec);
+      links_.add_address(name, address, ec);
       if (ec != std::errc::file_exists) keep_first(ec);
     }
   }

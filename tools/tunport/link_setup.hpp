@@ -27,11 +27,15 @@ class LinkSetup {
   /// Packets that the kernel dropped since we came because nobody read them in time.
   std::uint64_t kernel_drops() const;
 
-  /// Puts everything back, once, as far as it can. The first thing that went wrong; that the interface is
-  /// gone is none.
+  /// Puts everything back, once, as far as it can, under whatever name the interface has by now. The first
+  /// thing that went wrong; that the interface is gone is none, and another that has its name is left alone.
   std::error_code put_back() noexcept;
 
  private:
+  /// The interface that we set up, by its index: it may have another name by now, and what has its name may
+  /// be another, which is not ours to touch. `Errc::no_such_device` if it is gone.
+  std::optional<LinkInfo> find_now(std::error_code& ec) const;
+
   LinkSystem& links_;
   std::string name_;
   bool keep_;

@@ -85,6 +85,21 @@ TEST_F(LinkSetupTest, AnInterfaceThatHasGoneIsNoErrorInTheEnd) {
   EXPECT_EQ(setup.kernel_drops(), 0U);
 }
 
+TEST_F(LinkSetupTest, AnotherThatHasItsNameIsLeftAlone) {
+  LinkSetup setup{kernel_.links(), "tp0", true};
+  setup.set_mtu(1400);
+  setup.add_address(prefix("10.77.0.1/24"));
+  setup.set_up();
+  kernel_.tunnel("tp0").remove();
+  kernel_.add_persistent(DeviceKind::tap, "tp0", {.up = true});
+  kernel_.links().set_mtu("tp0", 9000, ec_);
+  kernel_.links().add_address("tp0", prefix("10.77.0.1/24"), ec_);
+  EXPECT_FALSE(setup.put_back());
+  EXPECT_EQ(link().mtu, 9000U);
+  EXPECT_TRUE(link().up);
+  EXPECT_THAT(addresses(), ElementsAre(prefix("10.77.0.1/24")));
+}
+
 TEST_F(LinkSetupTest, AnUnknownInterfaceIsAnError) {
   EXPECT_THROW((LinkSetup{kernel_.links(), "tp9", true}), Error);
 }
