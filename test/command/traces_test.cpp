@@ -89,6 +89,15 @@ TEST_F(CommandTraces, WhatWasThereAlreadyStays) {
 }
 
 TEST_F(CommandTraces, ARenamedDeviceIsPutBackUnderItsNewName) {
+TEST_F(CommandTraces, AnMtuThatWouldCostIpv6AddressesIsRefused) {
+  prepare(true);
+  const auto finished = run(host("tap:tp0,mtu=1000", {}, {"true"}));
+  EXPECT_EQ(finished.status, 1);
+  EXPECT_THAT(finished.err, HasSubstr("it would lose its address fd00:5::1/64"));
+  EXPECT_EQ(lines(finished.err).size(), 1U) << finished.err;
+  EXPECT_EQ(state(), before_up);
+}
+
   prepare(false);
   Running running{changing()};
   ASSERT_TRUE(running.has_said("is up"));

@@ -13,6 +13,8 @@
 namespace tunport::tool {
 namespace {
 
+constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
+
 bool has(const std::vector<IpPrefix>& addresses, const IpPrefix& address) {
   return std::ranges::find(addresses, address) != addresses.end();
 }
@@ -38,6 +40,7 @@ LinkSetup::LinkSetup(LinkSystem& links, std::string name, bool keep)
     : links_{links}, name_{std::move(name)}, keep_{keep} {
   std::error_code ec;
   if (const auto link = links_.find(name_, ec)) before_ = *link;
+  mtu_ = before_.mtu;
   if (!ec) addresses_before_ = links_.addresses(name_, ec);
   if (ec) throw Error{ec, name_};
 }
@@ -46,9 +49,17 @@ LinkSetup::~LinkSetup() { put_back(); }
 
 void LinkSetup::set_mtu(unsigned mtu) {
   if (mtu == before_.mtu) return;
+  // The kernel would take them away, and nobody gives them back.
+  for (const IpPrefix& address : addresses_before_)
+    if (mtu < least_ipv6_mtu && address.address.is_v6() && !is_link_local(address.address))
+      throw Failure{status::failed, name_ + ": MTU " + std::to_string(mtu) + ": it would lose its address " +
+                                        to_string(address) +
+                                        ", as IPv6 needs an MTU of 1280 or more; raise mtu= in the port, or "
+                                        "choose another device"};
   std::error_code ec;
   links_.set_mtu(name_, mtu, ec);
   check(ec, name_ + ": MTU " + std::to_string(mtu), "ip link set " + name_ + " mtu " + std::to_string(mtu));
+  mtu_ = mtu;
   mtu_set_ = true;
 }
 
@@ -60,7 +71,11 @@ void LinkSetup::add_address(const IpPrefix& address) {
     throw Failure{status::failed, name_ + ": address " + to_string(address) +
                                       ": IPv6 is switched off; switch it on with "
                                       "'sysctl -w net.ipv6.conf." +
-                                      name_ + ".disable_ipv6=0'"};
+                                      (keep_ ? name_ : "default") + ".disable_ipv6=0'"};
+  if (address.address.is_v6() && mtu_ < least_ipv6_mtu && ec && ec != Errc::not_permitted)
+    throw Failure{status::failed, name_ + ": address " + to_string(address) +
+                                      ": IPv6 needs an MTU of 1280 or more, and this is " +
+                                      std::to_string(mtu_) + "; add ',mtu=1280' to the port"};
   check(ec, name_ + ": address " + to_string(address), "ip addr add " + to_string(address) + " dev " + name_);
   added_.push_back(address);
 }

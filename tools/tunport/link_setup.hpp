@@ -42,6 +42,7 @@ class LinkSetup {
   LinkInfo before_;
   std::vector<IpPrefix> addresses_before_;
   std::vector<IpPrefix> added_;
+  unsigned mtu_ = 0;
   bool mtu_set_ = false;
   bool raised_ = false;
 };

@@ -85,6 +85,41 @@ TEST_F(LinkSetupTest, AnInterfaceThatHasGoneIsNoErrorInTheEnd) {
   EXPECT_EQ(setup.kernel_drops(), 0U);
 }
 
+/// The line of the failure that `call` ends in.
+template <class Call>
+std::string failure_of(Call call) {
+  try {
+    call();
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.status(), status::failed);
+    return failure.what();
+  }
+  return "no failure";
+}
+
+TEST_F(LinkSetupTest, AnMtuThatWouldCostIpv6AddressesIsRefused) {
+  kernel_.links().add_address("tp0", prefix("fd00:5::1/64"), ec_);
+  LinkSetup setup{kernel_.links(), "tp0", true};
+  EXPECT_EQ(
+      failure_of([&] { setup.set_mtu(1279); }),
+      "tp0: MTU 1279: it would lose its address fd00:5::1/64, as IPv6 needs an MTU of 1280 or more; raise "
+      "mtu= in the port, or choose another device");
+  EXPECT_THAT(addresses(), ElementsAre(prefix("fd00:5::1/64")));
+  setup.set_mtu(1280);
+  EXPECT_EQ(link().mtu, 1280U);
+}
+
+TEST_F(LinkSetupTest, AnIpv6AddressOnAShortMtuNamesTheLeast) {
+  kernel_.links().set_mtu("tp0", 1000, ec_);
+  LinkSetup setup{kernel_.links(), "tp0", true};
+  EXPECT_EQ(
+      failure_of([&] { setup.add_address(prefix("fd00:5::1/64")); }),
+      "tp0: address fd00:5::1/64: IPv6 needs an MTU of 1280 or more, and this is 1000; add ',mtu=1280' to "
+      "the port");
+  setup.set_mtu(1280);
+  setup.add_address(prefix("fd00:5::1/64"));
+}
+
 TEST_F(LinkSetupTest, AnotherThatHasItsNameIsLeftAlone) {
   LinkSetup setup{kernel_.links(), "tp0", true};
   setup.set_mtu(1400);
