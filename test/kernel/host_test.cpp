@@ -5,7 +5,12 @@
 #include <array>
 #include <filesystem>
 
+#include <netinet/udp.h>
+
 #include "tunport/host/udp_echo.hpp"
+#include "tunport/wire/icmp.hpp"
+#include "tunport/wire/ipv4.hpp"
+#include "tunport/wire/udp.hpp"
 
 #include "kernel/port_kit.hpp"
 
@@ -144,6 +149,42 @@ TEST_P(KernelHost, RefusesPortsWhereNobodyIs) {
     });
     EXPECT_EQ(host->statistics().port_unreachable, 2U);
     EXPECT_EQ(drops(DropReason::unknown_udp_port), 2U);
+    stop();
+  }
+}
+
+TEST_P(KernelHost, QuotesADatagramAsItWasSent) {
+  constexpr std::size_t segment = 100;
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    PacketSocket wire{"tp0"};
+    meanwhile([] {
+      const UniqueFd socket = udp_socket(9);
+      // One whose checksum the kernel leaves to the device, and a super-packet of two.
+      ASSERT_EQ(::send(socket.get(), "hello", 5, 0), 5);
+      char byte = 0;
+      EXPECT_EQ(::recv(socket.get(), &byte, 1, 0), -1);
+      const int size = segment;
+      ASSERT_EQ(::setsockopt(socket.get(), SOL_UDP, UDP_SEGMENT, &size, sizeof size), 0);
+      const std::string data(2 * segment, 'x');
+      ASSERT_EQ(::send(socket.get(), data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+      EXPECT_EQ(::recv(socket.get(), &byte, 1, 0), -1);
+    });
+    ASSERT_TRUE(turn_until([&] { return host->statistics().port_unreachable == 3; }));
+    std::size_t quoted = 0;
+    while (const auto packet = wire.receive(milliseconds{100})) {
+      DropReason why{};
+      const auto ip = Ipv4View::checked(Bytes{*packet}.subspan(kind == DeviceKind::tap ? 14 : 0), why);
+      if (!ip || ip->protocol() != ip_protocol::icmp) continue;
+      const auto original = Ipv4View::checked(ip->payload().subspan(IcmpHeader::size), why);
+      ASSERT_TRUE(original) << to_string(why);
+      const auto udp =
+          UdpView::checked(original->payload(), original->source(), original->destination(), why);
+      ASSERT_TRUE(udp) << to_string(why);
+      EXPECT_EQ(udp->payload().size(), quoted == 0 ? 5 : segment);
+      ++quoted;
+    }
+    EXPECT_EQ(quoted, 3U);
     stop();
   }
 }

@@ -117,6 +117,8 @@ class Host::Udp : public RawUdpProtocol {
   void nobody_home(const UdpView& udp, const IpDatagram& datagram) override {
     FrameTransport& port = datagram.arrival.transport;
     if (!errors_.take(port.reactor().now())) return port.drop(DropReason::rate_limited);
+    // Quoted as it was sent (RFC 1122 3.2.2): the checksum that the kernel left to fill is filled in place.
+    datagram.arrival.packet.for_each_plain([](const Packet&) {});
     // As much of it as fits into what every host takes (RFC 1812 4.3.2.3).
     constexpr std::size_t most = 576 - Ipv4Header::size - IcmpHeader::size;
     const Bytes original = datagram.ip.bytes();
