@@ -38,6 +38,12 @@ IpPrefix interface_address(const std::string& text) {
   return *prefix;
 }
 
+  // RFC 3021: the smallest subnets have neither.
+  if (prefix->address.is_v4() && prefix->length <= 30 &&
+      (prefix->address == prefix->network_v4() || prefix->address == prefix->broadcast_v4()))
+    wrong(option, text,
+          "the network's or broadcast address; give one between them, such as " +
+              to_string(IpPrefix{Ipv4Address{prefix->network_v4().value() + 1}, prefix->length}));
 Ipv4Address host_address(const std::string& text, const std::vector<IpPrefix>& interface_addresses) {
   const std::string option = "--host-address";
   const auto address = IpAddress::parse(text);

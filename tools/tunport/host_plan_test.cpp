@@ -56,6 +56,8 @@ TEST(HostPlan, APointToPointSubnetHasNoBroadcastAddress) {
   arguments.interface_addresses = {"10.77.0.2/31"};
   arguments.host_addresses = {"10.77.0.3"};
   EXPECT_NO_THROW(make_plan(arguments));
+  arguments.interface_addresses = {"10.77.0.0/32"};
+  EXPECT_NO_THROW(make_plan(arguments));
 }
 
 TEST(HostPlan, RefusesAddressesThatNobodyCanHave) {
@@ -72,8 +74,9 @@ TEST(HostPlan, RefusesAddressesThatNobodyCanHave) {
       EXPECT_THAT(failure.what(), HasSubstr("--host-address '" + std::string{address} + "': "));
     }
   }
-  for (const char* address : {"0.0.0.0/0", "127.0.0.1/8", "224.0.0.1/4", "10.0.0.1", "10.0.0.1/",
-                              "10.0.0.1/33", "::/0", "ff02::1/64", "10.0.0.1,10.0.0.2"}) {
+  for (const char* address :
+       {"0.0.0.0/0", "127.0.0.1/8", "224.0.0.1/4", "10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "10.77.0.0/24",
+        "10.77.0.255/24", "10.77.0.3/30", "::/0", "ff02::1/64", "10.0.0.1,10.0.0.2"}) {
     auto arguments = good();
     arguments.interface_addresses = {address};
     EXPECT_THROW(make_plan(arguments), Failure) << address;
