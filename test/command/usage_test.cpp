@@ -76,6 +76,10 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
       {host("tap:tp0,mtu=1000", {"--interface-address", "fd00::1/64"}), "IPv6 needs an MTU of 1280 or more"},
       {with({"--loud"}), "'--loud' is not known here"},
       {with({"--mac"}), "--mac: a value is missing"},
+      {with({"ping"}), "'ping': no IPv4 address, such as 10.77.0.2 (COMMAND stands behind '--')"},
+      {with({"--udp-echo", "7", "ping"}), "from 1 to 65535 (COMMAND stands behind '--')"},
+      {with({"--sandbox", "ping"}), "'ping' is not known here (COMMAND stands behind '--')"},
+      {with({"ping", "-c", "5"}), "'-c' is not known here (COMMAND stands behind '--')"},
       {with({"--"}), "COMMAND is missing behind '--'"},
   };
   for (const Wrong& wrong : table) {

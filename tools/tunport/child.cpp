@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tunport/base/error.hpp"
 #include "tunport/base/unique_fd.hpp"
 
 #include "failure.hpp"
@@ -49,6 +50,16 @@ Failure cannot_run(const std::string& name, int error) {
   return {status::not_executable, subject + std::strerror(error) + "; it cannot be run"};
 }
 
+/// There is no process to run it in: not the command's fault.
+Failure no_process(const std::string& name, int error) {
+  const std::string_view known = remedy(errno_code(error));
+  const std::string what_to_do = error == EAGAIN   ? "raise the limit of processes ('ulimit -u')"
+                                 : error == ENOMEM ? "there is too little memory; end something else"
+                                                   : std::string{known};
+  return {status::failed, "command '" + name + "': no process for it: " + std::strerror(error) +
+                              (what_to_do.empty() ? "" : "; ") + what_to_do};
+}
+
 }  // namespace
 
 Child Child::start(const std::vector<std::string>& command, Output output) {
@@ -58,12 +69,12 @@ Child Child::start(const std::vector<std::string>& command, Output output) {
   arguments.push_back(nullptr);
 
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw cannot_run(command.front(), errno);
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw no_process(command.front(), errno);
   const UniqueFd reading{ends[0]};
   UniqueFd writing{ends[1]};
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
-  if (pid < 0) throw cannot_run(command.front(), errno);
+  if (pid < 0) throw no_process(command.front(), errno);
   if (pid == 0) run(arguments.data(), output, parent, writing.get());
   writing.reset();
 

@@ -17,7 +17,8 @@ class Child {
 
   /// Starts `command`, looked up in PATH, with SIGINT, SIGTERM, SIGCHLD and SIGPIPE as every program expects
   /// them and no signal blocked. The kernel kills it if we die first. Throws `Failure` (`not_found`,
-  /// `not_executable`) if it cannot be run. Precondition: `command` is not empty; one thread.
+  /// `not_executable`) if it cannot be run, `failed` if there is no process for it. Precondition: `command`
+  /// is not empty; one thread.
   static Child start(const std::vector<std::string>& command, Output output);
 
   Child(Child&& other) noexcept : pid_{other.pid_} { other.pid_ = -1; }

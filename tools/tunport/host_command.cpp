@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "tunport/base/error.hpp"
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/host/host.hpp"
 #include "tunport/host/udp_echo.hpp"
@@ -44,6 +45,7 @@ class HostRun {
   void stop(int status);
   void terminate_child();
   void finish_if_done();
+  void start_listening();
   void set_link_up();
   void announce() const;
 
@@ -81,7 +83,7 @@ HostRun::HostRun(const HostPlan& plan)
 }
 
 int HostRun::run() {
-  port_.start_listening();
+  start_listening();
   set_link_up();
   announce();
   signals_.do_read();  // what came meanwhile: do not start what would be ended at once
@@ -100,6 +102,14 @@ int HostRun::run() {
     throw Failure{status::failed, summary_.where.name + ": could not be put back as it was: " + cause(left) +
                                       "; see 'ip addr show " + summary_.where.name + "'"};
   return status_.value_or(0);
+}
+
+void HostRun::start_listening() try { port_.start_listening(); } catch (const CannotListenError& error) {
+  if (error.code() != Errc::multi_queue_mismatch) throw;
+  throw Failure{status::failed,
+                error.subject() +
+                    ": the device is multi-queue, which a port of tunport host is not; choose "
+                    "another name, or make it without 'multi_queue'"};
 }
 
 void HostRun::set_link_up() {

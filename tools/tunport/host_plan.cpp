@@ -10,6 +10,9 @@ namespace {
 
 constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
 
+// These options take several values, and so a COMMAND that stands right behind them.
+std::string or_command(const std::string& problem) { return problem + " (COMMAND stands behind '--')"; }
+
 [[noreturn]] void wrong(const std::string& option, const std::string& value, const std::string& problem) {
   throw usage_failure(option + " '" + value + "': " + problem);
 }
@@ -30,27 +33,27 @@ IpPrefix interface_address(const std::string& text) {
   if (!prefix) {
     if (IpAddress::parse(text))
       wrong(option, text, "the prefix length is missing; write " + text + "/LENGTH");
-    wrong(option, text, "no address with a prefix length, such as 10.77.0.1/24");
+    wrong(option, text, or_command("no address with a prefix length, such as 10.77.0.1/24"));
   }
   if (prefix->address.is_v4() ? !is_unicast(prefix->address.v4())
                               : prefix->address.v6().is_unspecified() || prefix->address.v6().is_multicast())
     wrong(option, text, "not an address that an interface can have");
-  return *prefix;
-}
-
   // RFC 3021: the smallest subnets have neither.
   if (prefix->address.is_v4() && prefix->length <= 30 &&
       (prefix->address == prefix->network_v4() || prefix->address == prefix->broadcast_v4()))
     wrong(option, text,
           "the network's or broadcast address; give one between them, such as " +
               to_string(IpPrefix{Ipv4Address{prefix->network_v4().value() + 1}, prefix->length}));
+  return *prefix;
+}
+
 Ipv4Address host_address(const std::string& text, const std::vector<IpPrefix>& interface_addresses) {
   const std::string option = "--host-address";
   const auto address = IpAddress::parse(text);
   if (!address) {
     if (const auto prefix = IpPrefix::parse(text))
       wrong(option, text, "a prefix length has no meaning here; write " + to_string(prefix->address));
-    wrong(option, text, "no IPv4 address, such as 10.77.0.2");
+    wrong(option, text, or_command("no IPv4 address, such as 10.77.0.2"));
   }
   if (address->is_v6()) wrong(option, text, "the host has no IPv6 yet; give an IPv4 address");
   if (!is_unicast(address->v4())) wrong(option, text, "not an address that a single host can have");
@@ -79,7 +82,7 @@ std::uint16_t udp_port(const std::string& text) {
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, port);
   if (error != std::errc{} || stop != end || port == 0)
-    wrong("--udp-echo", text, "no UDP port; it is a number from 1 to 65535");
+    wrong("--udp-echo", text, or_command("no UDP port; it is a number from 1 to 65535"));
   return port;
 }
 

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "tunport/base/error.hpp"
 #include "tunport/host/host.hpp"
 
 #include "failure.hpp"
@@ -95,8 +96,9 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
 std::string describe(const CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
     if (const auto unknown = app.remaining(true); !unknown.empty())
-      return fmt::format("'{}' is not known {}", unknown.front(),
-                         app.get_subcommands().empty() ? "as a verb; there is 'host'" : "here");
+      return fmt::format(
+          "'{}' is not known {}", unknown.front(),
+          app.get_subcommands().empty() ? "as a verb; there is 'host'" : "here (COMMAND stands behind '--')");
   std::string text = error.what();
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
     return text.substr(0, text.find(':')) + ": a value is missing, or one too many";
@@ -151,4 +153,11 @@ int main(int argc, char** argv) {
     print_error(error.what());
     return status::failed;
   }
+  } catch (const tunport::Error& error) {  // it has its remedy
+    print_error(error.what());
+    return status::failed;
+  } catch (const std::system_error& error) {  // Asio's, say
+    const auto remedy = tunport::remedy(tunport::errno_code(error.code().value()));
+    print_error(error.what() + (remedy.empty() ? std::string{} : fmt::format("; {}", remedy)));
+    return status::failed;
 }
