@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -88,7 +89,6 @@ TEST_F(CommandTraces, WhatWasThereAlreadyStays) {
   EXPECT_EQ(state(), before_up);
 }
 
-TEST_F(CommandTraces, ARenamedDeviceIsPutBackUnderItsNewName) {
 TEST_F(CommandTraces, AnMtuThatWouldCostIpv6AddressesIsRefused) {
   prepare(true);
   const auto finished = run(host("tap:tp0,mtu=1000", {}, {"true"}));
@@ -98,6 +98,7 @@ TEST_F(CommandTraces, AnMtuThatWouldCostIpv6AddressesIsRefused) {
   EXPECT_EQ(state(), before_up);
 }
 
+TEST_F(CommandTraces, ARenamedDeviceIsPutBackUnderItsNewName) {
   prepare(false);
   Running running{changing()};
   ASSERT_TRUE(running.has_said("is up"));
@@ -140,9 +141,11 @@ TEST_F(CommandTraces, InterruptedAtAnyMomentItLeavesNothing) {
   }
 }
 
-TEST_F(CommandTraces, HangupAndQuitAreOrderlyToo) {
+TEST_F(CommandTraces, OtherSignalsAreOrderlyToo) {
   prepare(false);
-  for (const int signal : {SIGHUP, SIGQUIT}) {
+  for (const int signal : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ,
+                           SIGIO, SIGPWR, SIGSTKFLT}) {
+    SCOPED_TRACE(::strsignal(signal));
     Running running{changing()};
     ASSERT_TRUE(running.has_said("is up"));
     running.send(signal);
@@ -169,6 +172,14 @@ TEST_F(CommandTraces, SignalsArePassedToTheCommandOnce) {
   const auto finished = running.wait();
   EXPECT_THAT(finished.status, testing::AnyOf(128 + SIGTERM));
   EXPECT_THAT(finished.out, HasSubstr("answered"));
+}
+
+TEST_F(CommandTraces, OtherSignalsArePassedOnToo) {
+  Running running{host("tap:tp0", {"--quiet"},
+                       {"sh", "-c", "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done"})};
+  ASSERT_TRUE(running.has_said("ready"));
+  running.send(SIGUSR1);
+  EXPECT_EQ(running.wait().status, 9);
 }
 
 TEST_F(CommandTraces, ATerminalsInterruptReachesTheCommandOnce) {

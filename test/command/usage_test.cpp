@@ -27,7 +27,8 @@ TEST(CommandUsage, HelpNamesEveryOption) {
   const auto finished = run({"host", "--help"});
   for (const char* option :
        {"--interface-address CIDR...", "--host-address ADDRESS...", "--mac MAC", "--udp-echo PORT...",
-        "--sandbox", "--json", "--quiet", "COMMAND", "tap:NAME", "tun:NAME", "mode=attach", "mtu="})
+        "--sandbox", "--json", "--quiet", "COMMAND", "tap:NAME", "tun:NAME", "mode=attach",
+        "mtu=", "128+N after another signal", "127 if it is not found"})
     EXPECT_THAT(finished.out, HasSubstr(option));
 }
 
@@ -61,10 +62,10 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
       {{"host", "tap:tp0", "--interface-address", "10.77.0.1/24"}, "--host-address is missing"},
       {with({"--interface-address", "10.78.0.1"}), "'10.78.0.1': the prefix length is missing"},
       {with({"--interface-address", "10.78.0.1/33"}), "'10.78.0.1/33': no address with a prefix length"},
-      {with({"--host-address", "10.77.0.1"}), "'10.77.0.1': the interface has this address"},
       {with({"--interface-address", "10.78.0.0/24"}),
        "'10.78.0.0/24': the network's or broadcast address; give one between them, such as 10.78.0.1/24"},
       {with({"--interface-address", "10.78.0.255/24"}), "such as 10.78.0.1/24"},
+      {with({"--host-address", "10.77.0.1"}), "'10.77.0.1': the interface has this address"},
       {with({"--host-address", "10.77.0.255"}), "broadcast address of 10.77.0.1/24"},
       {with({"--host-address", "fd00::2"}), "the host has no IPv6 yet"},
       {with({"--host-address", "ten"}), "'ten': no IPv4 address"},
@@ -75,11 +76,11 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
       {with({"--udp-echo", "7,9"}), "'7,9': no UDP port"},
       {host("tap:tp0,mtu=1000", {"--interface-address", "fd00::1/64"}), "IPv6 needs an MTU of 1280 or more"},
       {with({"--loud"}), "'--loud' is not known here"},
-      {with({"--mac"}), "--mac: a value is missing"},
       {with({"ping"}), "'ping': no IPv4 address, such as 10.77.0.2 (COMMAND stands behind '--')"},
       {with({"--udp-echo", "7", "ping"}), "from 1 to 65535 (COMMAND stands behind '--')"},
       {with({"--sandbox", "ping"}), "'ping' is not known here (COMMAND stands behind '--')"},
       {with({"ping", "-c", "5"}), "'-c' is not known here (COMMAND stands behind '--')"},
+      {with({"--mac"}), "--mac: a value is missing"},
       {with({"--"}), "COMMAND is missing behind '--'"},
   };
   for (const Wrong& wrong : table) {

@@ -143,8 +143,10 @@ void HostRun::on_signal(const signalfd_siginfo& info) {
   if (signal == SIGCHLD) {
     on_child_signal();
   } else if (child_) {
-    // What the kernel sends, a terminal's Ctrl-C, it sends to the whole foreground group.
-    if (info.ssi_code != SI_KERNEL || !child_->in_our_group()) child_->send(signal);
+    // What a terminal sends, as Ctrl-C, the kernel sends to the whole foreground group.
+    const bool is_terminals =
+        info.ssi_code == SI_KERNEL && (signal == SIGINT || signal == SIGQUIT || signal == SIGHUP);
+    if (!is_terminals || !child_->in_our_group()) child_->send(signal);
   } else if (status_) {
     port_.stop_listening();  // again: in less order, but now
   } else {

@@ -52,9 +52,13 @@ constexpr auto host_footer =
     "\n"
     "Exit status:\n"
     "  COMMAND's own; 128+N if signal N killed it, 127 if it is not found, 126 if it cannot be run\n"
-    "  0 after SIGINT or SIGTERM, without COMMAND\n"
+    "  0 after SIGINT or SIGTERM, without COMMAND; 128+N after another signal N that asks it to end "
+    "(SIGHUP,\n"
+    "    SIGQUIT, SIGUSR1, ...); while COMMAND runs, signals are passed on to it\n"
     "  1 for a failure, also if the interface is deleted meanwhile\n"
-    "  2 for wrong usage";
+    "  2 for wrong usage\n"
+    "\n"
+    "Whatever ends it, a device that was there before is left as it was; after SIGKILL alone it is not.";
 
 /// CLI11's help, with usage lines that say what may stand where.
 class Help : public CLI::Formatter {
@@ -149,10 +153,6 @@ int main(int argc, char** argv) {
   } catch (const Failure& failure) {
     print_error(failure.what());
     return failure.status();
-  } catch (const std::exception& error) {
-    print_error(error.what());
-    return status::failed;
-  }
   } catch (const tunport::Error& error) {  // it has its remedy
     print_error(error.what());
     return status::failed;
@@ -160,4 +160,8 @@ int main(int argc, char** argv) {
     const auto remedy = tunport::remedy(tunport::errno_code(error.code().value()));
     print_error(error.what() + (remedy.empty() ? std::string{} : fmt::format("; {}", remedy)));
     return status::failed;
+  } catch (const std::exception& error) {
+    print_error(error.what());
+    return status::failed;
+  }
 }

@@ -17,7 +17,8 @@ sigset_t blocked_signals() {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGCHLD}) ::sigaddset(&set, signal);
-  for (const int signal : {SIGHUP, SIGQUIT})
+  for (const int signal : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ,
+                           SIGIO, SIGPWR, SIGSTKFLT})
     if (!is_ignored(signal)) ::sigaddset(&set, signal);
   return set;
 }

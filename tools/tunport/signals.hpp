@@ -3,8 +3,8 @@
 ///
 /// Theory. What ends the command, and what tells of its child, is blocked from the start, so that no step can
 /// be interrupted halfway and nothing is left behind; it waits in the kernel and is read by signalfd(2) when
-/// the loop comes round. Whoever has SIGHUP or SIGQUIT ignored when we start (nohup, a shell's background
-/// job) keeps them ignored.
+/// the loop comes round. Whoever has SIGHUP, SIGQUIT or a rarer one ignored when we start (nohup, a
+/// shell's background job) keeps it ignored.
 
 #include <functional>
 
@@ -15,8 +15,9 @@
 
 namespace tunport::tool {
 
-/// Blocks SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGCHLD, and ignores SIGPIPE. Before anything is made, and
-/// before any thread.
+/// Blocks SIGCHLD and the signals that would end us from outside (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1,
+/// SIGALRM, SIGXCPU, ...; not SIGKILL, nor what a fault of ours raises), and ignores SIGPIPE. Before anything
+/// is made, and before any thread.
 void block_signals();
 
 /// Calls `handler` for each blocked signal that has come.
