@@ -127,7 +127,7 @@ TEST_F(CommandHost, SumsUpInJsonOnTheLastLine) {
   const auto json = ordered_json::parse(finished.out);
   EXPECT_THAT(keys(json), ElementsAre("port", "host"));
   EXPECT_THAT(keys(json["port"]), ElementsAre("name", "kind", "packets_in", "packets_out", "bytes_in",
-                                              "bytes_out", "bursts", "drops", "exceptions"));
+                                              "bytes_out", "bursts", "drops", "exceptions", "kernel_drops"));
   EXPECT_THAT(keys(json["host"]),
               ElementsAre("arp_replies", "icmp_echo_replies", "udp_echoes", "port_unreachable"));
   EXPECT_TRUE(json["port"]["drops"].is_object());

@@ -22,7 +22,7 @@ struct HostSummary {
 std::string to_table(const HostSummary& summary);
 /// One line of JSON, without its end:
 /// `{"port":{"name","kind","packets_in","packets_out","bytes_in","bytes_out",
-/// "bursts","drops":{reason:count},"exceptions"},"host":{"arp_replies","icmp_echo_replies","udp_echoes",
+/// "bursts","drops":{reason:count},"exceptions","kernel_drops"},"host":{"arp_replies","icmp_echo_replies","udp_echoes",
 /// "port_unreachable"}}`.
 std::string to_json(const HostSummary& summary);
 
