@@ -46,7 +46,7 @@ class AnswerTest : public testing::Test {
 TEST_F(AnswerTest, AnswersInCapitals) {
   kernel_.tunnel("tap0").inject(ethernet({}, udp("10.0.0.1:40000", "10.0.0.2:42", "hello")));
   clock_.run_ready();
-  EXPECT_THAT(kernel_.tunnel("tap0").collect(),
+  EXPECT_THAT(kernel_.tunnel("tap0").collect_datagrams(),
               ElementsAre(is_udp(from("10.0.0.2", 42), to("10.0.0.1", 40000), payload("HELLO"))));
 }
 
@@ -56,7 +56,7 @@ TEST_F(AnswerTest, SurvivesAnHourWithoutALink) {
   kernel_.tunnel("tap0").set_up(true);
   kernel_.tunnel("tap0").inject(ethernet({}, udp("10.0.0.1:40000", "10.0.0.2:42", "still there?")));
   clock_.run_ready();
-  EXPECT_THAT(kernel_.tunnel("tap0").collect(), ElementsAre(is_udp(payload("STILL THERE?"))));
+  EXPECT_THAT(kernel_.tunnel("tap0").collect_datagrams(), ElementsAre(is_udp(payload("STILL THERE?"))));
 }
 
 TEST_F(AnswerTest, HearsOfADeletedDeviceOnce) {

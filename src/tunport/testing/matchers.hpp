@@ -2,7 +2,7 @@
 /// Matchers for GoogleMock: what a packet is. The only header here that needs it.
 ///
 ///   using namespace tunport::matchers;
-///   EXPECT_THAT(tunnel.collect(), ElementsAre(is_udp(from("10.0.0.2", 42), payload("hello"))));
+///   EXPECT_THAT(tunnel.collect_datagrams(), ElementsAre(is_udp(from("10.0.0.2", 42), payload("hello"))));
 ///   EXPECT_THAT(frame, is_ethernet(to(mac), carries_ipv4(from("10.0.0.2"), carries_icmp())));
 ///
 /// A packet is a container of bytes, or whatever has `.bytes()`; an IP packet or an Ethernet frame, `is_udp`

@@ -9,8 +9,9 @@
 /// port.start_listening();
 /// kernel.tunnel("tap0").inject(frame);  // the interface comes up as asked, here or by kernel.links()
 /// clock.run_ready();
-/// EXPECT_THAT(kernel.tunnel("tap0").collect(), ElementsAre(...));
+/// EXPECT_THAT(kernel.tunnel("tap0").collect_datagrams(), ElementsAre(...));
 /// ```
+/// (`collect()` has what was written as it was: several answers may be one super-packet there.)
 ///
 /// It behaves as drivers/net/tun.c of Linux 6.18, checked by the contract suite, which runs on both. The
 /// descriptors are real ones, so any loop can wait for them, close(2) ends them, and they can be passed on;
