@@ -1,8 +1,10 @@
 // A UDP service that lives behind an interface: the kernel routes datagrams to it, as to another machine.
 //
 //   example_answer tap0 &
-//   ip addr add 10.0.0.1/24 dev tap0; ip link set tap0 up; ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev
-//   tap0 echo hello | nc -u -w1 10.0.0.2 42
+//   ip addr add 10.0.0.1/24 dev tap0
+//   ip link set tap0 up
+//   ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev tap0
+//   echo hello | nc -u -w1 10.0.0.2 42
 #include "answer.hpp"
 
 #include <iostream>

@@ -2,6 +2,12 @@
 //
 // The contract of PollReactor: watch what it wants (it may change after each turn), wake at its deadline,
 // pass on what is ready, and run what is due.
+//
+// With Boost.Asio, whose sockets are not those of standalone Asio: for each entry of wanted() a
+// boost::asio::posix::stream_descriptor on a dup of its fd (so that each side closes its own), with an
+// async_wait for wait_read (POLLIN), wait_write (POLLOUT) or, always, wait_error; a steady_timer that expires
+// at next_deadline(). Whichever handler runs calls dispatch(fd, what was ready), or nothing for the timer, then
+// run_due(); then cancels what is no longer in wanted() and waits anew for what is.
 #include <algorithm>
 #include <array>
 #include <cerrno>
