@@ -1,0 +1,37 @@
+#pragma once
+/// spdlog: the library's lines in a logger of yours. Opt-in: needs libspdlog, which tunport itself does not.
+///
+///     tunport::set_log_sink(tunport::make_spdlog_sink(spdlog::default_logger()));
+
+#include <memory>
+#include <utility>
+
+#include <spdlog/logger.h>
+
+#include "tunport/base/log.hpp"
+
+namespace tunport::inline v0 {
+
+inline spdlog::level::level_enum to_spdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      break;
+  }
+  return spdlog::level::err;
+}
+
+/// A sink that says "who: what" to `logger`, at the line's level. The sink keeps the logger. Precondition: it
+/// is not null.
+inline LogSink make_spdlog_sink(std::shared_ptr<spdlog::logger> logger) {
+  return [logger = std::move(logger)](LogLevel level, std::string_view who, std::string_view what) {
+    logger->log(to_spdlog(level), "{}: {}", who, what);
+  };
+}
+
+}  // namespace tunport::inline v0

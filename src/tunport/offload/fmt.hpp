@@ -1,0 +1,8 @@
+#pragma once
+/// {fmt}: sets of offloads. See base/fmt.hpp.
+
+#include "tunport/base/fmt.hpp"
+#include "tunport/offload/offload.hpp"
+
+template <>
+struct fmt::formatter<tunport::OffloadSet> : tunport::FormatByName<tunport::OffloadSet> {};
