@@ -294,6 +294,37 @@ TEST_F(Links, MovesToANamespaceAndWorksThere) {
   EXPECT_EQ(ec, errno_code(EINVAL));
 }
 
+TEST_F(Links, AnEmptyNamespaceIsNotTheCallers) {
+  LinuxLinks nowhere{open_namespace("no-such-namespace", ec)};
+  EXPECT_TRUE(ec);
+  const auto expect_bad = [&](const char* call) { EXPECT_EQ(ec, errno_code(EBADF)) << call; };
+  EXPECT_FALSE(nowhere.find("tun0", ec));
+  expect_bad("find");
+  nowhere.set_up("tun0", true, ec);
+  expect_bad("set_up");
+  nowhere.set_mtu("tun0", 1400, ec);
+  expect_bad("set_mtu");
+  nowhere.set_mac("tap0", MacAddress{{2, 0, 0, 0, 0, 1}}, ec);
+  expect_bad("set_mac");
+  nowhere.add_address("tun0", prefix("10.0.0.1/24"), ec);
+  expect_bad("add_address");
+  nowhere.remove_address("tun0", prefix("10.0.0.1/24"), ec);
+  expect_bad("remove_address");
+  EXPECT_THAT(nowhere.addresses("tun0", ec), IsEmpty());
+  expect_bad("addresses");
+  nowhere.add_route({prefix("10.1.0.0/16"), std::nullopt, "tun0"}, ec);
+  expect_bad("add_route");
+  nowhere.remove_route({prefix("10.1.0.0/16"), std::nullopt, "tun0"}, ec);
+  expect_bad("remove_route");
+  EXPECT_THAT(nowhere.routes("tun0", ec), IsEmpty());
+  expect_bad("routes");
+  nowhere.remove("tun0", ec);
+  expect_bad("remove");
+  const auto link = links.find("tun0", ec);
+  ASSERT_TRUE(link) << ec.message();
+  EXPECT_FALSE(link->up);
+}
+
 TEST_F(Links, Remove) {
   links.remove("tap0", ec);
   expect_ok();

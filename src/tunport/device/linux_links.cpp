@@ -65,10 +65,10 @@ std::error_code library_error(int nl_error) {
   }
 }
 
-/// One request and its answer, on a netlink socket of its own in the given namespace (-1: the caller's).
+/// One request and its answer, on a netlink socket of its own in the given namespace (nothing: the caller's).
 class Exchange {
  public:
-  Exchange(int network_namespace, std::error_code& ec) : ec_{ec} {
+  Exchange(const std::optional<UniqueFd>& network_namespace, std::error_code& ec) : ec_{ec} {
     ec_.clear();
     if (!socket_ || !callbacks_) {
       ec_ = errno_code(ENOMEM);
@@ -80,10 +80,10 @@ class Exchange {
       connected = ::nl_connect(socket_.get(), NETLINK_ROUTE);
       number = errno;
     };
-    if (network_namespace < 0)
-      connect();
+    if (network_namespace)
+      in_namespace(network_namespace->get(), connect, ec_);
     else
-      in_namespace(network_namespace, connect, ec_);
+      connect();
     if (!ec_ && connected < 0) ec_ = number != 0 ? errno_code(number) : library_error(connected);
     ::nl_cb_err(callbacks_.get(), NL_CB_CUSTOM, &on_error, this);
     ::nl_cb_set(callbacks_.get(), NL_CB_ACK, NL_CB_CUSTOM, &on_acknowledged, this);
@@ -153,8 +153,8 @@ Owned<nl_msg> link_request(int type, const std::string& name, const ifinfomsg& h
 }
 
 /// Changes one attribute of the interface of that name.
-void change_link(int network_namespace, const std::string& name, int attribute, const void* data,
-                 std::size_t size, std::error_code& ec) {
+void change_link(const std::optional<UniqueFd>& network_namespace, const std::string& name, int attribute,
+                 const void* data, std::size_t size, std::error_code& ec) {
   const auto message = link_request(RTM_SETLINK, name, {}, ec);
   if (!ec) put(message.get(), attribute, data, size, ec);
   if (!ec) Exchange{network_namespace, ec}.run(message.get());
@@ -303,7 +303,7 @@ std::optional<LinkInfo> LinuxLinks::find(const std::string& name, std::error_cod
   std::optional<LinkInfo> link;
   const auto message = link_request(RTM_GETLINK, name, {}, ec);
   if (ec) return link;
-  Exchange{namespace_.get(), ec}.run(message.get(), [&](nlmsghdr& answer) { link = parse_link(answer); });
+  Exchange{namespace_, ec}.run(message.get(), [&](nlmsghdr& answer) { link = parse_link(answer); });
   if (!ec && !link) ec = errno_code(EPROTO);
   if (ec) link.reset();
   return link;
@@ -314,25 +314,25 @@ void LinuxLinks::set_up(const std::string& name, bool up, std::error_code& ec) {
   header.ifi_flags = up ? IFF_UP : 0;
   header.ifi_change = IFF_UP;
   const auto message = link_request(RTM_SETLINK, name, header, ec);
-  if (!ec) Exchange{namespace_.get(), ec}.run(message.get());
+  if (!ec) Exchange{namespace_, ec}.run(message.get());
 }
 
 void LinuxLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) {
-  change_link(namespace_.get(), name, IFLA_MTU, &mtu, sizeof mtu, ec);
+  change_link(namespace_, name, IFLA_MTU, &mtu, sizeof mtu, ec);
 }
 
 void LinuxLinks::set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) {
-  change_link(namespace_.get(), name, IFLA_ADDRESS, mac.octets().data(), MacAddress::size, ec);
+  change_link(namespace_, name, IFLA_ADDRESS, mac.octets().data(), MacAddress::size, ec);
 }
 
 void LinuxLinks::move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) {
   const auto number = static_cast<std::uint32_t>(namespace_fd);
-  change_link(namespace_.get(), name, IFLA_NET_NS_FD, &number, sizeof number, ec);
+  change_link(namespace_, name, IFLA_NET_NS_FD, &number, sizeof number, ec);
 }
 
 void LinuxLinks::remove(const std::string& name, std::error_code& ec) {
   const auto message = link_request(RTM_DELLINK, name, {}, ec);
-  if (!ec) Exchange{namespace_.get(), ec}.run(message.get());
+  if (!ec) Exchange{namespace_, ec}.run(message.get());
 }
 
 void LinuxLinks::change_address(int type, int flags, const std::string& name, const IpPrefix& address,
@@ -347,7 +347,7 @@ void LinuxLinks::change_address(int type, int flags, const std::string& name, co
   const Octets octets{address.address};
   put(message.get(), IFA_LOCAL, octets.octets.data(), octets.size, ec);
   if (!ec) put(message.get(), IFA_ADDRESS, octets.octets.data(), octets.size, ec);
-  if (!ec) Exchange{namespace_.get(), ec}.run(message.get());
+  if (!ec) Exchange{namespace_, ec}.run(message.get());
 }
 
 void LinuxLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
@@ -363,7 +363,7 @@ std::vector<IpPrefix> LinuxLinks::addresses(const std::string& name, std::error_
   const auto link = find(name, ec);
   if (ec) return result;
   const auto message = make_request(RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{});
-  Exchange exchange{namespace_.get(), ec};
+  Exchange exchange{namespace_, ec};
   exchange.run(message.get(), [&](nlmsghdr& answer) {
     if (const auto address = parse_address(answer, link->index)) result.push_back(*address);
   });
@@ -404,7 +404,7 @@ void LinuxLinks::change_route(bool add, const Route& route, std::error_code& ec)
     ec = library_error(result);
     return;
   }
-  Exchange{namespace_.get(), ec}.run(message.get());
+  Exchange{namespace_, ec}.run(message.get());
 }
 
 void LinuxLinks::add_route(const Route& route, std::error_code& ec) { change_route(true, route, ec); }
@@ -415,7 +415,7 @@ std::vector<Route> LinuxLinks::routes(const std::string& name, std::error_code& 
   const auto link = find(name, ec);
   if (ec) return result;
   const auto message = make_request(RTM_GETROUTE, NLM_F_DUMP, rtmsg{});
-  Exchange exchange{namespace_.get(), ec};
+  Exchange exchange{namespace_, ec};
   exchange.run(message.get(), [&](nlmsghdr& answer) { parse_route(answer, link->index, name, result); });
   return result;
 }

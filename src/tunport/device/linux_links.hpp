@@ -1,6 +1,7 @@
 #pragma once
 /// `LinkSystem` on rtnetlink, by libnl-route.
 
+#include <optional>
 #include <utility>
 
 #include "tunport/device/link_system.hpp"
@@ -14,7 +15,7 @@ class LinuxLinks final : public LinkSystem {
   /// Works in the network namespace that the calling thread is in at each call.
   LinuxLinks() = default;
   /// Works in the given namespace (see `open_namespace`), wherever the caller is. Needs CAP_SYS_ADMIN over
-  /// it.
+  /// it. With an empty descriptor every call fails with EBADF: it never falls back to the caller's own.
   explicit LinuxLinks(UniqueFd network_namespace) : namespace_{std::move(network_namespace)} {}
 
   std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) override;
@@ -35,7 +36,7 @@ class LinuxLinks final : public LinkSystem {
                       std::error_code& ec);
   void change_route(bool add, const Route& route, std::error_code& ec);
 
-  UniqueFd namespace_;
+  std::optional<UniqueFd> namespace_;  ///< nothing: the caller's
 };
 
 }  // namespace tunport::inline v0
