@@ -245,7 +245,7 @@ TEST_F(DeviceIo, DeletedIsFinal) {
   EXPECT_EQ(ec, Errc::device_gone);
   EXPECT_FALSE(device.capabilities().persistent);
   EXPECT_FALSE(Device::adopt(device.release(), linux_system(), ec));
-  EXPECT_EQ(ec, Errc::not_a_tunnel);
+  EXPECT_EQ(ec, Errc::not_bound);
 }
 
 TEST_F(DeviceIo, FullRingDropsAndTheLinkCountsIt) {

@@ -311,17 +311,17 @@ TEST_F(DeviceOpen, AdoptReadsTheFramingBack) {
   EXPECT_EQ(Device::adopt(bound_elsewhere(IFF_TUN | IFF_VNET_HDR, "c", 12)).capabilities().framing, 16U);
   EXPECT_FALSE(
       Device::adopt(bound_elsewhere(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, "d", 70), linux_system(), ec));
-  EXPECT_EQ(ec, errno_code(EOPNOTSUPP));
+  EXPECT_EQ(ec, Errc::bad_header_size);
 }
 
 TEST_F(DeviceOpen, AdoptRefusesOtherDescriptors) {
   const std::size_t before = open_descriptors();
   EXPECT_FALSE(Device::adopt(UniqueFd{::open("/dev/net/tun", O_RDWR)}, linux_system(), ec));
-  EXPECT_EQ(ec, Errc::not_a_tunnel) << "not bound";
+  EXPECT_EQ(ec, Errc::not_bound) << "not bound";
   EXPECT_FALSE(Device::adopt(UniqueFd{::socket(AF_INET, SOCK_DGRAM, 0)}, linux_system(), ec));
-  EXPECT_EQ(ec, Errc::not_a_tunnel) << "a socket";
+  EXPECT_EQ(ec, Errc::not_bound) << "a socket";
   EXPECT_FALSE(Device::adopt(UniqueFd{::open("/dev/zero", O_RDWR)}, linux_system(), ec));
-  EXPECT_EQ(ec, Errc::not_a_tunnel) << "something else";
+  EXPECT_EQ(ec, Errc::not_bound) << "something else";
   EXPECT_FALSE(Device::adopt(UniqueFd{}, linux_system(), ec));
   EXPECT_EQ(ec, errno_code(EBADF)) << "none";
   EXPECT_FALSE(Device::adopt(bound_elsewhere(IFF_TUN | IFF_NO_PI, "tp0", 0, O_RDONLY), linux_system(), ec));
@@ -355,9 +355,11 @@ TEST_F(DeviceOpen, InAnotherNamespace) {
 
   // The diagnosis looks there as well: there is no such interface here.
   EXPECT_EQ(error_of(DeviceKind::tap, "tp0", {.network_namespace = path}), Errc::wrong_kind);
-  EXPECT_EQ(error_of(DeviceKind::tap, "tp1", {.network_namespace = "no-such-namespace"}), errno_code(ENOENT));
-  EXPECT_EQ(error_of(DeviceKind::tap, "tp1", {.network_namespace = "/dev/null"}), errno_code(EINVAL));
-  EXPECT_EQ(error_of(DeviceKind::tap, "tp1", {.network_namespace = "/proc/self/ns/uts"}), errno_code(EINVAL));
+  EXPECT_EQ(error_of(DeviceKind::tap, "tp1", {.network_namespace = "no-such-namespace"}),
+            Errc::no_such_namespace);
+  EXPECT_EQ(error_of(DeviceKind::tap, "tp1", {.network_namespace = "/dev/null"}), Errc::not_a_namespace);
+  EXPECT_EQ(error_of(DeviceKind::tap, "tp1", {.network_namespace = "/proc/self/ns/uts"}),
+            Errc::not_a_namespace);
 }
 
 TEST_F(DeviceOpen, ThreadComesBackFromANamespaceAlsoByAnException) {

@@ -65,16 +65,59 @@ Text text_of(int value) {
     case Errc::not_listening:
       return {"the port is not listening", "call start_listening first", ENOTCONN};
     case Errc::already_listening:
-      return {"the port is listening already", "", EISCONN};
+      return {"the port is listening already", "call stop_listening first, or use another port", EISCONN};
     case Errc::operation_aborted:
-      return {"the port was stopped first", "", ECANCELED};
-    case Errc::write_refused:
-      return {"the port did not take the datagram", "", 0};
+      return {"the port was stopped, or the operation cancelled, before it was done",
+              "if that was not meant: start the port and ask again", ECANCELED};
     case Errc::no_user_namespaces:
       return {"user namespaces are switched off",
               "'sysctl -w user.max_user_namespaces=15000' and, where it exists, "
               "'sysctl -w kernel.unprivileged_userns_clone=1', or run as root",
               EPERM};
+    case Errc::not_bound:
+      return {"the descriptor is not bound to a TUN/TAP device",
+              "hand over one of /dev/net/tun after TUNSETIFF; if its device was deleted, open it again",
+              EINVAL};
+    case Errc::bad_header_size:
+      return {
+          "the device has a virtio header of a size that is not served",
+          "set another (TUNSETVNETHDRSZ: at least 10 bytes, at most 64 with packet information), or delete "
+          "the device and create it again",
+          EOPNOTSUPP};
+    case Errc::no_such_namespace:
+      return {"there is no such network namespace",
+              "choose one of 'ip netns list', make it with 'ip netns add NAME', or give a path such as "
+              "/proc/PID/ns/net",
+              ENOENT};
+    case Errc::not_a_namespace:
+      return {"the file is no network namespace",
+              "give one of /run/netns, or a path such as /proc/PID/ns/net", EINVAL};
+    case Errc::namespace_denied:
+      return {"entering this network namespace is not permitted",
+              "give the program CAP_SYS_ADMIN, over that namespace and in its own, or start it inside ('ip "
+              "netns exec NAME')",
+              EPERM};
+    case Errc::no_namespaces:
+      return {"this system has no network namespaces",
+              "leave network_namespace empty, or use the kernel (linux_system)", EOPNOTSUPP};
+    case Errc::mtu_too_small:
+      return {"IPv6 needs an MTU of at least 1280 bytes", "'ip link set NAME mtu 1280' first", EINVAL};
+    case Errc::mtu_out_of_range:
+      return {"the interface cannot have this MTU",
+              "choose 68 to 65535 on TUN, to 65521 on TAP ('ip -d link show NAME' says minmtu and maxmtu)",
+              EINVAL};
+    case Errc::no_mac_address:
+      return {"the interface has no MAC address (TUN carries IP packets only)", "use a TAP device",
+              EOPNOTSUPP};
+    case Errc::invalid_mac_address:
+      return {"not a MAC address that an interface can have",
+              "use one that is neither zero nor multicast, such as 02:00:00:00:00:01", EADDRNOTAVAIL};
+    case Errc::invalid_route:
+      return {
+          "not a route that the kernel takes",
+          "clear the destination's bits beyond its prefix length (10.0.0.0/8, not 10.0.0.1/8), and name a "
+          "gateway of its family",
+          EINVAL};
   }
   return {"unknown error", "", 0};
 }
@@ -125,13 +168,46 @@ std::string_view remedy(const std::error_code& ec) {
     case EPERM:
       return "give the program CAP_NET_ADMIN, or use --sandbox";
     case EMFILE:
-      return "raise the limit of open files ('ulimit -n')";
+      return "close descriptors, or raise the limit ('ulimit -n')";
     case ENFILE:
-      return "the whole machine has run out of file descriptors; close some";
+      return "the whole machine has run out of file descriptors; close some, or raise fs.file-max";
     case EADDRINUSE:
       return "choose another address or port, or stop whoever has it";
     case EADDRNOTAVAIL:
       return "name an address that the interface has ('ip address show'), or give it this one first";
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+      return "give an interface an address in the gateway's or destination's network, or add a route there "
+             "first";
+    case ENETDOWN:
+      return "bring the interface up first ('ip link set NAME up')";
+    case ESRCH:
+      return "name a route that is there ('ip route show', 'ip -6 route show'); it may be gone already";
+    case EEXIST:
+      return "it is there already: leave it, or remove it first";
+    case EOPNOTSUPP:
+      return "this interface or kernel cannot do that ('ip -d link show NAME' says of which kind it is)";
+    case E2BIG:
+      return "the device has as many queues as the kernel allows (256); close one of them";
+    case EPROTO:
+      return "the kernel's answer by netlink was not understood; try again, then report it with 'uname -r'";
+    case EBADF:
+      return "give an open descriptor, of a device one that is open for reading and writing";
+    case EBADMSG:
+      return "the packet was dropped; go on with the next";
+    case ECANCELED:
+      return "the device was closed, or its calls cancelled; if that was not meant, open it again";
+    case EINVAL:
+      return "the kernel does not take this value or packet; check it against what the call says it may be";
+    case EIO:
+      return "bring the interface up ('ip link set NAME up'), and try again";
+    case EAGAIN:
+      return "wait until the descriptor is ready, and try again";
+    case EINTR:
+      return "try again";
+    case ENOBUFS:
+    case ENOMEM:
+      return "the kernel is short of memory; try again later, with less under way";
     default:
       return {};
   }

@@ -11,6 +11,7 @@
 
 namespace tunport::inline v0 {
 
+/// What an error is, where that is known better than by the kernel's `errno`.
 enum class Errc {
   no_driver = 10001,     ///< /dev/net/tun is not there, or no driver behind it
   clone_device_denied,   ///< /dev/net/tun may not be opened by this user
@@ -27,8 +28,18 @@ enum class Errc {
   not_listening,         ///< the port is not listening
   already_listening,     ///< the port is listening already
   operation_aborted,     ///< the port was stopped before it was done
-  write_refused,         ///< the port did not take the datagram; its `DropReason` says why
   no_user_namespaces,    ///< user namespaces are switched off
+  not_bound,             ///< a descriptor to adopt that is not bound to a TUN/TAP device
+  bad_header_size,       ///< the device has a virtio header of a size that is not served
+  no_such_namespace,     ///< there is no network namespace of that name
+  not_a_namespace,       ///< the file is no network namespace
+  namespace_denied,      ///< entering a network namespace, without CAP_SYS_ADMIN
+  no_namespaces,         ///< this system, a fake, has no network namespaces
+  mtu_too_small,         ///< IPv6 needs an MTU of 1280 bytes
+  mtu_out_of_range,      ///< not an MTU that the interface can have
+  no_mac_address,        ///< the interface, a TUN device, has no MAC address
+  invalid_mac_address,   ///< not a MAC address that an interface can have
+  invalid_route,         ///< host bits in the destination, or a gateway of a family that it cannot have
 };
 
 /// The one category. Its `message()` gives the cause and, after a semicolon, the remedy.

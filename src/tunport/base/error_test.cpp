@@ -1,6 +1,7 @@
 #include "tunport/base/error.hpp"
 
 #include <cerrno>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -22,10 +23,79 @@ TEST(Error, AnAddressThatIsNotThereHasARemedyForBothUses) {
   EXPECT_EQ(text.find("bind"), std::string_view::npos) << text;
 }
 
-TEST(Error, EveryOwnErrorHasACause) {
-  for (int value = static_cast<int>(Errc::no_driver); value <= static_cast<int>(Errc::no_user_namespaces);
-       ++value)
-    EXPECT_NE(cause({value, error_category()}), "unknown error") << value;
+/// Every error that is known, with a word that only a fitting remedy has.
+TEST(Error, EachHasACauseAndARemedyThatFits) {
+  const std::pair<Errc, const char*> own[] = {
+      {Errc::no_driver, "modprobe tun"},
+      {Errc::clone_device_denied, "chmod 0666"},
+      {Errc::not_permitted, "CAP_NET_ADMIN"},
+      {Errc::device_busy, "fdinfo"},
+      {Errc::device_exists, "mode=attach"},
+      {Errc::no_such_device, "ip tuntap add"},
+      {Errc::wrong_kind, "kind that it is"},
+      {Errc::not_a_tunnel, "another name"},
+      {Errc::multi_queue_mismatch, "multi-queue"},
+      {Errc::invalid_name, "15 characters"},
+      {Errc::device_gone, "create it again"},
+      {Errc::link_down, "ip link set NAME up"},
+      {Errc::not_listening, "start_listening"},
+      {Errc::already_listening, "stop_listening"},
+      {Errc::operation_aborted, "start the port"},
+      {Errc::no_user_namespaces, "max_user_namespaces"},
+      {Errc::not_bound, "TUNSETIFF"},
+      {Errc::bad_header_size, "TUNSETVNETHDRSZ"},
+      {Errc::no_such_namespace, "ip netns add"},
+      {Errc::not_a_namespace, "/proc/PID/ns/net"},
+      {Errc::namespace_denied, "CAP_SYS_ADMIN"},
+      {Errc::no_namespaces, "network_namespace"},
+      {Errc::mtu_too_small, "1280"},
+      {Errc::mtu_out_of_range, "maxmtu"},
+      {Errc::no_mac_address, "TAP"},
+      {Errc::invalid_mac_address, "02:00:00:00:00:01"},
+      {Errc::invalid_route, "prefix length"},
+  };
+  int value = static_cast<int>(Errc::no_driver);
+  for (const auto& [error, word] : own) {
+    const std::error_code ec = error;
+    EXPECT_EQ(ec.value(), value++) << "one is missing here";
+    EXPECT_NE(cause(ec), "unknown error") << word;
+    EXPECT_NE(remedy(ec).find(word), std::string_view::npos) << word << ": " << ec.message();
+    EXPECT_NE(ec.default_error_condition().category(), error_category()) << word << ": stands for no errno";
+  }
+  EXPECT_EQ(cause({value, error_category()}), "unknown error") << "one is missing here";
+}
+
+TEST(Error, EachErrnoOfDevicesAndLinksHasARemedyThatFits) {
+  const std::pair<int, const char*> table[] = {
+      {EPERM, "CAP_NET_ADMIN"},
+      {EMFILE, "ulimit -n"},
+      {ENFILE, "close some"},
+      {EADDRINUSE, "another address or port"},
+      {EADDRNOTAVAIL, "ip address show"},
+      {ENETUNREACH, "gateway"},
+      {EHOSTUNREACH, "gateway"},
+      {ENETDOWN, "ip link set NAME up"},
+      {ESRCH, "ip route show"},
+      {EEXIST, "already"},
+      {EOPNOTSUPP, "ip -d link show"},
+      {E2BIG, "queues"},
+      {EPROTO, "uname -r"},
+      {EBADF, "reading and writing"},
+      {EBADFD, "create it again"},
+      {EBADMSG, "go on"},
+      {ECANCELED, "open it again"},
+      {EINVAL, "check it"},
+      {EIO, "ip link set NAME up"},
+      {EAGAIN, "try again"},
+      {EINTR, "try again"},
+      {ENOBUFS, "try again"},
+      {ENOMEM, "try again"},
+  };
+  for (const auto& [number, word] : table) {
+    const auto ec = errno_code(number);
+    EXPECT_FALSE(cause(ec).empty()) << number;
+    EXPECT_NE(remedy(ec).find(word), std::string_view::npos) << number << ": " << ec.message();
+  }
 }
 
 TEST(Error, ComparesEqualToTheErrnoThatItStandsFor) {

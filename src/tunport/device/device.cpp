@@ -244,7 +244,7 @@ Device Device::adopt(UniqueFd fd, System system, std::error_code& ec, const Offl
   }
   device.probe(std::nullopt, wanted, ec);
   if (ec) {
-    if (device.name_.empty()) ec = Errc::not_a_tunnel;
+    if (device.name_.empty()) ec = Errc::not_bound;
     return {};
   }
   if (const int set = system.io.set_flags(device.fileno(), flags | O_NONBLOCK, true); set < 0) {
@@ -288,7 +288,7 @@ void Device::probe_virtio_header(std::error_code& ec) {
   }
   capabilities_.framing += static_cast<std::size_t>(std::max(size, 0));
   if (size < least_virtio_header || capabilities_.framing > max_framing) {
-    ec = errno_code(EOPNOTSUPP);
+    ec = Errc::bad_header_size;
     return;
   }
   // A kernel that does not know the request has the machine's order. Asked for both, it takes the former.

@@ -115,7 +115,8 @@ class Device {
   /// Opens by name ("tp0"), by template ("tp%d", the kernel fills in a number) or with a name of the kernel's
   /// choice (""). Non-blocking unless asked, close-on-exec. Throws `Error`: `invalid_name`, `no_driver`,
   /// `clone_device_denied`, `not_permitted`, `device_busy` (the only one that may pass by itself),
-  /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`, or the kernel's
+  /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`,
+  /// `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`, or the kernel's
   /// errno. On error nothing is left open or created.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options = {},
                      System system = linux_system());
@@ -126,7 +127,7 @@ class Device {
   /// probes kind, name and framing, makes it non-blocking and close-on-exec, sets the offload mask: to what
   /// is granted of `wanted` if it has the virtio header, to none if it has not.
   /// `system.links` must be those of the device's namespace, which need not be this one
-  /// (`LinuxLinks{open_namespace(...)}`). `Errc::not_a_tunnel` if it is not bound to a device,
+  /// (`LinuxLinks{open_namespace(...)}`). `Errc::not_bound` if it is not bound to a device,
   /// `Errc::no_such_device` if its interface is not to be found by `system.links`, EBADF if it is not open
   /// for reading and writing. On error the descriptor is closed.
   static Device adopt(UniqueFd fd, System system = linux_system(), const OffloadSet& wanted = {});

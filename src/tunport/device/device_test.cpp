@@ -173,11 +173,11 @@ TEST_F(DeviceTest, HeaderSizeIsNotTrusted) {
   io.flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
   for (const int size : {-1, 0, 9, 65, 1 << 30}) {
     io.header_size = size;
-    EXPECT_EQ(error_of_open("tp0"), errno_code(EOPNOTSUPP)) << size;
+    EXPECT_EQ(error_of_open("tp0"), Errc::bad_header_size) << size;
   }
   io.header_size = 64;
   EXPECT_FALSE(error_of_open("tp0"));
-  EXPECT_EQ(error_of_open("tp0", {.packet_information = true}), errno_code(EOPNOTSUPP));
+  EXPECT_EQ(error_of_open("tp0", {.packet_information = true}), Errc::bad_header_size);
 }
 
 TEST_F(DeviceTest, ReadShorterThanTheFramingIsAnError) {

@@ -61,20 +61,25 @@ class LinkSystem {
   /// The interface of that name. Needs no privilege.
   virtual std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) = 0;
   virtual void set_up(const std::string& name, bool up, std::error_code& ec) = 0;
-  /// `mtu` in bytes of IP. IPv6 needs 1280 or more.
+  /// `mtu` in bytes of IP. IPv6 needs 1280 or more. `Errc::mtu_out_of_range` if the interface cannot have it.
   virtual void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) = 0;
+  /// `Errc::no_mac_address` on TUN, `Errc::invalid_mac_address` for zero or a multicast one.
   virtual void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) = 0;
-  /// EEXIST if the interface has it already.
+  /// EEXIST if the interface has it already; `Errc::mtu_too_small` for IPv6 on an MTU below 1280.
   virtual void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
   /// EADDRNOTAVAIL if the interface does not have it.
   virtual void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
   virtual std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) = 0;
+  /// EEXIST if it is there; ENETDOWN while the interface is down; ENETUNREACH or EHOSTUNREACH if the gateway
+  /// cannot be reached; `Errc::invalid_route` for host bits in the destination.
   virtual void add_route(const Route& route, std::error_code& ec) = 0;
+  /// ESRCH if it is not there.
   virtual void remove_route(const Route& route, std::error_code& ec) = 0;
   /// The routes of the main table that leave by this interface.
   virtual std::vector<Route> routes(const std::string& name, std::error_code& ec) = 0;
   /// Moves the interface into the namespace that `namespace_fd` stands for (a descriptor of /proc/PID/ns/net
-  /// or /run/netns/NAME, borrowed). Its addresses and its up state stay behind.
+  /// or /run/netns/NAME, borrowed). Its addresses and its up state stay behind. `Errc::not_a_namespace` or
+  /// EBADF if it stands for none.
   virtual void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) = 0;
   /// Deletes the interface.
   virtual void remove(const std::string& name, std::error_code& ec) = 0;

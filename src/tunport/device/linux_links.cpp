@@ -29,6 +29,8 @@
 namespace tunport::inline v0 {
 namespace {
 
+constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
+
 struct Free {
   void operator()(nl_sock* socket) const { ::nl_socket_free(socket); }
   void operator()(nl_cb* callbacks) const { ::nl_cb_put(callbacks); }
@@ -158,6 +160,11 @@ void change_link(const std::optional<UniqueFd>& network_namespace, const std::st
   const auto message = link_request(RTM_SETLINK, name, {}, ec);
   if (!ec) put(message.get(), attribute, data, size, ec);
   if (!ec) Exchange{network_namespace, ec}.run(message.get());
+}
+
+/// Says what the kernel's bare errno means of this request, where that is known.
+void explain(std::error_code& ec, int number, Errc meaning) {
+  if (ec == errno_code(number)) ec = meaning;
 }
 
 template <std::size_t Size>
@@ -319,15 +326,19 @@ void LinuxLinks::set_up(const std::string& name, bool up, std::error_code& ec) {
 
 void LinuxLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) {
   change_link(namespace_, name, IFLA_MTU, &mtu, sizeof mtu, ec);
+  explain(ec, EINVAL, Errc::mtu_out_of_range);
 }
 
 void LinuxLinks::set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) {
   change_link(namespace_, name, IFLA_ADDRESS, mac.octets().data(), MacAddress::size, ec);
+  explain(ec, EOPNOTSUPP, Errc::no_mac_address);
+  explain(ec, EADDRNOTAVAIL, Errc::invalid_mac_address);
 }
 
 void LinuxLinks::move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) {
   const auto number = static_cast<std::uint32_t>(namespace_fd);
   change_link(namespace_, name, IFLA_NET_NS_FD, &number, sizeof number, ec);
+  explain(ec, EINVAL, Errc::not_a_namespace);
 }
 
 void LinuxLinks::remove(const std::string& name, std::error_code& ec) {
@@ -348,6 +359,7 @@ void LinuxLinks::change_address(int type, int flags, const std::string& name, co
   put(message.get(), IFA_LOCAL, octets.octets.data(), octets.size, ec);
   if (!ec) put(message.get(), IFA_ADDRESS, octets.octets.data(), octets.size, ec);
   if (!ec) Exchange{namespace_, ec}.run(message.get());
+  if (address.address.is_v6() && link->mtu < least_ipv6_mtu) explain(ec, EINVAL, Errc::mtu_too_small);
 }
 
 void LinuxLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
@@ -405,6 +417,7 @@ void LinuxLinks::change_route(bool add, const Route& route, std::error_code& ec)
     return;
   }
   Exchange{namespace_, ec}.run(message.get());
+  explain(ec, EINVAL, Errc::invalid_route);
 }
 
 void LinuxLinks::add_route(const Route& route, std::error_code& ec) { change_route(true, route, ec); }

@@ -12,6 +12,18 @@
 namespace tunport::inline v0 {
 namespace {
 
+/// The errno of setns(2).
+std::error_code enter_error(int number) {
+  switch (number) {
+    case EPERM:
+      return Errc::namespace_denied;
+    case EINVAL:
+      return Errc::not_a_namespace;
+    default:
+      return errno_code(number);
+  }
+}
+
 UniqueFd open_path(const char* path, std::error_code& ec) {
   ec.clear();
   UniqueFd fd{::open(path, O_RDONLY | O_CLOEXEC)};
@@ -26,10 +38,12 @@ UniqueFd current_namespace(std::error_code& ec) { return open_path("/proc/thread
 UniqueFd open_namespace(const std::string& name, std::error_code& ec) {
   const bool is_path = name.find('/') != std::string::npos;
   UniqueFd fd = open_path((is_path ? name : "/run/netns/" + name).c_str(), ec);
+  if (ec == std::errc::no_such_file_or_directory || ec == std::errc::not_a_directory)
+    ec = Errc::no_such_namespace;
   if (ec) return fd;
   // A file that is no namespace, or one of another type, would be noticed by setns only, by a bare EINVAL.
   if (::ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET) {
-    ec = errno_code(EINVAL);
+    ec = Errc::not_a_namespace;
     fd.reset();
   }
   return fd;
@@ -39,7 +53,7 @@ void in_namespace(int namespace_fd, const std::function<void()>& inside, std::er
   const UniqueFd home = current_namespace(ec);
   if (ec) return;
   if (::setns(namespace_fd, CLONE_NEWNET) != 0) {
-    ec = errno_code(errno);
+    ec = enter_error(errno);
     return;
   }
   // Also when `inside` throws.
@@ -47,7 +61,7 @@ void in_namespace(int namespace_fd, const std::function<void()>& inside, std::er
     int home;
     std::error_code& ec;
     ~WayBack() {
-      if (::setns(home, CLONE_NEWNET) != 0) ec = errno_code(errno);
+      if (::setns(home, CLONE_NEWNET) != 0) ec = enter_error(errno);
     }
   } const way_back{home.get(), ec};
   inside();

@@ -80,7 +80,7 @@ void MemoryLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code
   MemoryDevice* const device = privileged_look_up(name, ec);
   if (device == nullptr) return;
   if (mtu < least_mtu || mtu > most_mtu - (device->is_tap() ? ethernet_header : 0)) {
-    ec = errno_code(EINVAL);
+    ec = Errc::mtu_out_of_range;
     return;
   }
   device->mtu = mtu;
@@ -92,9 +92,9 @@ void MemoryLinks::set_mac(const std::string& name, const MacAddress& mac, std::e
   MemoryDevice* const device = privileged_look_up(name, ec);
   if (device == nullptr) return;
   if (!device->is_tap())
-    ec = errno_code(EOPNOTSUPP);
+    ec = Errc::no_mac_address;
   else if (mac.is_multicast() || mac == MacAddress{})
-    ec = errno_code(EADDRNOTAVAIL);
+    ec = Errc::invalid_mac_address;
   else
     device->mac = mac;
 }
@@ -102,7 +102,9 @@ void MemoryLinks::set_mac(const std::string& name, const MacAddress& mac, std::e
 void MemoryLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
   MemoryDevice* const device = look_up_and_ask(name, ec);
   if (device == nullptr) return;
-  if (address.length > address.address.bits() || (address.address.is_v6() && device->mtu < least_ipv6_mtu))
+  if (address.address.is_v6() && device->mtu < least_ipv6_mtu)
+    ec = Errc::mtu_too_small;
+  else if (address.length > address.address.bits())
     ec = errno_code(EINVAL);
   else if (find_address(device->addresses, address, address.address.is_v4()) != device->addresses.end())
     ec = errno_code(EEXIST);
@@ -137,11 +139,11 @@ void MemoryLinks::add_route(const Route& route, std::error_code& ec) {
     return !other.gateway && other.destination.contains(*route.gateway);
   };
   if (route.gateway && route.gateway->is_v4() != is_v4)
-    ec = errno_code(EINVAL);  // NOLINT(bugprone-branch-clone): in the kernel's order
+    ec = Errc::invalid_route;  // NOLINT(bugprone-branch-clone): in the kernel's order
   else if (!device->up)
     ec = errno_code(ENETDOWN);
   else if (network_of(route.destination) != route.destination)
-    ec = errno_code(EINVAL);
+    ec = Errc::invalid_route;
   else if (is_there(kernel_.routes) ||
            (is_v4 && is_there(known)))  // IPv6's connected ones have another metric
     ec = errno_code(EEXIST);
