@@ -215,6 +215,20 @@ TEST_P(Binding, OwnerAndGroup) {
   EXPECT_EQ(link->tunnel->group, 0U);
 }
 
+// By value: a pointer in its place would set the owner to some address, and never to 0.
+TEST_P(Binding, OwnerAndGroupOfADevice) {
+  Device device = Device::open(DeviceKind::tap, "tp0", {}, world());
+  EXPECT_FALSE(links().find("tp0", ec)->tunnel->owner);
+  EXPECT_FALSE(links().find("tp0", ec)->tunnel->group);
+  device.set_owner(0, ec);
+  EXPECT_FALSE(ec) << ec.message();
+  EXPECT_EQ(links().find("tp0", ec)->tunnel->owner, 0U);
+  EXPECT_FALSE(links().find("tp0", ec)->tunnel->group);
+  device.set_group(0, ec);
+  EXPECT_FALSE(ec) << ec.message();
+  EXPECT_EQ(links().find("tp0", ec)->tunnel->group, 0U);
+}
+
 TEST_P(Binding, HeaderSize) {
   const UniqueFd fd = make("tp0", tun | IFF_VNET_HDR, false);
   EXPECT_EQ(get_number(fd, TUNGETVNETHDRSZ), 10);
