@@ -365,8 +365,9 @@ TEST_P(KernelPort, StartsAndStopsWithInterfacesOfItsOwnLeaveNone) {
 }
 
 MATCHER(says_busy_and_what_to_do, "") {
-  return testing::ExplainMatchResult(AllOf(HasSubstr("tp0: "), HasSubstr("holds"), HasSubstr("; ")), arg,
-                                     result_listener);
+  return testing::ExplainMatchResult(
+      AllOf(HasSubstr("tp0: "), HasSubstr("holds"), HasSubstr("; "), HasSubstr("fdinfo")), arg,
+      result_listener);
 }
 
 TEST_P(KernelPort, TheSecondPortOnADeviceIsTold) {
