@@ -1,6 +1,7 @@
 /// Interfaces: up and down, MTU, MAC, addresses, routes, namespaces.
 
 #include <cerrno>
+#include <functional>
 #include <vector>
 
 #include <fcntl.h>
@@ -166,6 +167,45 @@ TEST_P(Links, Routes) {
   EXPECT_THAT(links().routes("tap0", ec), IsEmpty());
   EXPECT_OK(links().remove_route(on_link, ec));
   EXPECT_FAILS(links().remove_route(on_link, ec), errno_code(ESRCH));
+}
+
+TEST_P(Links, EachCallHasAThrowingForm) {
+  links().set_up("tap0", true);
+  links().set_mtu("tap0", 1400);
+  links().set_mac("tap0", MacAddress{{2, 0, 0, 0, 0, 7}});
+  EXPECT_EQ(links().find("tap0").mtu, 1400U);
+  links().add_address("tap0", prefix("10.0.0.1/24"));
+  EXPECT_THAT(links().addresses("tap0"), Contains(prefix("10.0.0.1/24")));
+  const Route route{prefix("10.9.0.0/16"), std::nullopt, "tap0"};
+  links().add_route(route);
+  EXPECT_THAT(links().routes("tap0"), Contains(route));
+  links().remove_route(route);
+  links().remove_address("tap0", prefix("10.0.0.1/24"));
+  links().remove("tap0");
+  const UniqueFd here = current_namespace();
+  const std::function<void()> failing[] = {
+      [&] { links().find("tap0"); },
+      [&] { links().set_up("tap0", true); },
+      [&] { links().set_mtu("tap0", 1400); },
+      [&] {
+        links().set_mac("tap0", MacAddress{{2, 0, 0, 0, 0, 7}});
+      },
+      [&] { links().add_address("tap0", prefix("10.0.0.1/24")); },
+      [&] { links().remove_address("tap0", prefix("10.0.0.1/24")); },
+      [&] { links().addresses("tap0"); },
+      [&] { links().add_route(route); },
+      [&] { links().remove_route(route); },
+      [&] { links().routes("tap0"); },
+      [&] { links().move_to_namespace("tap0", here.get()); },
+      [&] { links().remove("tap0"); },
+  };
+  for (const auto& call : failing) try {
+      call();
+      ADD_FAILURE() << &call - failing;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.subject(), "tap0");
+      EXPECT_EQ(error.code(), Errc::no_such_device);
+    }
 }
 
 TEST_P(Links, Remove) {

@@ -362,6 +362,36 @@ TEST_F(DeviceOpen, InAnotherNamespace) {
             Errc::not_a_namespace);
 }
 
+TEST_F(DeviceOpen, EachSettingAndNamespaceCallHasAThrowingForm) {
+  const auto subject_of = [](auto call) -> std::string {
+    try {
+      call();
+    } catch (const Error& error) {
+      return error.subject();
+    }
+    return "nothing was thrown";
+  };
+  Device device = Device::open(DeviceKind::tun, "tp0");
+  device.set_offload({});
+  device.set_persistent(false);
+  device.set_owner(0);
+  device.set_group(0);
+  device.set_send_buffer(5000);
+  EXPECT_EQ(subject_of([&] { device.set_send_buffer(0); }), "tp0");
+  links.remove("tp0", ec);
+  EXPECT_EQ(subject_of([&] { device.set_offload({}); }), "tp0");
+  EXPECT_EQ(subject_of([&] { device.set_persistent(true); }), "tp0");
+  EXPECT_EQ(subject_of([&] { device.set_owner(0); }), "tp0");
+  EXPECT_EQ(subject_of([&] { device.set_group(0); }), "tp0");
+
+  bool ran = false;
+  in_namespace(current_namespace().get(), [&] { ran = true; });
+  EXPECT_TRUE(ran);
+  EXPECT_EQ(subject_of([] { in_namespace(-1, [] {}); }), "network namespace");
+  EXPECT_TRUE(open_namespace("/proc/thread-self/ns/net"));
+  EXPECT_EQ(subject_of([] { open_namespace("no-such-namespace"); }), "no-such-namespace");
+}
+
 TEST_F(DeviceOpen, ThreadComesBackFromANamespaceAlsoByAnException) {
   const UniqueFd there = current_namespace(ec);
   ASSERT_EQ(::unshare(CLONE_NEWNET), 0);

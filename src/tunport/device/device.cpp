@@ -11,7 +11,6 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 
-#include "tunport/device/net_namespace.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
 
 namespace tunport::inline v0 {
@@ -122,11 +121,6 @@ int ether_type(DeviceKind kind, std::span<const Bytes> parts) {
   }
 }
 
-Device or_throw(Device device, const std::error_code& ec, std::string subject) {
-  if (ec) throw Error{ec, std::move(subject)};
-  return device;
-}
-
 }  // namespace
 
 // What the kernel's dev_valid_name takes, in the 15 characters that a request has room for. It would cut a
@@ -155,20 +149,17 @@ std::string to_string(const Capabilities& capabilities) {
 }
 
 Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system) {
-  std::error_code ec;
-  Device device = open(kind, name, options, system, ec);
-  return or_throw(std::move(device), ec, name.empty() ? std::string{to_string(kind)} : name);
+  return throwing(name.empty() ? std::string{to_string(kind)} : name,
+                  [&](std::error_code& ec) { return open(kind, name, options, system, ec); });
 }
 
 Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system,
                     std::error_code& ec) {
   if (options.network_namespace.empty()) return open_here(kind, name, options, system, ec);
-  const UniqueFd there = open_namespace(options.network_namespace, ec);
-  if (ec) return {};
   Device device;
   std::error_code opened;
-  in_namespace(
-      there.get(), [&] { device = open_here(kind, name, options, system, opened); }, ec);
+  system.links.in_namespace_of(
+      options.network_namespace, [&] { device = open_here(kind, name, options, system, opened); }, ec);
   if (!ec) ec = opened;
   if (ec) device.close();
   return device;
@@ -228,10 +219,8 @@ void Device::bind(const std::string& name, int flags, DeviceKind kind, const Dev
 }
 
 Device Device::adopt(UniqueFd fd, System system, const OffloadSet& wanted) {
-  std::error_code ec;
-  std::string subject = "descriptor " + std::to_string(fd.get());
-  Device device = adopt(std::move(fd), system, ec, wanted);
-  return or_throw(std::move(device), ec, std::move(subject));
+  return throwing("descriptor " + std::to_string(fd.get()),
+                  [&](std::error_code& ec) { return adopt(std::move(fd), system, ec, wanted); });
 }
 
 Device Device::adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadSet& wanted) {

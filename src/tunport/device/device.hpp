@@ -42,7 +42,7 @@
 #include <system_error>
 
 #include "tunport/base/bytes.hpp"
-#include "tunport/base/error.hpp"
+#include "tunport/base/throwing.hpp"
 #include "tunport/device/system.hpp"
 #include "tunport/offload/offload.hpp"
 #include "tunport/offload/virtio_header.hpp"
@@ -231,6 +231,23 @@ class Device {
   /// Bounds what written packets may take in the kernel, in bytes (TUNSETSNDBUF); beyond it writes say
   /// EAGAIN.
   void set_send_buffer(int bytes, std::error_code& ec);
+
+  // The throwing forms (`throwing`): `Error` with the interface's name.
+  void set_offload(const OffloadSet& wanted) {
+    throwing(name_, [&](std::error_code& ec) { set_offload(wanted, ec); });
+  }
+  void set_persistent(bool persistent) {
+    throwing(name_, [&](std::error_code& ec) { set_persistent(persistent, ec); });
+  }
+  void set_owner(std::uint32_t uid) {
+    throwing(name_, [&](std::error_code& ec) { set_owner(uid, ec); });
+  }
+  void set_group(std::uint32_t gid) {
+    throwing(name_, [&](std::error_code& ec) { set_group(gid, ec); });
+  }
+  void set_send_buffer(int bytes) {
+    throwing(name_, [&](std::error_code& ec) { set_send_buffer(bytes, ec); });
+  }
 
  private:
   Device(UniqueFd fd, System system) : io_{&system.io}, links_{&system.links}, fd_{std::move(fd)} {}

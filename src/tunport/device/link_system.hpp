@@ -5,6 +5,7 @@
 /// Nothing here happens on its own: an interface is touched exactly as asked.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "tunport/base/device_kind.hpp"
+#include "tunport/base/throwing.hpp"
 #include "tunport/base/unique_fd.hpp"
 #include "tunport/wire/address.hpp"
 
@@ -50,7 +52,8 @@ struct Route {
 
 /// Typed operations on interfaces. Every function reports by `ec` (cleared on success):
 /// `Errc::no_such_device` for an unknown name, `Errc::not_permitted` without CAP_NET_ADMIN in the namespace,
-/// else the kernel's errno. None of them helps by trying again unless `is_transient(ec)`.
+/// else the kernel's errno. None of them helps by trying again unless `is_transient(ec)`. Each has a second
+/// form, below, that throws `Error` with the interface's name instead (`throwing`).
 class LinkSystem {
  public:
   virtual ~LinkSystem() = default;
@@ -83,6 +86,52 @@ class LinkSystem {
   virtual void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) = 0;
   /// Deletes the interface.
   virtual void remove(const std::string& name, std::error_code& ec) = 0;
+  /// Runs `inside` with the calling thread in the namespace of that name (see `open_namespace`), and brings
+  /// the thread back: the errors of `open_namespace` and `in_namespace`. `Errc::no_namespaces`, and nothing
+  /// is run, where the system has none.
+  virtual void in_namespace_of(const std::string& network_namespace, const std::function<void()>& inside,
+                               std::error_code& ec) {
+    static_cast<void>(network_namespace);
+    static_cast<void>(inside);
+    ec = Errc::no_namespaces;
+  }
+
+  LinkInfo find(const std::string& name) {
+    return throwing(name, [&](std::error_code& ec) { return find(name, ec); }).value();
+  }
+  void set_up(const std::string& name, bool up) {
+    throwing(name, [&](std::error_code& ec) { set_up(name, up, ec); });
+  }
+  void set_mtu(const std::string& name, unsigned mtu) {
+    throwing(name, [&](std::error_code& ec) { set_mtu(name, mtu, ec); });
+  }
+  void set_mac(const std::string& name, const MacAddress& mac) {
+    throwing(name, [&](std::error_code& ec) { set_mac(name, mac, ec); });
+  }
+  void add_address(const std::string& name, const IpPrefix& address) {
+    throwing(name, [&](std::error_code& ec) { add_address(name, address, ec); });
+  }
+  void remove_address(const std::string& name, const IpPrefix& address) {
+    throwing(name, [&](std::error_code& ec) { remove_address(name, address, ec); });
+  }
+  std::vector<IpPrefix> addresses(const std::string& name) {
+    return throwing(name, [&](std::error_code& ec) { return addresses(name, ec); });
+  }
+  void add_route(const Route& route) {
+    throwing(route.interface, [&](std::error_code& ec) { add_route(route, ec); });
+  }
+  void remove_route(const Route& route) {
+    throwing(route.interface, [&](std::error_code& ec) { remove_route(route, ec); });
+  }
+  std::vector<Route> routes(const std::string& name) {
+    return throwing(name, [&](std::error_code& ec) { return routes(name, ec); });
+  }
+  void move_to_namespace(const std::string& name, int namespace_fd) {
+    throwing(name, [&](std::error_code& ec) { move_to_namespace(name, namespace_fd, ec); });
+  }
+  void remove(const std::string& name) {
+    throwing(name, [&](std::error_code& ec) { remove(name, ec); });
+  }
 };
 
 }  // namespace tunport::inline v0

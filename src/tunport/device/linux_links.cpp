@@ -346,6 +346,12 @@ void LinuxLinks::remove(const std::string& name, std::error_code& ec) {
   if (!ec) Exchange{namespace_, ec}.run(message.get());
 }
 
+void LinuxLinks::in_namespace_of(const std::string& network_namespace, const std::function<void()>& inside,
+                                 std::error_code& ec) {
+  const UniqueFd there = open_namespace(network_namespace, ec);
+  if (!ec) in_namespace(there.get(), inside, ec);
+}
+
 void LinuxLinks::change_address(int type, int flags, const std::string& name, const IpPrefix& address,
                                 std::error_code& ec) {
   const auto link = find(name, ec);

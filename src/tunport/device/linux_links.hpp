@@ -30,6 +30,22 @@ class LinuxLinks final : public LinkSystem {
   std::vector<Route> routes(const std::string& name, std::error_code& ec) override;
   void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) override;
   void remove(const std::string& name, std::error_code& ec) override;
+  void in_namespace_of(const std::string& network_namespace, const std::function<void()>& inside,
+                       std::error_code& ec) override;
+
+  // The throwing forms.
+  using LinkSystem::add_address;
+  using LinkSystem::add_route;
+  using LinkSystem::addresses;
+  using LinkSystem::find;
+  using LinkSystem::move_to_namespace;
+  using LinkSystem::remove;
+  using LinkSystem::remove_address;
+  using LinkSystem::remove_route;
+  using LinkSystem::routes;
+  using LinkSystem::set_mac;
+  using LinkSystem::set_mtu;
+  using LinkSystem::set_up;
 
  private:
   void change_address(int type, int flags, const std::string& name, const IpPrefix& address,

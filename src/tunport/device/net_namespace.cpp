@@ -7,7 +7,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 
-#include "tunport/base/error.hpp"
+#include "tunport/base/throwing.hpp"
 
 namespace tunport::inline v0 {
 namespace {
@@ -65,6 +65,18 @@ void in_namespace(int namespace_fd, const std::function<void()>& inside, std::er
     }
   } const way_back{home.get(), ec};
   inside();
+}
+
+UniqueFd current_namespace() {
+  return throwing("network namespace", [](std::error_code& ec) { return current_namespace(ec); });
+}
+
+UniqueFd open_namespace(const std::string& name) {
+  return throwing(name, [&](std::error_code& ec) { return open_namespace(name, ec); });
+}
+
+void in_namespace(int namespace_fd, const std::function<void()>& inside) {
+  throwing("network namespace", [&](std::error_code& ec) { in_namespace(namespace_fd, inside, ec); });
 }
 
 }  // namespace tunport::inline v0

@@ -21,4 +21,9 @@ UniqueFd open_namespace(const std::string& name, std::error_code& ec);
 /// that namespace and in one's own, `Errc::not_a_namespace` for another descriptor, EBADF for none.
 void in_namespace(int namespace_fd, const std::function<void()>& inside, std::error_code& ec);
 
+// The throwing forms (`throwing`).
+UniqueFd current_namespace();
+UniqueFd open_namespace(const std::string& name);
+void in_namespace(int namespace_fd, const std::function<void()>& inside);
+
 }  // namespace tunport::inline v0

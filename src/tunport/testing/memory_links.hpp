@@ -28,6 +28,20 @@ class MemoryLinks final : public LinkSystem {
   void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) override;
   void remove(const std::string& name, std::error_code& ec) override;
 
+  // The throwing forms.
+  using LinkSystem::add_address;
+  using LinkSystem::add_route;
+  using LinkSystem::addresses;
+  using LinkSystem::find;
+  using LinkSystem::move_to_namespace;
+  using LinkSystem::remove;
+  using LinkSystem::remove_address;
+  using LinkSystem::remove_route;
+  using LinkSystem::routes;
+  using LinkSystem::set_mac;
+  using LinkSystem::set_mtu;
+  using LinkSystem::set_up;
+
  private:
   MemoryDevice* look_up(const std::string& name, std::error_code& ec);
   // As the kernel and LinuxLinks share the work: to change a link the privilege is tested first; for

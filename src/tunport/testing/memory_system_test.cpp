@@ -154,6 +154,11 @@ TEST_F(MemorySystemTest, NothingBlocks) {
   EXPECT_EQ(device.write(packet(40)), EDEADLK);
 }
 
+TEST_F(MemorySystemTest, HasNoNetworkNamespaces) {
+  EXPECT_FALSE(Device::open(DeviceKind::tun, "tp0", {.network_namespace = "/proc/self/ns/net"}, kernel, ec));
+  EXPECT_EQ(ec, Errc::no_namespaces);
+}
+
 TEST_F(MemorySystemTest, AFullSendBuffer) {
   Device device = open();
   auto tunnel = kernel.tunnel("tp0");
