@@ -67,6 +67,18 @@ TEST_F(SuperPackets, OutsideOfABurstTheyGoAtOnceButUnderACork) {
   EXPECT_THAT(interface().collect(), SizeIs(1));
 }
 
+TEST_F(SuperPackets, ABigOneGoesStraightThroughInOrder) {
+  start(accepter);
+  const Packets small = shapes::segments(udp4, shapes::some_bytes(300), 100);
+  const Packets big = shapes::segments(udp4, shapes::some_bytes(40'000), 40'000);
+  const Cork cork{clock};
+  for (const Buffer& datagram : small) EXPECT_EQ(port->write(datagram), WriteResult::make_queued());
+  EXPECT_EQ(port->write(big[0]), WriteResult::make_sent());
+  Packets all = small;
+  all.push_back(big[0]);
+  EXPECT_EQ(kernel.tunnel("tun0").collect_datagrams(), all);
+}
+
 TEST_F(SuperPackets, GatheredWritesAreJoinedToo) {
   start(accepter);
   {

@@ -135,7 +135,7 @@ class TransportProtocol : public virtual Protocol {
 /// `IpPacketProtocol` if it is for one kind.
 class FrameProtocol : public TransportProtocol<FrameTransport> {
  public:
-  /// `packet` is borrowed for the call. Copy what should last.
+  /// `packet` is borrowed for the call. Copy what should last; do not suspend a coroutine while you hold it.
   virtual void frame_received(const Packet& packet) = 0;
 };
 
@@ -148,7 +148,8 @@ class IpPacketProtocol : public FrameProtocol {};
 /// Receives UDP payloads.
 class DatagramProtocol : public TransportProtocol<DatagramTransport> {
  public:
-  /// `data` is borrowed for the call; `transport().write_to(from, ...)` answers.
+  /// `data` is borrowed for the call: no coroutine may suspend while it holds it. `transport().write_to(from,
+  /// ...)` answers.
   virtual void datagram_received(Bytes data, const Endpoint& from) = 0;
 };
 

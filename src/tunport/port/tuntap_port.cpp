@@ -15,6 +15,9 @@
 namespace tunport::inline v0 {
 namespace {
 
+/// No second datagram of more than this fits into an IP packet with it.
+constexpr std::size_t longest_gathered = 0x8000;
+
 constexpr std::size_t ethernet_header_size = 14;
 constexpr std::size_t max_write_parts = 16;
 
@@ -226,12 +229,13 @@ std::optional<DropReason> TuntapPort::objection(Bytes first, std::size_t size) c
 }
 
 /// `add` puts it into the coalescer, if there is room. There is again after a flush, unless that has begun a
-/// queue.
+/// queue. A big one is not kept: it is worth its system call.
 template <class Add>
 inline WriteResult TuntapPort::gather(Add add, std::span<const Bytes> parts, const Offload& left) {
-  if (!add()) {
+  const bool big = size_of(parts) > longest_gathered;
+  if (big || !add()) {
     flush_quietly();
-    if (!gathers() || !add()) return write_now_or_queue(parts, left);
+    if (big || !gathers() || !add()) return write_now_or_queue(parts, left);
   }
   flush_when_uncorked();
   return WriteResult::make_queued();
