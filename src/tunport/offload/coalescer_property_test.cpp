@@ -16,7 +16,7 @@ struct Arbitrary<tunport::traffic::Step> {
     const auto event = gen::weightedOneOf<std::uint8_t>(
         {{3, gen::just(std::uint8_t{0})}, {1, gen::inRange<std::uint8_t>(0, 40)}});
     const auto flow = gen::weightedOneOf<std::uint8_t>(
-        {{3, gen::inRange<std::uint8_t>(0, 2)}, {1, gen::inRange<std::uint8_t>(0, 8)}});
+        {{3, gen::inRange<std::uint8_t>(0, 2)}, {1, gen::inRange<std::uint8_t>(0, 12)}});
     const auto size = gen::weightedOneOf<std::uint8_t>(
         {{4, gen::just(std::uint8_t{0})}, {1, gen::inRange<std::uint8_t>(0, 10)}});
     return gen::build<Step>(gen::set(&Step::flow, flow), gen::set(&Step::event, event),
@@ -39,7 +39,7 @@ std::string fault_with(const Steps& steps, DeviceKind kind, std::uint8_t first_f
 }
 
 RC_GTEST_PROP(CoalescerProperty, SegmentsOfWhatIsCoalescedAreWhatWasAdded, (const Steps& steps)) {
-  const auto first_flow = *rc::gen::inRange<std::uint8_t>(0, 8);
+  const auto first_flow = *rc::gen::inRange<std::uint8_t>(0, 12);
   const auto kind = *rc::gen::element(DeviceKind::tun, DeviceKind::tap);
   for (const auto way : traffic::ways) RC_ASSERT(fault_with(steps, kind, first_flow, way) == "");
 }

@@ -37,6 +37,7 @@ struct Shape {
   Ipv6Address destination6{{0xfd, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}};
   MacAddress destination_mac{{2, 0, 0, 0, 0, 2}};
   MacAddress source_mac{{2, 0, 0, 0, 0, 1}};
+  std::uint16_t source_port = 40000;
 
   bool is_tcp() const { return protocol == ip_protocol::tcp; }
   SegmentKind segment_kind() const {
@@ -119,7 +120,7 @@ inline Buffer datagram(const Shape& shape, Bytes payload) {
   }
   if (shape.is_tcp()) {
     constexpr std::uint8_t time_stamp[] = {1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8};
-    TcpHeader{.source_port = 40000,
+    TcpHeader{.source_port = shape.source_port,
               .destination_port = 80,
               .sequence = shape.sequence,
               .acknowledgment = 0x01020304,
@@ -129,7 +130,8 @@ inline Buffer datagram(const Shape& shape, Bytes payload) {
               .options = shape.tcp_options ? std::as_bytes(std::span{time_stamp}) : Bytes{}}
         .emit(out.subspan(transport), payload, shape.source(), shape.destination());
   } else {
-    UdpHeader{40000, 53}.emit(out.subspan(transport), payload, shape.source(), shape.destination());
+    UdpHeader{shape.source_port, 53}.emit(out.subspan(transport), payload, shape.source(),
+                                          shape.destination());
   }
   return packet;
 }

@@ -31,18 +31,19 @@ struct Step {
   bool operator==(const Step&) const = default;
 };
 
-/// The flows: of each kind two between the same addresses.
+/// The flows: of each kind two between the same addresses, and one from another address.
 inline std::vector<Shape> flows(DeviceKind kind) {
   std::vector<Shape> result;
   for (const bool v6 : {false, true})
     for (const std::uint8_t protocol : {ip_protocol::tcp, ip_protocol::udp}) {
       const Shape shape{
           .protocol = protocol, .v6 = v6, .kind = kind, .tags = kind == DeviceKind::tap ? 1U : 0U};
+      Shape same_host = shape;
+      same_host.source_port = 40001;
       Shape other = shape;
       other.source4 = Ipv4Address{0x0a000063};
       other.source6 = other.destination6;
-      result.push_back(shape);
-      result.push_back(other);
+      result.insert(result.end(), {shape, same_host, other});
     }
   return result;
 }
@@ -83,6 +84,14 @@ inline std::vector<Packet> make(DeviceKind kind, std::span<const Step> steps) {
       store_be16(sent, shape.ip_offset() + 6, 0x2001);  // a fragment
       store_be16(sent, shape.ip_offset() + 10, 0);
       store_be16(sent, shape.ip_offset() + 10, internet_checksum(sent.subspan(shape.ip_offset(), 20)));
+    }
+    if (event == 19 &&
+        shape.v6) {  // a fragment, too: the header says what is behind it, where, and that more is
+      const MutableBytes ip = sent.subspan(shape.ip_offset());
+      store_u8(ip, 6, ip_protocol::ipv6_fragment);
+      store_u8(ip, 40, shape.protocol);
+      store_u8(ip, 41, 0);
+      store_be16(ip, 42, 0x0009);
     }
     if (event == 20 || event == 21) {
       // Something else in the headers; the checksums are right again if that can be.
@@ -127,10 +136,18 @@ inline Owner owner_of(const Packet& packet, DeviceKind kind) {
     return owner;
   }
   const std::size_t ip = kind == DeviceKind::tap ? 18 : 0;  // with the tag that all flows have
-  if (bytes.size() < ip + 20 || (ip != 0 && load_be16(bytes, ip - 2) != ethertype::ipv4)) return owner;
-  if (load_u8(bytes, ip) >> 4 != 4 || (load_be16(bytes, ip + 6) & 0x3fff) == 0) return owner;
-  owner.addresses = text(ip + 12, 8);
-  owner.fragment = true;
+  const auto is = [&](unsigned version, std::size_t size, std::uint16_t type) {
+    return bytes.size() >= ip + size && load_u8(bytes, ip) >> 4 == version &&
+           (ip == 0 || load_be16(bytes, ip - 2) == type);
+  };
+  if (is(4, Ipv4Header::size, ethertype::ipv4) && (load_be16(bytes, ip + 6) & 0x3fff) != 0) {
+    owner.addresses = text(ip + 12, 8);
+    owner.fragment = true;
+  }
+  if (is(6, Ipv6Header::size, ethertype::ipv6) && load_u8(bytes, ip + 6) == ip_protocol::ipv6_fragment) {
+    owner.addresses = text(ip + 8, 32);
+    owner.fragment = true;
+  }
   return owner;
 }
 
