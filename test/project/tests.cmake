@@ -3,6 +3,11 @@ add_test(NAME project.rooms COMMAND ${PROJECT_SOURCE_DIR}/scripts/check-rooms)
 add_test(NAME project.check_rooms COMMAND ${CMAKE_CURRENT_LIST_DIR}/check_rooms_test ${PROJECT_SOURCE_DIR})
 add_test(NAME project.install_deps COMMAND ${CMAKE_CURRENT_LIST_DIR}/install_deps_test ${PROJECT_SOURCE_DIR})
 add_test(NAME project.bench_chart COMMAND ${CMAKE_CURRENT_LIST_DIR}/bench_chart_test ${PROJECT_SOURCE_DIR})
+if(TARGET tunport_command)
+  add_test(NAME project.probes COMMAND ${CMAKE_CURRENT_LIST_DIR}/probes_test ${CMAKE_CXX_COMPILER}
+    $<IF:$<STREQUAL:$<TARGET_PROPERTY:tunport,TYPE>,SHARED_LIBRARY>,$<TARGET_FILE:tunport>,$<TARGET_FILE:tunport_command>>)
+  set_tests_properties(project.probes PROPERTIES LABELS project TIMEOUT 60 SKIP_RETURN_CODE 77)
+endif()
 add_test(NAME project.readme
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/readme_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 add_test(NAME project.members

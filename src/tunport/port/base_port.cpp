@@ -7,6 +7,7 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/base/log.hpp"
+#include "tunport/port/count_drop_internal.hpp"
 
 namespace tunport::inline v0 {
 namespace {
@@ -260,7 +261,7 @@ int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
 
 void BasePort::abandon_rest() {
   Segmenter& segmenter = slab_->context.segmenter;
-  if (!segmenter.done()) statistics_.drops.add(DropReason::aborted, segmenter.remaining());
+  if (!segmenter.done()) count_drop(statistics_, DropReason::aborted, segmenter.remaining());
   segmenter.reset();
 }
 
@@ -311,7 +312,7 @@ void BasePort::pause_producer_if_high() {
 }
 
 WriteResult BasePort::refuse(DropReason reason, std::size_t datagrams) {
-  statistics_.drops.add(reason, datagrams);
+  count_drop(statistics_, reason, datagrams);
   return WriteResult::make_refused(reason);
 }
 
@@ -344,7 +345,7 @@ void BasePort::drain() {
       if (is_terminal(error)) finish(Errc::device_gone);
       break;
     }
-    if (error != 0) statistics_.drops.add(drop_reason_of(error), datagrams_of(record));
+    if (error != 0) count_drop(statistics_, drop_reason_of(error), datagrams_of(record));
     ticket_done(queue_.front_ticket(), error == 0 ? std::error_code{} : code_of(error));
     queue_.pop();
   }
@@ -365,7 +366,7 @@ void BasePort::drop_queue(DropReason reason) {
                              : reason == DropReason::device_gone ? Errc::device_gone
                                                                  : Errc::operation_aborted;
   for (; !queue_.empty(); queue_.pop()) {
-    statistics_.drops.add(reason, datagrams_of(queue_.front()));
+    count_drop(statistics_, reason, datagrams_of(queue_.front()));
     ticket_done(queue_.front_ticket(), ec);
   }
 }

@@ -8,6 +8,7 @@
 
 #include "tunport/base/log.hpp"
 #include "tunport/offload/checksum_state.hpp"
+#include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/write_result.hpp"
 
 namespace tunport::inline v0 {
@@ -71,14 +72,15 @@ int FrameWriter::write_in_place(std::span<iovec> parts, const Offload& left) {
 }
 
 int FrameWriter::note(int error, std::span<const iovec> parts, const Offload& left) {
+  const std::size_t size = size_of(parts);
+  TUNPORT_PROBE(write, size, error);
   if (error == 0) {
-    const std::size_t size = size_of(parts);
     statistics_.packets_out += datagrams_in(size, left);
     statistics_.bytes_out += size;
     if (left.is_super_packet()) ++statistics_.super_packets_out;
   } else if (error == EINVAL && left.is_super_packet()) {
     const std::uint64_t before = statistics_.packets_out;
-    const std::size_t datagrams = datagrams_in(size_of(parts), left);
+    const std::size_t datagrams = datagrams_in(size, left);
     error = write_otherwise(parts, left);
     const bool few = left.kind != SegmentKind::udp || datagrams <= fewest_max_udp_segments;
     if (few && statistics_.packets_out - before == datagrams) demote(left.kind);
@@ -90,6 +92,7 @@ int FrameWriter::note(int error, std::span<const iovec> parts, const Offload& le
 int FrameWriter::write_single(Bytes datagram) {
   int error = device_.write(datagram);
   for (int tries = 0; error == EINTR && tries < interrupted_retries; ++tries) error = device_.write(datagram);
+  TUNPORT_PROBE(write, datagram.size(), error);
   if (error == 0) {
     ++statistics_.packets_out;
     statistics_.bytes_out += datagram.size();
@@ -128,7 +131,7 @@ int FrameWriter::write_otherwise(std::span<const iovec> parts, const Offload& le
   segmenter.reset();
   const bool waits = error == EAGAIN || error == EINTR;
   if (taken == 0 && !waits) return first_error != 0 ? first_error : EINVAL;
-  if (lost != 0) statistics_.drops.add(drop_reason_of(first_error), lost);
+  if (lost != 0) count_drop(statistics_, drop_reason_of(first_error), lost);
   done_ = waits ? done_ + taken + lost : 0;
   return waits ? EAGAIN : 0;
 }

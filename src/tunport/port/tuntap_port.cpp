@@ -11,6 +11,7 @@
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/offload/layout.hpp"
+#include "tunport/port/count_drop_internal.hpp"
 
 namespace tunport::inline v0 {
 namespace {
@@ -120,9 +121,10 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
   const MutableBytes framed = space.subspan(headroom - device.framing);
   const ReadResult result = device_.read_framed(framed);
   if (result.error != 0) {
-    if (result.error == EINVAL) statistics_.drops.add(DropReason::bad_framing);  // and the packet is lost
+    if (result.error == EINVAL) count_drop(statistics_, DropReason::bad_framing);  // and the packet is lost
     return result.error == EINVAL ? 0 : -result.error;
   }
+  TUNPORT_PROBE(read, result.size, this);
   const auto size = static_cast<ssize_t>(result.size);
   PacketContext& context = packet_context();
   context.kind = device.kind;
@@ -137,7 +139,7 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
     if (!left) {
       ++statistics_.packets_in;
       statistics_.bytes_in += result.size;
-      statistics_.drops.add(why);
+      count_drop(statistics_, why);
       return size;
     }
     context.offload = *left;
@@ -155,7 +157,10 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
   return size;
 }
 
+void TuntapPort::drop(DropReason reason) { count_drop(statistics_, reason); }
+
 void TuntapPort::deliver(const Packet& packet) {
+  TUNPORT_PROBE(deliver, packet.size(), this);
   const auto hand_over = [&](const Packet& part) {
     guarded([&] {
       protocol_.make_connection(*this);
@@ -202,6 +207,7 @@ int TuntapPort::transmit_plain(Bytes data) {
 int TuntapPort::send_now(std::span<const Bytes> parts, const Offload& left) {
   if (left.is_super_packet() || left.checksum == ChecksumState::to_fill) return writer_.write(parts, left);
   const int error = parts.size() == 1 ? device_.write(parts.front()) : device_.write_sequence(parts);
+  TUNPORT_PROBE(write, size_of(parts), error);
   if (error == 0) note_sent(size_of(parts));
   return error;
 }
@@ -248,6 +254,7 @@ WriteResult TuntapPort::write(Bytes datagram) {
   if (gathers())
     return gather([&] { return coalescer_->add(datagram, writer_.takes()); }, {&datagram, 1}, {});
   const int error = may_transmit() ? device_.write(datagram) : EAGAIN;
+  TUNPORT_PROBE(write, datagram.size(), error);
   return error == 0 ? note_sent(datagram.size()) : not_sent(error, {&datagram, 1}, {});
 }
 

@@ -72,7 +72,7 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// apart, and a super-packet of a device of the other kind. A super-packet goes at once, behind what was
   /// written before.
   WriteResult forward(const Packet& packet) override;
-  void drop(DropReason reason) override { statistics_.drops.add(reason); }
+  void drop(DropReason reason) override;
   DeviceKind kind() const override { return kind_; }
   Reactor& reactor() const override { return BasePort::reactor(); }
 

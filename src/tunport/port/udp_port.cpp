@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "tunport/event/poll_reactor.hpp"
+#include "tunport/port/count_drop_internal.hpp"
 
 namespace tunport::inline v0 {
 namespace {
@@ -73,7 +74,7 @@ ssize_t UdpPort::receive_packet(MutableBytes space) {
   statistics_.bytes_in += size;
   const auto from = Endpoint::from_sockaddr(source);
   if ((message.msg_flags & MSG_TRUNC) != 0 || size > options().max_packet_size || !from) {
-    statistics_.drops.add(from ? DropReason::truncated : DropReason::bad_framing);
+    count_drop(statistics_, from ? DropReason::truncated : DropReason::bad_framing);
     return got;
   }
   guarded([&] {
@@ -121,6 +122,8 @@ std::size_t UdpPort::write_some_data(Bytes /*data*/, std::error_code& ec) {
 }
 
 Endpoint UdpPort::get_host() const { return socket_ ? bound_ : local_; }
+
+void UdpPort::drop(DropReason reason) { count_drop(statistics_, reason); }
 
 std::string UdpPort::subject() const { return to_string(local_); }
 

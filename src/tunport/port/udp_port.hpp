@@ -33,7 +33,7 @@ class UdpPort final : public BasePort, public DatagramTransport {
   WriteResult write_to(const Endpoint& to, Bytes data) override;
   /// The socket is not connected: takes nothing, EDESTADDRREQ.
   std::size_t write_some_data(Bytes data, std::error_code& ec) override;
-  void drop(DropReason reason) override { statistics_.drops.add(reason); }
+  void drop(DropReason reason) override;
 
   /// The bound address once listening, what was asked for before.
   Endpoint get_host() const;
