@@ -80,8 +80,18 @@ TEST_F(DeviceIo, BlockingReadWaits) {
   Device device = open_up(DeviceKind::tap, {.blocking = true});
   PacketSocket kernel{"tp0"};
   const Buffer frame = make_frame(60, 1);
-  ASSERT_EQ(kernel.send(frame), 0);
-  EXPECT_EQ(read_one(device), frame);
+  for (const bool with_spare : {false, true}) {
+    std::thread sender{[&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds{50});
+      kernel.send(frame);
+    }};
+    Buffer buffer(100);
+    const ReadResult result = with_spare ? device.read_with_spare(buffer) : device.read(buffer);
+    sender.join();
+    EXPECT_EQ(result.error, 0);
+    buffer.resize(result.size);
+    EXPECT_EQ(buffer, frame);
+  }
 }
 
 TEST_F(DeviceIo, ReadSeesTruncation) {
@@ -227,8 +237,35 @@ TEST_F(DeviceIo, DeletedWhileAReaderWaits) {
     LinuxLinks{}.remove("tp0", ignored);
   }};
   Buffer buffer(100);
-  EXPECT_EQ(device.read(buffer).error, EBADFD) << "the kernel says EFAULT here";
+  EXPECT_EQ(device.read(buffer).error, EBADFD);
   remover.join();
+}
+
+TEST_F(DeviceIo, ClosedWhileAReaderWaits) {
+  Device device = open_up(DeviceKind::tun, {.blocking = true});
+  std::thread closer{[&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    device.close();
+  }};
+  Buffer buffer(100);
+  EXPECT_EQ(device.read(buffer).error, ECANCELED);
+  closer.join();
+  EXPECT_FALSE(device);
+  EXPECT_FALSE(links.find("tp0", ec)) << "the interface is gone with it";
+}
+
+TEST_F(DeviceIo, CancelledWhileAReaderWaits) {
+  Device device = open_up(DeviceKind::tap, {.blocking = true});
+  std::thread canceller{[&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    device.cancel();
+  }};
+  Buffer buffer(100);
+  EXPECT_EQ(device.read_with_spare(buffer).error, ECANCELED);
+  canceller.join();
+  EXPECT_EQ(device.read(buffer).error, ECANCELED) << "from now on";
+  EXPECT_EQ(device.read_framed(buffer).error, ECANCELED);
+  EXPECT_EQ(device.write(make_frame(60)), 0) << "that need not wait";
 }
 
 TEST_F(DeviceIo, DeletedIsFinal) {

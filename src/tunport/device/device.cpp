@@ -4,11 +4,13 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #include "tunport/device/tun_offload_internal.hpp"
@@ -148,6 +150,18 @@ std::string to_string(const Capabilities& capabilities) {
   return text;
 }
 
+Device& Device::operator=(Device&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  io_ = other.io_;
+  links_ = other.links_;
+  fd_ = std::move(other.fd_);
+  name_ = std::move(other.name_);
+  capabilities_ = other.capabilities_;
+  waiting_ = std::move(other.waiting_);
+  return *this;
+}
+
 Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system) {
   return throwing(name.empty() ? std::string{to_string(kind)} : name,
                   [&](std::error_code& ec) { return open(kind, name, options, system, ec); });
@@ -173,13 +187,20 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
     ec = Errc::invalid_name;
     return {};
   }
-  const int opened =
-      system.io.open(options.clone_path.c_str(), O_RDWR | O_CLOEXEC | (options.blocking ? 0 : O_NONBLOCK));
+  const int opened = system.io.open(options.clone_path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (opened < 0) {
     ec = open_error(-opened);
     return {};
   }
   Device device{UniqueFd{opened}, system};
+  if (options.blocking) {
+    device.waiting_ = std::make_unique<Waiting>();
+    device.waiting_->cancelled.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!device.waiting_->cancelled) {
+      ec = errno_code(errno);
+      return {};
+    }
+  }
 
   // TUNSETIFF creates what is not there. So look first, and afterwards make sure that it is still the same.
   std::optional<LinkInfo> present;
@@ -304,6 +325,34 @@ void Device::set_offload(const OffloadSet& wanted, std::error_code& ec) {
 
 UniqueFd Device::release() { return std::move(fd_); }
 
+void Device::close() noexcept {
+  if (!fd_) return;
+  if (waiting_) {
+    cancel();
+    while (waiting_->calls.load() != 0) std::this_thread::yield();
+  }
+  fd_.reset();
+}
+
+void Device::cancel() noexcept {
+  if (waiting_) ::eventfd_write(waiting_->cancelled.get(), 1);
+}
+
+ssize_t Device::wait_after(ssize_t result, short events) const noexcept {
+  if (result != -EAGAIN || !waiting_) return result;
+  // Before the descriptor is looked at, and no longer when it is done with: until then `close` waits.
+  waiting_->calls.fetch_add(1);
+  // Without POLLPRI whoever waits to write would not hear of it when the device is deleted.
+  std::array<pollfd, 2> entries{pollfd{waiting_->cancelled.get(), POLLIN, 0},
+                                pollfd{fd_.get(), static_cast<short>(events | POLLPRI), 0}};
+  const int ready = ::poll(entries.data(), entries.size(), -1);
+  const int number = errno;
+  const bool cancelled = ready > 0 && entries[0].revents != 0;
+  waiting_->calls.fetch_sub(1);
+  if (ready < 0) return -number;
+  return cancelled ? -ECANCELED : 0;
+}
+
 ReadResult Device::read(MutableBytes buffer) noexcept {
   std::byte spare{};
   return read_parts(buffer, {&spare, 1});
@@ -314,8 +363,9 @@ ReadResult Device::read_parts(MutableBytes buffer, MutableBytes spare) noexcept 
   const std::size_t framing = capabilities_.framing;
   const std::array<iovec, 3> parts{writable(MutableBytes{head}.first(framing)), writable(buffer),
                                    writable(spare)};
-  const ssize_t result = io_->readv(fd_.get(), std::span{parts}.subspan(framing == 0 ? 1 : 0));
-  if (result < 0) return {.error = read_error(result)};
+  const auto used = std::span{parts}.subspan(framing == 0 ? 1 : 0);
+  const ssize_t result = waited(POLLIN, [&] { return io_->readv(fd_.get(), used); });
+  if (result < 0) return {.error = static_cast<int>(-result)};
   const auto size = static_cast<std::size_t>(result);
   if (size < framing) return {.error = EINVAL};
   const std::size_t packet = size - framing;
@@ -329,15 +379,9 @@ ReadResult Device::read_parts(MutableBytes buffer, MutableBytes spare) noexcept 
   return {.size = packet, .offload = *left};
 }
 
-/// A reader that waits while the device is deleted is told EFAULT.
-int Device::read_error(ssize_t result) const noexcept {
-  return result == -EFAULT && is_gone() ? EBADFD : static_cast<int>(-result);
-}
-
 int Device::write_sequence(std::span<const Bytes> parts) noexcept {
   if (capabilities_.framing != 0 || parts.size() != 1) return write_parts(parts);
-  const ssize_t result = io_->write(fd_.get(), parts[0].data(), parts[0].size());
-  return result < 0 ? static_cast<int>(-result) : 0;
+  return write_framed(parts[0]);
 }
 
 int Device::write(Bytes packet, const Offload& offload) noexcept {
@@ -377,8 +421,7 @@ int Device::write_parts(std::span<const Bytes> parts, const Offload& offload) no
   std::size_t count = 0;
   if (!framing.empty()) gathered[count++] = writable(framing);
   for (const Bytes part : parts) gathered[count++] = readable(part);
-  const ssize_t result = io_->writev(fd_.get(), std::span{gathered}.first(count));
-  return result < 0 ? static_cast<int>(-result) : 0;
+  return write_framed(std::span<const iovec>{gathered}.first(count));
 }
 
 bool Device::is_gone() const noexcept {

@@ -28,18 +28,28 @@
 /// Nothing of the interface is touched that was not asked for: no address, route, up state or persistence.
 /// The offload mask is the exception: it belongs to the device, survives processes, and must match the
 /// framing. So it is always set, to nothing where nothing is wanted, and what it was before is neither known
-/// (the kernel has no request that tells) nor put back. A second exception is the kernel's: whoever attaches
-/// the first queue of a device sets its flags (PI, the virtio header), and they stay when he leaves; a
-/// persistent device made without the header gets it when attached to with offload. Whoever attaches another
-/// queue gets the flags that are there, and shares the one mask with the others.
+/// (the kernel has no request that tells) nor put back. A second
+/// exception is the kernel's: whoever attaches the first queue of a device sets its flags (PI, the virtio
+/// header), and they stay when he leaves; a persistent device made without the header gets it when attached
+/// to with offload. Whoever attaches another queue gets the flags that are there, and shares the one mask
+/// with the others.
+///
+/// Blocking is done here, not by the kernel, which lets nobody end another thread's read(2): the descriptor
+/// is always non-blocking, and a blocking device that meets EAGAIN waits with poll(2) for the descriptor or
+/// for an eventfd, which `cancel` and `close` signal. A call that has no need to wait costs what it costs
+/// anyway.
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
+
+#include <poll.h>
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/throwing.hpp"
@@ -63,7 +73,7 @@ struct DeviceOptions {
   OpenMode mode = OpenMode::either;
   bool packet_information = false;  ///< ask for PI (IFF_NO_PI not set); the first queue decides
   bool multi_queue = false;         ///< IFF_MULTI_QUEUE; must be what the device is
-  bool blocking = false;            ///< reads and writes wait; not for use with a port
+  bool blocking = false;            ///< reads and writes wait, see `Device::cancel`; not for use with a port
   /// What the kernel may leave to do on packets. With none, every packet is a single datagram with its
   /// checksum. What was granted is in `Capabilities`; it is never more than this.
   OffloadSet offload = {};
@@ -77,9 +87,9 @@ struct DeviceOptions {
 struct ReadResult {
   std::size_t size = 0;    ///< bytes of packet in the buffer
   bool truncated = false;  ///< the packet was longer than the buffer: the rest is lost
-  /// Zero, or a positive errno: EAGAIN (nothing there), EINTR, EBADFD (device gone), EINVAL (a buffer too
-  /// short for the framing; the packet is lost), EBADMSG (a virtio header that does not fit its packet, which
-  /// is dropped), EIO, and what else read(2) gives.
+  /// Zero, or a positive errno: EAGAIN (nothing there), EINTR, ECANCELED (see `Device::cancel`), EBADFD
+  /// (device gone), EINVAL (a buffer too short for the framing; the packet is lost), EBADMSG (a virtio header
+  /// that does not fit its packet, which is dropped), EIO, and what else read(2) gives.
   int error = 0;
   Offload offload = {};  ///< what is left to do on the packet; not of a truncated one, nor by `read_framed`
 };
@@ -106,18 +116,24 @@ struct Capabilities {
 /// For log lines: "tap, virtio header, offload checksum+tso4+tso6, multi-queue".
 std::string to_string(const Capabilities& capabilities);
 
-/// An open device. Move-only; closing it deletes the interface unless it is persistent.
+/// An open device. Move-only; closing it deletes the interface unless it is persistent. Used by one thread at
+/// a time, but for `cancel`; a blocking one may be read by one thread and written by another.
 /// `Device device = Device::open(DeviceKind::tap, "tp0");`
 class Device {
  public:
   Device() = default;
+  Device(Device&& other) noexcept = default;
+  Device& operator=(Device&& other) noexcept;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  ~Device() { close(); }
 
   /// Opens by name ("tp0"), by template ("tp%d", the kernel fills in a number) or with a name of the kernel's
-  /// choice (""). Non-blocking unless asked, close-on-exec. Throws `Error`: `invalid_name`, `no_driver`,
-  /// `clone_device_denied`, `not_permitted`, `device_busy` (the only one that may pass by itself),
-  /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`,
-  /// `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`, or the kernel's
-  /// errno. On error nothing is left open or created.
+  /// choice (""). The descriptor is non-blocking and close-on-exec from the start. Throws `Error`:
+  /// `invalid_name`, `no_driver`, `clone_device_denied`, `not_permitted`, `device_busy` (the only one that
+  /// may pass by itself), `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`,
+  /// `multi_queue_mismatch`, `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`,
+  /// or the kernel's errno. On error nothing is left open or created.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options = {},
                      System system = linux_system());
   /// The same; returns a closed device and sets `ec` instead of throwing.
@@ -135,7 +151,15 @@ class Device {
 
   /// Lets go of the descriptor: the caller owns it, the device here is closed.
   UniqueFd release();
-  void close() { release(); }
+  /// Closes the descriptor. On a
+  /// blocking device, calls that wait in other threads end with ECANCELED first: then the descriptor is
+  /// closed, and this returns. The device itself must outlive those calls. Where another thread may be about
+  /// to call rather than waiting: `cancel`, join it, then close.
+  void close() noexcept;
+  /// Ends every call that waits on a blocking device, and every later one that would, with ECANCELED; the
+  /// device stays open. From any thread, at any time while the device is there. No effect on a non-blocking
+  /// one.
+  void cancel() noexcept;
 
   explicit operator bool() const { return static_cast<bool>(fd_); }
   int fileno() const { return fd_.get(); }
@@ -156,8 +180,8 @@ class Device {
     if (buffer.empty()) return {.error = EINVAL};
     const std::size_t room = buffer.size() - 1;
     if (capabilities_.framing != 0) return read_parts(buffer.first(room), buffer.last(1));
-    const ssize_t result = io_->read(fd_.get(), buffer.data(), buffer.size());
-    if (result < 0) return {.error = read_error(result)};
+    const ssize_t result = waited(POLLIN, [&] { return io_->read(fd_.get(), buffer.data(), buffer.size()); });
+    if (result < 0) return {.error = static_cast<int>(-result)};
     const auto size = static_cast<std::size_t>(result);
     return {.size = std::min(size, room), .truncated = size > room};
   }
@@ -168,8 +192,8 @@ class Device {
     const std::size_t framing = capabilities_.framing;
     if (buffer.size() <= framing) return {.error = EINVAL};
     const std::size_t room = buffer.size() - framing - 1;
-    const ssize_t result = io_->read(fd_.get(), buffer.data(), buffer.size());
-    if (result < 0) return {.error = read_error(result)};
+    const ssize_t result = waited(POLLIN, [&] { return io_->read(fd_.get(), buffer.data(), buffer.size()); });
+    if (result < 0) return {.error = static_cast<int>(-result)};
     const auto size = static_cast<std::size_t>(result);
     if (size < framing) return {.error = EINVAL};
     return {.size = std::min(size - framing, room), .truncated = size - framing > room};
@@ -178,7 +202,8 @@ class Device {
   /// interface is down: passes), EBADFD (deleted: final), EINVAL (not acceptable).
   int write(Bytes packet) noexcept {
     if (capabilities_.framing != 0) return write_parts({&packet, 1});
-    const ssize_t result = io_->write(fd_.get(), packet.data(), packet.size());
+    const ssize_t result =
+        waited(POLLOUT, [&] { return io_->write(fd_.get(), packet.data(), packet.size()); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
   /// Writes a packet on which this is left to do: EOPNOTSUPP if that cannot be told, for want of a virtio
@@ -190,12 +215,13 @@ class Device {
   /// Writes framing and packet as they lie, in one write(2). Results as `write`; EINVAL also for a virtio
   /// header that the kernel does not believe, or a kind of super-packet that it does not know.
   int write_framed(Bytes framed) noexcept {
-    const ssize_t result = io_->write(fd_.get(), framed.data(), framed.size());
+    const ssize_t result =
+        waited(POLLOUT, [&] { return io_->write(fd_.get(), framed.data(), framed.size()); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
   /// The same gathered, in one writev(2); the framing comes first and may be cut anywhere.
   int write_framed(std::span<const iovec> parts) noexcept {
-    const ssize_t result = io_->writev(fd_.get(), parts);
+    const ssize_t result = waited(POLLOUT, [&] { return io_->writev(fd_.get(), parts); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
 
@@ -250,6 +276,12 @@ class Device {
   }
 
  private:
+  /// What the calls of a blocking device wait for beside the descriptor.
+  struct Waiting {
+    UniqueFd cancelled;         ///< an eventfd, readable for ever once cancelled
+    std::atomic<int> calls{0};  ///< that wait now
+  };
+
   Device(UniqueFd fd, System system) : io_{&system.io}, links_{&system.links}, fd_{std::move(fd)} {}
 
   static Device open_here(DeviceKind kind, const std::string& name, const DeviceOptions& options,
@@ -262,7 +294,15 @@ class Device {
   void probe_virtio_header(std::error_code& ec);
   void set(unsigned long request, unsigned long value, std::error_code& ec);
   ReadResult read_parts(MutableBytes buffer, MutableBytes spare) noexcept;
-  int read_error(ssize_t result) const noexcept;
+  /// Calls, on a blocking device again whenever it need no longer wait.
+  template <typename Call>
+  ssize_t waited(short events, Call call) const noexcept {
+    ssize_t result = call();
+    while (result < 0 && (result = wait_after(result, events)) == 0) result = call();
+    return result;
+  }
+  /// Zero if the call that failed so is to be tried again; else how it ends, negated.
+  ssize_t wait_after(ssize_t result, short events) const noexcept;
   int write_parts(std::span<const Bytes> parts, const Offload& offload = {}) noexcept;
   bool emit_framing(MutableBytes framing, std::span<const Bytes> parts,
                     const Offload& offload) const noexcept;
@@ -272,6 +312,7 @@ class Device {
   UniqueFd fd_;
   std::string name_;
   Capabilities capabilities_;
+  std::unique_ptr<Waiting> waiting_;  ///< of a blocking device
 };
 
 }  // namespace tunport::inline v0

@@ -22,8 +22,9 @@ using Buffer = std::vector<std::byte>;
 /// A kernel that says what the test wants it to. What it is not asked for here fails.
 class ScriptedIo final : public IoSystem {
  public:
-  int open(const char*, int) override {
+  int open(const char*, int flags_asked) override {
     ++opened;
+    open_flags = flags_asked;
     return open_result < 0 ? open_result : ::open("/dev/null", O_RDWR | O_CLOEXEC);
   }
   int ioctl(int, unsigned long request, void* argument) override {
@@ -78,7 +79,10 @@ class ScriptedIo final : public IoSystem {
     return static_cast<ssize_t>(written.size());
   }
   int get_flags(int) override { return O_RDWR; }
-  int set_flags(int, int, bool) override { return 0; }
+  int set_flags(int, int, bool) override {
+    ++flags_set;
+    return 0;
+  }
   int socket(int, int, int) override { return -ENOTTY; }
   int bind(int, const sockaddr*, socklen_t) override { return -ENOTTY; }
   int getsockname(int, sockaddr*, socklen_t*) override { return -ENOTTY; }
@@ -102,6 +106,8 @@ class ScriptedIo final : public IoSystem {
   std::size_t read_size = 0;
   Buffer header;  ///< what lies in the first part of a readv
   int opened = 0;
+  int open_flags = 0;
+  int flags_set = 0;
   Buffer written;
 };
 
@@ -132,6 +138,15 @@ TEST_F(DeviceTest, NamesThatItCannotHaveAreRefusedBeforeAnythingIsOpened) {
         "fourteenletter%d"s, "%"s, "tp%"s, "tp%s"s, "tp%d%d"s, "%dtp%d"s, "%%d"s, "tp%02d"s})
     EXPECT_EQ(error_of_open(name), Errc::invalid_name) << '"' << name << '"';
   EXPECT_EQ(io.opened, 0);
+}
+
+// Later would be too late: another thread may fork and exec in between.
+TEST_F(DeviceTest, NonBlockingAndCloseOnExecFromTheStart) {
+  for (const bool blocking : {false, true}) {
+    const Device device = Device::open(DeviceKind::tap, "tp0", {.blocking = blocking}, system());
+    EXPECT_EQ(io.open_flags, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    EXPECT_EQ(io.flags_set, 0);
+  }
 }
 
 TEST_F(DeviceTest, ErrorsOfTheCloneDevice) {

@@ -3,7 +3,9 @@
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <stdexcept>
+#include <thread>
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -148,10 +150,33 @@ TEST_F(MemorySystemTest, TheCloneDeviceMayBeMissingOrDenied) {
 }
 
 TEST_F(MemorySystemTest, NothingBlocks) {
-  Device device = open("tp0", {.blocking = true});
+  Device device = open("tp0");
+  ASSERT_EQ(static_cast<IoSystem&>(kernel).set_flags(device.fileno(), O_RDWR, false), 0);
   EXPECT_EQ(read(device).error, EDEADLK);
   kernel.tunnel("tp0").set_writable(false);
   EXPECT_EQ(device.write(packet(40)), EDEADLK);
+}
+
+TEST_F(MemorySystemTest, ABlockingDeviceWaitsUntilItIsCancelled) {
+  Device device = open("tp0", {.blocking = true});
+  auto tunnel = kernel.tunnel("tp0");
+  ASSERT_TRUE(tunnel.inject(packet(40)));
+  EXPECT_EQ(read(device).size, 40U);
+  tunnel.set_writable(false);
+  device.cancel();
+  EXPECT_EQ(read(device).error, ECANCELED);
+  EXPECT_EQ(device.write(packet(40)), ECANCELED);
+}
+
+TEST_F(MemorySystemTest, ABlockingReaderEndsWhenTheDeviceIsClosed) {
+  Device device = open("tp0", {.blocking = true});
+  std::thread closer{[&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    device.close();
+  }};
+  EXPECT_EQ(read(device).error, ECANCELED);
+  closer.join();
+  EXPECT_FALSE(device);
 }
 
 TEST_F(MemorySystemTest, HasNoNetworkNamespaces) {
