@@ -100,6 +100,28 @@ TEST_P(Offloads, AttachingClearsAStaleMask) {
   EXPECT_EQ(drain(device), shapes::segments({}, payload_, segment_size));
 }
 
+TEST_P(Offloads, ClosingLeavesNoMaskToAProgramWithoutTheHeader) {
+  for (const bool assigned : {false, true}) {
+    leave_behind(tun, 0);
+    Device device = open(DeviceKind::tun, {.checksum = true, .tso4 = true});
+    ASSERT_TRUE(device.capabilities().offload.tso4);
+    set_up("tp0", false);
+    if (assigned)
+      device = Device{};
+    else
+      device.close();
+    const UniqueFd plain = make("tp0", tun);
+    inject(Shape{}, payload_);
+    Packet packet;
+    for (const Packet& segment : shapes::segments({}, payload_, segment_size)) {
+      EXPECT_GT(Contract::read(plain, packet), 0);
+      EXPECT_EQ(packet, segment);
+    }
+    EXPECT_EQ(Contract::read(plain, packet), -EAGAIN);
+    EXPECT_EQ(io().ioctl_value(plain.get(), TUNSETPERSIST, 0), 0);
+  }
+}
+
 TEST_P(Offloads, TheMaskCanBeChangedWhileOpen) {
   Device device = open(DeviceKind::tun, {.checksum = true, .tso4 = true});
   inject({}, payload_);

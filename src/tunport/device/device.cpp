@@ -331,6 +331,8 @@ void Device::close() noexcept {
     cancel();
     while (waiting_->calls.load() != 0) std::this_thread::yield();
   }
+  if (capabilities_.persistent && !capabilities_.multi_queue && capabilities_.offload.any())
+    io_->ioctl_value(fileno(), TUNSETOFFLOAD, 0);
   fd_.reset();
 }
 

@@ -28,7 +28,8 @@
 /// Nothing of the interface is touched that was not asked for: no address, route, up state or persistence.
 /// The offload mask is the exception: it belongs to the device, survives processes, and must match the
 /// framing. So it is always set, to nothing where nothing is wanted, and what it was before is neither known
-/// (the kernel has no request that tells) nor put back. A second
+/// (the kernel has no request that tells) nor put back; when a persistent device of one queue is closed it is
+/// cleared, or the next program to attach, without the header, would read raw super-packets. A second
 /// exception is the kernel's: whoever attaches the first queue of a device sets its flags (PI, the virtio
 /// header), and they stay when he leaves; a persistent device made without the header gets it when attached
 /// to with offload. Whoever attaches another queue gets the flags that are there, and shares the one mask
@@ -151,7 +152,7 @@ class Device {
 
   /// Lets go of the descriptor: the caller owns it, the device here is closed.
   UniqueFd release();
-  /// Closes the descriptor. On a
+  /// Closes the descriptor. Clears the offload mask before, on a persistent device of one queue. On a
   /// blocking device, calls that wait in other threads end with ECANCELED first: then the descriptor is
   /// closed, and this returns. The device itself must outlive those calls. Where another thread may be about
   /// to call rather than waiting: `cancel`, join it, then close.

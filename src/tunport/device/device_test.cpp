@@ -404,6 +404,33 @@ TEST_F(DeviceTest, FramingAndPacketAreWrittenAsTheyLie) {
   EXPECT_EQ(io.written, framed);
 }
 
+/// What is left of the mask when the device is closed, destroyed or assigned to; nothing where it is let go.
+TEST_F(DeviceTest, ClosingAPersistentDeviceClearsItsMask) {
+  const auto masks_after = [&](int flags, const OffloadSet& wanted, auto end) {
+    io.flags = flags;
+    Device device = Device::open(DeviceKind::tap, "tp0", {.offload = wanted}, system());
+    io.masks.clear();
+    end(device);
+    return io.masks;
+  };
+  const auto close = [](Device& device) { device.close(); };
+  const std::vector<unsigned long> nothing;
+  const std::vector<unsigned long> cleared{0};
+  constexpr int flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadSet::all(), close), cleared);
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadSet::all(), [](Device& device) { device = Device{}; }),
+            cleared);
+  EXPECT_EQ(
+      masks_after(flags | IFF_PERSIST, OffloadSet::all(), [](Device& device) { Device{std::move(device)}; }),
+      cleared);
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadSet::all(), [](Device& device) { device.release(); }),
+            nothing);
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST, {}, close), nothing) << "there was none";
+  EXPECT_EQ(masks_after(flags, OffloadSet::all(), close), nothing) << "it vanishes";
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST | IFF_MULTI_QUEUE, OffloadSet::all(), close), nothing)
+      << "it is the other queues' too";
+}
+
 TEST_F(DeviceTest, MovesAndCloses) {
   Device device = Device::open(DeviceKind::tap, "tp0", {}, system());
   const int number = device.fileno();
