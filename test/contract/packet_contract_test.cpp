@@ -297,6 +297,27 @@ TEST_P(Packets, DeletedIsForEver) {
   }
 }
 
+// The fake tells whoever watches: its descriptors are those of sockets.
+TEST_P(Packets, DeletionIsToldOnlyToThoseWhoWatchForInput) {
+  if (GetParam() == WorldKind::fake) GTEST_SKIP() << "the fake tells in any case. This test was not run.";
+  const std::pair<std::uint32_t, bool> table[] = {
+      {0, false}, {EPOLLOUT, false}, {EPOLLIN, true}, {EPOLLPRI, true}, {EPOLLIN | EPOLLOUT, true}};
+  for (const auto& [events, told] : table) {
+    SCOPED_TRACE(events);
+    const UniqueFd fd = make("tp0", tun);
+    const UniqueFd epoll{::epoll_create1(EPOLL_CLOEXEC)};
+    epoll_event event{};
+    event.events = events | EPOLLET;
+    ASSERT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event), 0);
+    ::epoll_wait(epoll.get(), &event, 1, 0);  // writable, as it is at first
+    links().remove("tp0", ec);
+    EXPECT_FALSE(ec) << ec.message();
+    event.events = 0;
+    EXPECT_EQ(::epoll_wait(epoll.get(), &event, 1, told ? 1000 : 50), told ? 1 : 0);
+    EXPECT_EQ((event.events & EPOLLERR) != 0, told);
+  }
+}
+
 TEST_P(Packets, DeletedWhileDown) {
   const UniqueFd fd = make("tp0", tun, false);
   links().remove("tp0", ec);

@@ -17,8 +17,10 @@
 /// descriptors are real ones, so any loop can wait for them, close(2) ends them, and they can be passed on;
 /// but only this object reads and writes through them. What it does not do: it never blocks (a blocking call
 /// that would wait for ever fails with EDEADLK), a descriptor whose device was deleted cannot be bound to
-/// another, of several queues the first gets every packet, and UDP datagrams to be fragmented (GSO_UDP, which
-/// no mask has brought since 4.14) are taken as they are.
+/// another, whoever watches a device is told of its deletion (the kernel tells nobody who watches for no
+/// event or for EPOLLOUT alone), there are no network namespaces, of several queues the first gets every
+/// packet, and UDP datagrams to be fragmented (GSO_UDP, which no mask has brought since 4.14) are taken as
+/// they are.
 
 #include <memory>
 #include <string>
