@@ -21,7 +21,6 @@ namespace {
 
 using shapes::Buffer;
 using shapes::Shape;
-using testing::HasSubstr;
 
 /// Passes what it gets on to the other port.
 class Passer : public FrameProtocol {
