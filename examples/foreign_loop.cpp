@@ -6,8 +6,8 @@
 // With Boost.Asio, whose sockets are not those of standalone Asio: for each entry of wanted() a
 // boost::asio::posix::stream_descriptor on a dup of its fd (so that each side closes its own), with an
 // async_wait for wait_read (POLLIN), wait_write (POLLOUT) or, always, wait_error; a steady_timer that expires
-// at next_deadline(). Whichever handler runs calls dispatch(fd, what was ready), or nothing for the timer, then
-// run_due(); then cancels what is no longer in wanted() and waits anew for what is.
+// at next_deadline(). Whichever handler runs calls dispatch(fd, what was ready), or nothing for the timer,
+// then run_due(); then cancels what is no longer in wanted() and waits anew for what is.
 #include <algorithm>
 #include <array>
 #include <cerrno>
