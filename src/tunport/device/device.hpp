@@ -199,6 +199,9 @@ class Device {
     if (size < framing) return {.error = EINVAL};
     return {.size = std::min(size - framing, room), .truncated = size - framing > room};
   }
+  /// From now on nothing waits: EAGAIN. Not while another thread does.
+  void set_non_blocking() noexcept { waiting_.reset(); }
+
   /// Writes one packet. Zero when the kernel has it, else a positive errno: EAGAIN, EINTR, ENOBUFS, EIO (the
   /// interface is down: passes), EBADFD (deleted: final), EINVAL (not acceptable).
   int write(Bytes packet) noexcept {

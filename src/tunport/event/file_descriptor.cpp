@@ -68,7 +68,7 @@ void FileDescriptor::stop_writing() {
 
 void FileDescriptor::register_producer(Producer& producer, ProducerKind kind) {
   if (producer_ != nullptr) throw std::logic_error(log_prefix_ + ": a producer is registered already");
-  if (!is_open()) {
+  if (!is_open_for_writing()) {
     producer.stop_producing();
     return;
   }

@@ -93,6 +93,8 @@ class FileDescriptor : public Producer {
   virtual void close_write_connection() {}
   /// True while it may read and take producers.
   virtual bool is_open() const { return fileno() >= 0; }
+  /// True while its writing side is, too: a producer may be registered.
+  virtual bool is_open_for_writing() const { return is_open(); }
   /// Called after the producer has been unregistered.
   virtual void producer_gone() {}
 

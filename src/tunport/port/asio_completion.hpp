@@ -41,11 +41,12 @@ auto TuntapPort::async_receive(const asio::mutable_buffer& buffer, Token&& token
   return asio::async_initiate<Token, void(std::error_code, Packet)>(
       [this, space](auto handler) {
         auto slot = asio::get_associated_cancellation_slot(handler);
+        // Throws if another one is outstanding, which this slot must not cancel.
+        receive(space, detail::shared_handler(std::move(handler), detail::executor_of(*this)));
         if (slot.is_connected())
           slot.assign([weak = std::weak_ptr{completions_}](asio::cancellation_type) {
             if (const auto completions = weak.lock()) completions->cancel_receive();
           });
-        receive(space, detail::shared_handler(std::move(handler), detail::executor_of(*this)));
       },
       token);
 }

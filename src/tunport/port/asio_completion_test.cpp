@@ -127,6 +127,37 @@ TEST_F(AsioCompletion, StoppingAborts) {
   EXPECT_THAT(ends, ElementsAre(Errc::not_listening, Errc::not_listening));
 }
 
+TEST_F(AsioCompletion, ADeletedDeviceIsTheReason) {
+  listen();
+  std::array<std::byte, 100> buffer;
+  std::vector<std::error_code> ends;
+  port_->async_receive(asio::buffer(buffer),
+                       [&](const std::error_code& ec, const Packet&) { ends.push_back(ec); });
+  interface().set_writable(false);
+  port_->async_send(frame(1), [&](const std::error_code& ec) { ends.push_back(ec); });
+  interface().remove();
+  for (int turns = 0; turns < 100 && ends.size() < 2; ++turns) run();
+  EXPECT_THAT(ends, ElementsAre(Errc::device_gone, Errc::device_gone));
+}
+
+TEST_F(AsioCompletion, ASecondReceiveLeavesTheFirstAlone) {
+  listen();
+  std::array<std::byte, 100> buffer;
+  std::vector<std::error_code> ends;
+  port_->async_receive(asio::buffer(buffer),
+                       [&](const std::error_code& ec, const Packet&) { ends.push_back(ec); });
+  asio::cancellation_signal signal;
+  const auto second = [] { ADD_FAILURE() << "the second was called"; };
+  EXPECT_THROW(
+      port_->async_receive(asio::buffer(buffer),
+                           asio::bind_cancellation_slot(
+                               signal.slot(), [&](const std::error_code&, const Packet&) { second(); })),
+      std::logic_error);
+  signal.emit(asio::cancellation_type::all);
+  run();
+  EXPECT_THAT(ends, IsEmpty());
+}
+
 TEST_F(AsioCompletion, DestroyingAborts) {
   listen();
   std::array<std::byte, 100> buffer;

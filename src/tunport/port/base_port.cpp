@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 #include <stdexcept>
 #include <utility>
 
@@ -29,7 +30,12 @@ constexpr std::size_t packet_end(std::size_t begin, std::size_t size) {
   return begin + (BasePort::headroom + size + 1 + 15) / 16 * 16;
 }
 
+/// Sizes up to this cannot overflow what is made of them.
+constexpr std::size_t largest_size = std::size_t{1} << 30;
+
 PortOptions checked(PortOptions options) {
+  if (std::max({options.max_packet_size, options.max_throughput, options.queue_limit}) > largest_size)
+    throw std::invalid_argument("max_packet_size, max_throughput and queue_limit must be at most 1 GiB");
   if (options.max_packet_size == 0) throw std::invalid_argument("max_packet_size must be at least 1 byte");
   if (options.max_throughput == 0) throw std::invalid_argument("max_throughput must be at least 1 byte");
   if (options.queue_low_mark > options.queue_high_mark || options.queue_high_mark > options.queue_limit)
@@ -163,6 +169,7 @@ void BasePort::disconnect() {
 }
 
 void BasePort::abandon() noexcept {
+  for (auto& completion : std::exchange(stop_completions_, {})) reactor().post(std::move(completion));
   flush_quietly();
   detach();
   guarded([this] { stop_producer(); });
@@ -202,8 +209,17 @@ void BasePort::connection_lost(const std::error_code& reason) {
   // From here on the port may be started again, or destroyed, by any of these.
   const auto completions = std::exchange(stop_completions_, {});
   const LostHandler handler = lost_handler_;
-  for (const auto& completion : completions) completion();
-  if (handler) handler(reason);
+  std::exception_ptr first;
+  const auto call_all_the_same = [&](const auto& call) {
+    try {
+      call();
+    } catch (...) {
+      if (!first) first = std::current_exception();
+    }
+  };
+  for (const auto& completion : completions) call_all_the_same(completion);
+  if (handler) call_all_the_same([&] { handler(reason); });
+  if (first) std::rethrow_exception(first);
 }
 
 void BasePort::do_read() {
@@ -232,8 +248,10 @@ int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
   std::size_t bytes = 0;
   std::size_t used = 0;  // of the slab
   int interrupted = 0;
-  bool idle = false;
-  TimePoint idle_since;
+  bool idle = false;      // nothing was there at the last look
+  bool spinning = false;  // since `spun_since`, and not longer than `spin`: others want their turn
+  bool found = false;     // something, by spinning: so it goes on after others have had it
+  TimePoint spun_since;
   while (watchdog.alive() && reading() && packets < burst_packets && bytes < options_.max_throughput) {
     const ssize_t got = receive_packet({slab_->bytes.get() + used, packet_space_});
     if (!watchdog.alive()) return 0;
@@ -243,6 +261,7 @@ int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
       // Else the next one goes to the same place, which is in the cache.
       if (slab_->context.referred_to) used = packet_end(used, static_cast<std::size_t>(got));
       idle = false;
+      found = spinning;
     } else if (got == -EINTR && ++interrupted <= interrupted_retries) {
       continue;
     } else if (got != -EAGAIN || options_.spin <= Duration::zero()) {
@@ -251,11 +270,13 @@ int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
       reactor().flush();
       if (!watchdog.alive()) return 0;
       idle = true;
-      idle_since = Clock::now();
-    } else if (Clock::now() - idle_since >= options_.spin) {
-      return EAGAIN;
+      if (!std::exchange(spinning, true)) spun_since = Clock::now();
+    } else if (Clock::now() - spun_since >= options_.spin) {
+      break;
     }
   }
+  if (found && watchdog.alive() && reading())
+    rest_timer_ = reactor().call_later(Duration::zero(), [this] { do_read(); });
   return 0;
 }
 
@@ -328,7 +349,10 @@ std::size_t BasePort::write_some_data(Bytes data, std::error_code& ec) {
 }
 
 void BasePort::do_write() {
-  if (queue_.empty() && !has_pull_producer()) throw std::logic_error(log_prefix() + ": nothing to write");
+  if (queue_.empty() && !has_pull_producer()) {
+    if (!writing()) throw std::logic_error(log_prefix() + ": nothing to write");
+    return stop_writing();  // somebody asked to be told, and there is nothing to do
+  }
   Watchdog watchdog{*this};
   if (!queue_.empty()) drain();
   if (watchdog.alive() && queue_.empty() && has_pull_producer()) guarded([this] { pull_from_producer(); });

@@ -122,6 +122,7 @@ class BasePort : public FileDescriptor {
   virtual std::string subject() const = 0;
 
   bool is_open() const override { return state_ == State::listening; }
+  bool is_open_for_writing() const override { return is_open() && write_end_ == WriteEnd::none; }
   void producer_gone() override;
   void reading_changed() override;
 

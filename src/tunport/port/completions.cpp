@@ -19,11 +19,11 @@ void Completions::receive(MutableBytes buffer, ReceiveHandler handler) {
   port_->resume_producing();
 }
 
-void Completions::abort_receive() {
+void Completions::end_receive(const std::error_code& why) {
   const ReceiveHandler handler = std::exchange(pending_, {}).handler;
   if (!handler) return;
   port_->pause_producing();
-  port_->reactor().post([handler] { handler(Errc::operation_aborted, {}); });
+  port_->reactor().post([handler, why] { handler(why, {}); });
 }
 
 void Completions::send_done(std::uint64_t ticket, const std::error_code& ec) {
@@ -36,7 +36,7 @@ void Completions::send_done(std::uint64_t ticket, const std::error_code& ec) {
 void Completions::cancel_send(std::uint64_t ticket) { send_done(ticket, Errc::operation_aborted); }
 
 void Completions::port_gone() {
-  abort_receive();
+  end_receive(Errc::operation_aborted);
   while (!sends_.empty()) send_done(sends_.begin()->first, Errc::operation_aborted);
   port_ = nullptr;
 }

@@ -26,7 +26,9 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
 
   void receive(MutableBytes buffer, ReceiveHandler handler);
   /// The handler is called, by the reactor, with `operation_aborted`. No effect if none waits.
-  void cancel_receive() { abort_receive(); }
+  void cancel_receive() { end_receive(Errc::operation_aborted); }
+  /// The same, with what ended the port.
+  void fail_receive(const std::error_code& why) { end_receive(why); }
   /// Remembers a send that was queued; the ticket comes back to `send_done`.
   void await(std::uint64_t ticket, SendHandler handler) { sends_.emplace(ticket, std::move(handler)); }
   /// The handler is called with `operation_aborted`; what was queued goes out all the same.
@@ -36,7 +38,7 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
   void port_gone();
 
   void start_protocol() override;
-  void stop_protocol() override { abort_receive(); }
+  void stop_protocol() override { end_receive(Errc::operation_aborted); }
   void frame_received(const Packet& packet) override;
   std::string name() const override { return "Completions"; }
 
@@ -45,7 +47,7 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
     MutableBytes buffer;
     ReceiveHandler handler;
   };
-  void abort_receive();
+  void end_receive(const std::error_code& why);
 
   TuntapPort* port_;
   Pending pending_;

@@ -14,7 +14,7 @@ struct PortOptions {
   /// The largest packet, read or written, in bytes with the link's header. A longer one is delivered cut off
   /// and marked as truncated; a longer write is refused. The default holds whatever an interface can have as
   /// MTU.
-  std::size_t max_packet_size = 65'600;
+  std::size_t max_packet_size = 65'600;  // as all sizes, at most 1 GiB
   /// Bytes that one burst reads at the most before others on the reactor have their turn.
   std::size_t max_throughput = std::size_t{256} << 10;
   std::size_t queue_limit = std::size_t{1}
@@ -25,7 +25,7 @@ struct PortOptions {
   /// it: with it, packets come and go as super-packets. A protocol that does not care sees no difference.
   OffloadSet offload = OffloadSet::all();
   /// How long a port looks for another packet before it lets the loop sleep. It keeps its core busy, and
-  /// others on the reactor waiting, for that long after each burst; answers come several times sooner.
+  /// others on the reactor (timers, too) waiting, for that long at a time; answers come several times sooner.
   Duration spin = Duration::zero();
   /// How long `lose_connection` waits for the queue and a registered producer.
   Duration linger = std::chrono::seconds{2};

@@ -61,6 +61,15 @@ TEST_F(ReferenceDescriptor, lose_write_connection) {
   EXPECT_TRUE(port->listening());
 }
 
+TEST_F(ReferenceDescriptor, lose_write_connection_leaves_no_room_for_a_producer) {
+  start();
+  port->lose_write_connection();
+  port->register_producer(producer, ProducerKind::pull);
+  EXPECT_EQ(producer.said, "s");
+  EXPECT_FALSE(port->has_producer());
+  EXPECT_FALSE(port->writing());
+}
+
 TEST_F(ReferenceDescriptor, lose_write_connection_waits_for_a_producer) {
   start().register_producer(producer, ProducerKind::pull);
   producer.on_resume = [this] {
@@ -127,6 +136,13 @@ TEST_F(ReferenceDescriptor, start_writing) {
   hooked.start_writing();
   hooked.start_writing();
   EXPECT_TRUE(hooked.writing());
+}
+
+TEST_F(ReferenceDescriptor, start_writing_with_nothing_to_write) {
+  start();
+  port->start_writing();
+  clock.run_ready();
+  EXPECT_FALSE(port->writing()) << "there is nothing to write";
 }
 
 TEST_F(ReferenceDescriptor, register_producer) {

@@ -1,6 +1,7 @@
 // A test for each member of the interface that the project started from, named after the member here.
 // docs/twisted.md has the table; the rules of the burst are tested in base_port_test.cpp.
 
+#include <limits>
 #include <sstream>
 #include <type_traits>
 
@@ -31,6 +32,7 @@ struct OnTun : IpPacketProtocol {
 
 TEST_F(Reference, constructor) {
   EXPECT_EQ(make().options().max_packet_size, 65'600U);
+  EXPECT_EQ(make().options().max_throughput, 256U * 1024);
   EXPECT_EQ(make({.max_packet_size = 2048, .system = kernel}).options().max_packet_size, 2048U);
   OnTap ethernet;
   const TuntapPort without_reactor{"tap1", ethernet, {.system = kernel}};
@@ -47,6 +49,12 @@ TEST_F(Reference, constructor_refuses_options_that_contradict_each_other) {
   EXPECT_THROW(make({.max_packet_size = 0, .system = kernel}), std::invalid_argument);
   EXPECT_THROW(make({.device = {.blocking = true}, .system = kernel}), std::invalid_argument);
   EXPECT_THROW(make({.max_throughput = 0, .system = kernel}), std::invalid_argument);
+  constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
+  EXPECT_THROW(make({.max_throughput = huge, .system = kernel}), std::invalid_argument);
+  EXPECT_THROW(make({.queue_limit = huge, .system = kernel}), std::invalid_argument);
+  EXPECT_THROW(
+      make({.max_packet_size = huge, .queue_limit = huge, .queue_high_mark = huge, .system = kernel}),
+      std::invalid_argument);
   EXPECT_THROW(make({.queue_limit = 10, .system = kernel}), std::invalid_argument);
   EXPECT_THROW(make({.queue_low_mark = std::size_t{1} << 20, .system = kernel}), std::invalid_argument);
   EXPECT_THROW(make({.queue_high_mark = 60'000, .queue_low_mark = 0, .system = kernel}),

@@ -98,6 +98,7 @@ void TuntapPort::bind_device(std::error_code& ec) {
   if (device_) {
     std::error_code unchanged;  // it keeps what it was granted
     device_.set_offload(options().offload, unchanged);
+    device_.set_non_blocking();
   } else {
     DeviceOptions how = options().device;
     how.offload = options().offload;
@@ -409,6 +410,11 @@ void TuntapPort::ticket_done(std::uint64_t ticket, const std::error_code& ec) {
 }
 
 TunnelAddress TuntapPort::get_host() const { return {kind_, device_ ? device_.name() : name_}; }
+
+void TuntapPort::connection_lost(const std::error_code& reason) {
+  if (reason && completions_) completions_->fail_receive(reason);
+  BasePort::connection_lost(reason);
+}
 
 Device TuntapPort::release_device() {
   finish({});  // takes it off the reactor first

@@ -79,8 +79,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// Receives one packet into `buffer`, which outlives the call; `handler` gets the part of it that was
   /// filled, marked as truncated if the packet was longer. The port reads only while a receive is
   /// outstanding: what comes meanwhile waits in the kernel. Errors: `not_listening`, `operation_aborted`
-  /// (stopped or cancelled). The handler is called by the reactor, never from inside this. Throws
-  /// std::logic_error on a port with a protocol, or while another receive is outstanding.
+  /// (stopped or cancelled), `device_gone`. The handler is called by the reactor, never from inside this.
+  /// Throws std::logic_error on a port with a protocol, or while another receive is outstanding.
   void receive(MutableBytes buffer, Completions::ReceiveHandler handler);
   /// Sends one datagram, copied or sent on return; `handler` is called by the reactor when the kernel has it
   /// or it has failed: `link_down`, `device_gone`, `not_listening`, `operation_aborted`, or an errno
@@ -109,6 +109,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   const Device& device() const { return device_; }
   /// Hands the open device over; the port ends as after `stop_listening`. Closed if the port is.
   Device release_device();
+  /// An outstanding receive ends with the reason, if there is one: `device_gone`.
+  void connection_lost(const std::error_code& reason) override;
 
  private:
   void bind_device(std::error_code& ec) override;

@@ -1,0 +1,66 @@
+// How a port ends, whatever those who hear of it do; and how long one that spins keeps others waiting.
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+
+#include "support/port_test_kit.hpp"
+
+namespace tunport {
+namespace {
+
+using namespace std::chrono_literals;
+using namespace port_test;
+
+class End : public PortTest {};
+
+TEST_F(End, CompletionsAreCalledAlsoIfThePortIsDestroyedMeanwhile) {
+  start();
+  int called = 0;
+  port->stop_listening([&] { ++called; });
+  port.reset();
+  clock.run_ready();
+  EXPECT_EQ(called, 1);
+}
+
+TEST_F(End, AllHearOfItIfOneThrows) {
+  start();
+  int called = 0;
+  port->stop_listening([] { throw std::runtime_error("cannot"); });
+  port->stop_listening([&] { ++called; });
+  EXPECT_THROW(clock.run_ready(), std::runtime_error);
+  EXPECT_EQ(called, 1);
+  EXPECT_THAT(lost, testing::SizeIs(1));
+}
+
+TEST_F(End, ABlockingDeviceIsMadeNonBlocking) {
+  Device device = Device::open(DeviceKind::tap, "tap0", {.blocking = true}, kernel);
+  port = std::make_unique<TuntapPort>(clock, std::move(device), protocol, PortOptions{.system = kernel});
+  port->start_listening();
+  interface().set_up(true);
+  interface().inject(frame(1));
+  clock.run_ready();
+  EXPECT_EQ(protocol.frames.size(), 1U);
+  EXPECT_TRUE(port->listening());
+}
+
+TEST_F(End, OneThatSpinsGivesOthersTheirTurn) {
+  constexpr int enough = 40;
+  start({.spin = 5ms, .system = kernel});
+  int turns_of_others = 0;
+  protocol.on_frame = [&](const Packet&) {
+    const auto number = static_cast<int>(protocol.frames.size());
+    if (number == enough) return;
+    std::this_thread::sleep_for(1ms);
+    kernel.fail_next(Call::read, EAGAIN, 3);  // it looks, and finds nothing for a while
+    interface().inject(frame(number));
+    clock.post([&] { ++turns_of_others; });
+  };
+  interface().inject(frame(0));
+  for (int turns = 0; turns < 1000 && protocol.frames.size() < enough; ++turns) clock.run_ready();
+  EXPECT_EQ(protocol.frames.size(), enough);
+  EXPECT_GT(port->statistics().bursts, 3U) << "40 ms in one go";
+  EXPECT_GT(turns_of_others, 0);
+}
+
+}  // namespace
+}  // namespace tunport
