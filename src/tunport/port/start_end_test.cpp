@@ -51,5 +51,19 @@ TEST_F(DestroyedInItsStart, OrByTheProducerThatAFailedStartStops) {
   expect_a_fresh_start();
 }
 
+class StartOnADevice : public PortTest {};
+
+TEST_F(StartOnADevice, ARestartOpensItOnTheSystemThatItIsFrom) {
+  MemorySystem other;
+  TuntapPort on_it{clock, Device::open(DeviceKind::tap, "tap0", {}, other), protocol, {.system = kernel}};
+  on_it.start_listening();
+  on_it.stop_listening();
+  clock.run_ready();
+  on_it.start_listening();
+  std::error_code ec;
+  EXPECT_TRUE(other.links().find("tap0", ec));
+  EXPECT_FALSE(kernel.links().find("tap0", ec));
+}
+
 }  // namespace
 }  // namespace tunport

@@ -75,6 +75,7 @@ TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, Port
 
 TuntapPort::TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options)
     : TuntapPort{reactor, device.kind(), device.name(), protocol, std::move(options)} {
+  system_.emplace(device.system());
   device_ = std::move(device);
 }
 
@@ -102,7 +103,7 @@ void TuntapPort::bind_device(std::error_code& ec) {
   } else {
     DeviceOptions how = options().device;
     how.offload = options().offload;
-    device_ = Device::open(kind_, name_, how, options().system, ec);
+    device_ = Device::open(kind_, name_, how, system_.value_or(options().system), ec);
     if (ec) return;
   }
   writer_.reset();

@@ -47,7 +47,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, FrameProtocol& protocol,
              PortOptions options = {});
   /// On a device that is open already (adopted, say): its kind is checked when the port starts (`wrong_kind`
-  /// if the protocol wants the other). A restart opens it by its name.
+  /// if the protocol wants the other), and one that blocks is made non-blocking. A restart opens it by its
+  /// name, on its own system.
   TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options = {});
   /// Without a protocol: packets are taken one by one, with `receive` or `async_receive`.
   TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, PortOptions options = {});
@@ -149,6 +150,7 @@ class TuntapPort final : public BasePort, public FrameTransport {
   std::uint64_t last_ticket_ = 0;
   FrameProtocol& protocol_;
   Device device_;
+  std::optional<System> system_;  // of the device that it was given
   FrameWriter writer_{device_, statistics_};
   std::optional<Coalescer> coalescer_;  // while the device takes super-packets
   bool flushing_ = false;
