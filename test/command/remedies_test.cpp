@@ -32,7 +32,7 @@ TEST_F(CommandRemedies, TooFewDescriptors) {
     words.insert(words.end(), rest.begin(), rest.end());
     const auto finished = run(words, shell);
     was_enough = finished.status == 0;
-    if (!was_enough) fails_with_one_line(finished, "raise the limit of open files ('ulimit -n')");
+    if (!was_enough) fails_with_one_line(finished, "raise the limit ('ulimit -n')");
     EXPECT_FALSE(links.find("tp0", ec));
   }
   EXPECT_TRUE(was_enough);
