@@ -364,7 +364,8 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const Offload& left, Kee
   if (item_count == max_items || room() < headroom + copied || (by_reference && part_count == pool_size))
     return false;
   const std::size_t to_line = -reinterpret_cast<std::uintptr_t>(end + headroom + front) % cache_line;
-  const std::size_t before = headroom + (room() < headroom + to_line + copied ? 0 : to_line);
+  // With room for the datagram twice: one in parts has been put together at the arena's far end.
+  const std::size_t before = headroom + (room() < headroom + to_line + 2 * copied ? 0 : to_line);
 
   Item& item = items[item_count++];
   std::byte* const head = end + before;
