@@ -22,6 +22,9 @@ class CommandRemedies : public sandbox::KernelTest {
 };
 
 TEST_F(CommandRemedies, TooFewDescriptors) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizers need descriptors of their own";
+#endif
   Circumstances shell;
   shell.program = "/bin/sh";
   bool was_enough = false;
@@ -31,6 +34,7 @@ TEST_F(CommandRemedies, TooFewDescriptors) {
     const Words rest = host("tap:tp0", {"--quiet"}, {"true"});
     words.insert(words.end(), rest.begin(), rest.end());
     const auto finished = run(words, shell);
+    if (finished.err.find("loading shared libraries") != std::string::npos) continue;  // not ours to say
     was_enough = finished.status == 0;
     if (!was_enough) fails_with_one_line(finished, "raise the limit ('ulimit -n')");
     EXPECT_FALSE(links.find("tp0", ec));
