@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Bytes that somebody else owns. Borrowed for the call unless a function says otherwise.
 using Bytes = std::span<const std::byte>;
@@ -49,4 +49,4 @@ inline std::string_view as_text(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -1,7 +1,7 @@
 #include "tunport/base/device_kind.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 std::string_view to_string(DeviceKind kind) { return kind == DeviceKind::tun ? "tun" : "tap"; }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What a device carries.
 enum class DeviceKind : std::uint8_t {
@@ -13,4 +13,4 @@ enum class DeviceKind : std::uint8_t {
 };
 std::string_view to_string(DeviceKind kind);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

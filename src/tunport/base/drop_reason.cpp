@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 std::string_view to_string(DropReason reason) {
   switch (reason) {
@@ -92,4 +92,4 @@ std::uint64_t DropCounts::total() const {
   return std::accumulate(counts_.begin(), counts_.end(), std::uint64_t{0});
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

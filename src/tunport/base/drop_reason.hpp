@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Why a packet was dropped, or why a write was refused. The names are those of the summaries and of JSON.
 enum class DropReason : std::uint8_t {
@@ -80,4 +80,4 @@ class DropCounts {
   std::array<std::uint64_t, drop_reason_count> counts_{};
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

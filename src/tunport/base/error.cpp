@@ -3,7 +3,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr int first_own_value = 10001;
@@ -220,4 +220,4 @@ bool is_transient(const std::error_code& ec) {
          (ec.category() == error_category() && ec.value() == EBUSY);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What an error is, where that is known better than by the kernel's `errno`.
 enum class Errc {
@@ -74,7 +74,7 @@ class CannotListenError : public Error {
   using Error::Error;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport
 
 template <>
 struct std::is_error_code_enum<tunport::Errc> : std::true_type {};

@@ -12,7 +12,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/base/log.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// A formatter of whatever has a `to_string`.
 template <class T>
@@ -24,7 +24,7 @@ struct FormatByName : fmt::formatter<std::string_view> {
   }
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport
 
 template <>
 struct fmt::formatter<tunport::DeviceKind> : tunport::FormatByName<tunport::DeviceKind> {};

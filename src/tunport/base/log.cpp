@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <mutex>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 struct Sink {
@@ -47,4 +47,4 @@ void log(LogLevel level, std::string_view who, std::string_view what) noexcept t
 } catch (...) {  // a sink that throws must not take the event loop with it
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string_view>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 std::string_view to_string(LogLevel level);
@@ -20,4 +20,4 @@ void set_log_sink(LogSink sink);
 /// Says a line. Exceptions of the sink are swallowed.
 void log(LogLevel level, std::string_view who, std::string_view what) noexcept;
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -10,7 +10,7 @@
 
 #include "tunport/base/log.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 inline spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
@@ -34,4 +34,4 @@ inline LogSink make_spdlog_sink(std::shared_ptr<spdlog::logger> logger) {
   };
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

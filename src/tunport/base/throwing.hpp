@@ -8,7 +8,7 @@
 
 #include "tunport/base/error.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What `call(ec)` returns; throws `Error` with `subject`, the name of what it happens to, where it sets
 /// `ec`. Every `f(..., std::error_code&)` that has a form without the last argument has it by this: the same
@@ -29,4 +29,4 @@ auto throwing(const std::string& subject, Call&& call) {
   }
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Admits `burst` events at once and `per_second` in the long run. The caller brings the time, so that
 /// virtual time works as well.
@@ -32,4 +32,4 @@ class TokenBucket {
   TimePoint last_{};
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Owns a file descriptor and closes it when it goes. -1 stands for none.
 class UniqueFd {
@@ -35,4 +35,4 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -15,7 +15,7 @@
 
 #include "tunport/device/tun_offload_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::size_t packet_information_size = sizeof(tun_pi);
@@ -449,4 +449,4 @@ void Device::set_send_buffer(int bytes, std::error_code& ec) {
   if (const int result = io_->ioctl(fileno(), TUNSETSNDBUF, &bytes); result < 0) ec = request_error(-result);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

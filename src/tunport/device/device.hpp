@@ -58,7 +58,7 @@
 #include "tunport/offload/offload.hpp"
 #include "tunport/offload/virtio_header.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 enum class OpenMode : std::uint8_t {
   either,  ///< attach if it is there, create it otherwise
@@ -319,4 +319,4 @@ class Device {
   std::unique_ptr<Waiting> waiting_;  ///< of a blocking device
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -10,7 +10,7 @@
 
 #include "tunport/base/unique_fd.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Descriptor calls. Each is the system call of its name; a result below zero is a negated `errno`. A
 /// descriptor is a real one, so that any loop can watch it and `close(2)` ends it: an implementation notices
@@ -56,4 +56,4 @@ class IoSystem {
 /// The kernel. Stateless, safe from any thread.
 IoSystem& linux_io();
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -17,7 +17,7 @@
 #include "tunport/base/unique_fd.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What is known of an interface that is a TUN/TAP device (IFLA_INFO_DATA, linux/if_link.h IFLA_TUN_*).
 struct TunnelInfo {
@@ -134,4 +134,4 @@ class LinkSystem {
   }
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

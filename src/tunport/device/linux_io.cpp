@@ -6,7 +6,7 @@
 
 #include "tunport/device/io_system.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 /// -1 and errno become a negated errno.
@@ -70,4 +70,4 @@ IoSystem& linux_io() {
   return io;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

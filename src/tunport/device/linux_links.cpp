@@ -26,7 +26,7 @@
 // names its interface by IFLA_IFNAME wherever the kernel takes that, so that nothing can change between a
 // look-up and the request.
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
@@ -439,4 +439,4 @@ std::vector<Route> LinuxLinks::routes(const std::string& name, std::error_code& 
   return result;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

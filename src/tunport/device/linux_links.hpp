@@ -6,7 +6,7 @@
 
 #include "tunport/device/link_system.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The kernel's interfaces. Each call opens a netlink socket of its own, so the object holds no state that a
 /// change of namespace could make stale, and is safe from any thread.
@@ -55,4 +55,4 @@ class LinuxLinks final : public LinkSystem {
   std::optional<UniqueFd> namespace_;  ///< nothing: the caller's
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

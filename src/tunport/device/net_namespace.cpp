@@ -9,7 +9,7 @@
 
 #include "tunport/base/throwing.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 /// The errno of setns(2).
@@ -79,4 +79,4 @@ void in_namespace(int namespace_fd, const std::function<void()>& inside) {
   throwing("network namespace", [&](std::error_code& ec) { in_namespace(namespace_fd, inside, ec); });
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

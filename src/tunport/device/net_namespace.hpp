@@ -7,7 +7,7 @@
 
 #include "tunport/base/unique_fd.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The calling thread's network namespace (/proc/thread-self/ns/net).
 UniqueFd current_namespace(std::error_code& ec);
@@ -26,4 +26,4 @@ UniqueFd current_namespace();
 UniqueFd open_namespace(const std::string& name);
 void in_namespace(int namespace_fd, const std::function<void()>& inside);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

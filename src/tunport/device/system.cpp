@@ -2,11 +2,11 @@
 
 #include "tunport/device/linux_links.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 System linux_system() {
   static LinuxLinks links;
   return {linux_io(), links};
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -4,7 +4,7 @@
 #include "tunport/device/io_system.hpp"
 #include "tunport/device/link_system.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The operating system as a device sees it; both references outlive whatever is opened with them. A
 /// `MemorySystem` converts to this.
@@ -16,4 +16,4 @@ struct System {
 /// The kernel: `linux_io()`, and the interfaces of whichever namespace the calling thread is in at each call.
 System linux_system();
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -4,7 +4,7 @@
 
 #include "tunport/offload/offload.hpp"
 
-namespace tunport::inline v0::tun_offload {
+namespace tunport::tun_offload {
 
 inline constexpr unsigned long checksum = 0x01;  // TUN_F_CSUM
 inline constexpr unsigned long tso4 = 0x02;      // TUN_F_TSO4
@@ -35,4 +35,4 @@ constexpr OffloadSet consistent(OffloadSet wanted) {
   return wanted;
 }
 
-}  // namespace tunport::inline v0::tun_offload
+}  // namespace tunport::tun_offload

@@ -22,7 +22,7 @@
 #include "tunport/event/file_descriptor.hpp"
 #include "tunport/event/reactor.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// See the theory above. One thread runs the context. `asio::io_context io; AsioReactor reactor{io}; ...
 /// io.run();`
@@ -132,4 +132,4 @@ class AsioReactor final : public Reactor {
   std::uint64_t last_timer_ = 0;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 void Reactor::flush() {
   // What is flushed may write again, or destroy any other: each is taken off before it is called.
@@ -112,4 +112,4 @@ void FileDescriptor::stop_producer() {
   if (producer != nullptr) producer->stop_producing();
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -16,7 +16,7 @@
 #include "tunport/event/producer.hpp"
 #include "tunport/event/reactor.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// See the theory above. Belongs to its reactor's thread.
 class FileDescriptor : public Producer {
@@ -135,4 +135,4 @@ class FileDescriptor : public Producer {
   std::string log_prefix_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

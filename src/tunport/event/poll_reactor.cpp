@@ -8,7 +8,7 @@
 #include "tunport/base/error.hpp"
 #include "tunport/event/file_descriptor.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 PollReactor::PollReactor() : wake_{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)} {
   if (!wake_) throw Error{errno_code(errno), "event loop"};
@@ -172,4 +172,4 @@ PollReactor& default_reactor() {
   return reactor;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

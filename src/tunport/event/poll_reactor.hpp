@@ -13,7 +13,7 @@
 #include "tunport/base/unique_fd.hpp"
 #include "tunport/event/reactor.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The foreign-loop contract. Whoever waits with another loop: watch `fileno()`s of `wanted()` for their
 /// events (refresh after each turn), wake at `next_deadline()`, then call `dispatch(fd, revents)` for each
@@ -73,4 +73,4 @@ class PollReactor : public Reactor {
   UniqueFd wake_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// How a producer works.
 enum class ProducerKind : std::uint8_t {
@@ -23,4 +23,4 @@ class Producer {
   virtual void stop_producing() = 0;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

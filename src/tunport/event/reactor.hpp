@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 class FileDescriptor;
 
@@ -120,4 +120,4 @@ class Cork {
 class PollReactor;
 PollReactor& default_reactor();
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

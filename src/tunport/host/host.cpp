@@ -10,7 +10,7 @@
 #include "tunport/wire/arp.hpp"
 #include "tunport/wire/icmp.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 bool is_one_of(const std::vector<Ipv4Address>& addresses, Ipv4Address address) {
@@ -168,4 +168,4 @@ FrameProtocol& Host::protocol(DeviceKind kind) {
 void Host::add_udp(int port, DatagramProtocol& endpoint) { rooms_->udp.add_proto(port, endpoint); }
 void Host::remove_udp(int port, DatagramProtocol& endpoint) { rooms_->udp.remove_proto(port, endpoint); }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

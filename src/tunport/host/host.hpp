@@ -14,7 +14,7 @@
 #include "tunport/port/protocol.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What a host is.
 struct HostOptions {
@@ -70,4 +70,4 @@ class Host {
   std::unique_ptr<Rooms> rooms_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

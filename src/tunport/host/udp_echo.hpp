@@ -5,7 +5,7 @@
 
 #include "tunport/port/protocol.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Sends each datagram back to its sender, but for one from port 7: two echo services would never stop. On
 /// other ports two can be set upon each other by a forged sender, as any two services that always answer;
@@ -23,4 +23,4 @@ class UdpEcho : public DatagramProtocol {
   std::uint64_t echoes_ = 0;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -5,7 +5,7 @@
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 struct Part {
@@ -57,4 +57,4 @@ bool verify_checksum(Bytes packet, const Layout& layout) {
   return detail::fold16(sum + layout.protocol + layout.transport_size()) == 0xffff;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -6,7 +6,7 @@
 #include "tunport/offload/layout.hpp"
 #include "tunport/offload/offload.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Where the checksum of that layout's transport is, from the transport header.
 std::uint16_t checksum_offset_of(const Layout& layout);
@@ -28,4 +28,4 @@ void prepare_checksum(MutableBytes packet, const Layout& layout, Offload& offloa
 /// True if the packet has a TCP or UDP checksum and it is right.
 bool verify_checksum(Bytes packet, const Layout& layout);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -54,7 +54,7 @@
 #include "tunport/offload/flow_internal.hpp"
 #include "tunport/offload/item_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 using namespace coalescing;
 
@@ -460,4 +460,4 @@ Coalesced Coalescer::finish(std::size_t index) {
           .size = item.size};
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -12,7 +12,7 @@
 #include "tunport/base/device_kind.hpp"
 #include "tunport/offload/offload.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What a `Coalescer` does with a datagram's bytes.
 enum class Keep : std::uint8_t {
@@ -96,4 +96,4 @@ class Coalescer {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -11,7 +11,7 @@
 #include "tunport/offload/coalescer.hpp"
 #include "tunport/offload/item_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 namespace coalescing {
 
@@ -102,4 +102,4 @@ struct Coalescer::State {
 };
 static_assert(Coalescer::max_items <= 64, "open_items has 64 bits");
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

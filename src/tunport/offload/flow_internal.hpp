@@ -13,7 +13,7 @@
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0::coalescing {
+namespace tunport::coalescing {
 
 /// What may become of a datagram.
 enum class Standing : std::uint8_t {
@@ -151,4 +151,4 @@ inline std::uint64_t hash_endpoints(const std::byte* header, bool v6) {
   return hash * odd;
 }
 
-}  // namespace tunport::inline v0::coalescing
+}  // namespace tunport::coalescing

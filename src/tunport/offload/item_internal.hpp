@@ -15,7 +15,7 @@
 #include "tunport/offload/offload.hpp"
 #include "tunport/wire/checksum.hpp"
 
-namespace tunport::inline v0::coalescing {
+namespace tunport::coalescing {
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define TUNPORT_AVX2 __attribute__((target("avx2")))
@@ -378,4 +378,4 @@ inline void patch_headers(const Item& item) {
              wire_order(fold(item.pseudo_sum + wire_order(length))));
 }
 
-}  // namespace tunport::inline v0::coalescing
+}  // namespace tunport::coalescing

@@ -6,7 +6,7 @@
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::uint32_t narrow(std::size_t offset) { return static_cast<std::uint32_t>(offset); }
@@ -83,4 +83,4 @@ std::optional<Layout> find_layout(Bytes packet, DeviceKind kind) {
   return layout;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

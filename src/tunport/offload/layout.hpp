@@ -8,7 +8,7 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The headers of an unfragmented TCP or UDP datagram: offsets from the packet's start, in bytes.
 ///
@@ -36,4 +36,4 @@ struct Layout {
 /// IPv4 or IPv6 whose lengths lie within the packet and agree with each other. Checksums are not looked at.
 std::optional<Layout> find_layout(Bytes packet, DeviceKind kind);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 struct Name {
@@ -39,4 +39,4 @@ std::optional<OffloadSet> parse_offload_set(std::string_view text) {
   return set;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

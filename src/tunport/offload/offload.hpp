@@ -17,7 +17,7 @@
 
 #include "tunport/base/bytes.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What the segments of a super-packet are.
 enum class SegmentKind : std::uint8_t {
@@ -100,4 +100,4 @@ std::string to_string(const OffloadSet& set);
 /// "checksum".
 std::optional<OffloadSet> parse_offload_set(std::string_view text);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

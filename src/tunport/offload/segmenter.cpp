@@ -10,7 +10,7 @@
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::size_t ip_length_at(const Layout& layout) { return layout.ip + (layout.v6 ? 4U : 2U); }
@@ -221,4 +221,4 @@ std::size_t Segmenter::next_into(MutableBytes out, ChecksumState wanted) {
 
 void Segmenter::rewind_headers() { std::memcpy(data_, headers_.data(), header_length_); }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

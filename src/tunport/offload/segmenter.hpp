@@ -34,7 +34,7 @@
 #include "tunport/offload/layout.hpp"
 #include "tunport/offload/offload.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// One super-packet at a time, taken apart. `ChecksumState wanted` is what is to be had of the datagrams'
 /// checksums: `verified`, complete and right; or `to_fill`, as `Offload` has it, `checksum_start` and
@@ -129,4 +129,4 @@ class Segmenter {
   std::array<std::byte, longest_headers> template_{};
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

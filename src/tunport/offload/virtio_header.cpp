@@ -7,7 +7,7 @@
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/tcp.hpp"
 
-namespace tunport::inline v0::virtio_header {
+namespace tunport::virtio_header {
 namespace {
 
 using namespace detail;
@@ -95,4 +95,4 @@ void encode(const Offload& offload, std::endian order, MutableBytes header) {
   store(header, gso_size_at, order, offload.segment_size);
 }
 
-}  // namespace tunport::inline v0::virtio_header
+}  // namespace tunport::virtio_header

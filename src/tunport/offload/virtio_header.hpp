@@ -28,7 +28,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/offload/offload.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// linux-libc-dev 6.1 has no VIRTIO_NET_HDR_GSO_UDP_L4, so all of them are ours.
 namespace virtio_header {
@@ -105,4 +105,4 @@ void encode(const Offload& offload, std::endian order, MutableBytes header);
 
 }  // namespace virtio_header
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -15,7 +15,7 @@
 #include "tunport/port/completions.hpp"
 #include "tunport/port/tuntap_port.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace detail {
 
 /// A handler that can be copied, as std::function wants it, and that is called where it asked to be.
@@ -66,4 +66,4 @@ auto TuntapPort::async_send(Bytes datagram, Token&& token) {
       token);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -10,7 +10,7 @@
 #include "tunport/base/log.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
@@ -424,4 +424,4 @@ void BasePort::note_exception(const char* what) {
     log(LogLevel::error, log_prefix(), std::string{"exception from the protocol: "} + what);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

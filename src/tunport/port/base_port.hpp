@@ -40,7 +40,7 @@
 #include "tunport/port/write_queue.hpp"
 #include "tunport/port/write_result.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// See the theory above. Members carry the reference's names; docs/twisted.md has the table.
 class BasePort : public FileDescriptor {
@@ -249,4 +249,4 @@ class BasePort : public FileDescriptor {
   TokenBucket exception_log_{1, 5};
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -7,7 +7,7 @@
 #include "tunport/base/error.hpp"
 #include "tunport/port/tuntap_port.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 void Completions::receive(MutableBytes buffer, ReceiveHandler handler) {
   if (pending_.handler) throw std::logic_error(port_->log_prefix() + ": a receive is outstanding already");
@@ -59,4 +59,4 @@ void Completions::frame_received(const Packet& packet) {
   handler({}, Packet{buffer.first(size), packet.truncated() || size < packet.size()});
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -11,7 +11,7 @@
 
 #include "tunport/port/protocol.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 class TuntapPort;
 
@@ -54,4 +54,4 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
   std::map<std::uint64_t, SendHandler> sends_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -4,7 +4,7 @@
 #include "tunport/base/probes_internal.hpp"
 #include "tunport/port/statistics.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Counts `n` datagrams as dropped for `reason`, and tells the probe `tunport:drop`.
 inline void count_drop(Statistics& statistics, DropReason reason, std::uint64_t n = 1) {
@@ -12,4 +12,4 @@ inline void count_drop(Statistics& statistics, DropReason reason, std::uint64_t 
   statistics.drops.add(reason, n);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

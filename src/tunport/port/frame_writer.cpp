@@ -11,7 +11,7 @@
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/write_result.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::size_t max_parts = 16;
@@ -161,4 +161,4 @@ void FrameWriter::demote(SegmentKind kind) {
           ": they are segmented from now on");
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -23,7 +23,7 @@
 #include "tunport/offload/segmenter.hpp"
 #include "tunport/port/statistics.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Writes to a device, which is borrowed, as are the statistics in which it counts what the kernel has taken.
 /// Nothing is queued here.
@@ -84,4 +84,4 @@ class FrameWriter {
   std::unique_ptr<Scratch> scratch_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

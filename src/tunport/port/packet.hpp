@@ -7,7 +7,7 @@
 #include "tunport/offload/offload.hpp"
 #include "tunport/offload/segmenter.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 class Reactor;
 
@@ -115,4 +115,4 @@ void Packet::for_each_plain(Call call) const {
   call(*this);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -5,7 +5,7 @@
 #include <charconv>
 #include <utility>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::array modes{OpenMode::create, OpenMode::attach, OpenMode::either};
@@ -193,4 +193,4 @@ std::string to_string(const PortConfigError& error) {
   return text.append(": ").append(error.problem);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

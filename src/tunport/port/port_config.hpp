@@ -13,7 +13,7 @@
 
 #include "tunport/port/port_options.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 struct PortConfigResult;
 
@@ -55,4 +55,4 @@ std::string to_string(const PortConfig& config);
 /// "at character 9, 'mtx': no such option; there are mode, mtu, offload, spin"
 std::string to_string(const PortConfigError& error);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -7,7 +7,7 @@
 #include "tunport/device/device.hpp"
 #include "tunport/event/reactor.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Options of a port: `TuntapPort port{reactor, "tap0", protocol, {.max_packet_size = 2048}};`
 struct PortOptions {
@@ -40,4 +40,4 @@ inline constexpr std::size_t burst_packets = 64;
 /// How often a queue that waits for the kernel is tried besides being told.
 inline constexpr Duration queue_retry_interval = std::chrono::milliseconds{100};
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

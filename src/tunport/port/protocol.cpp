@@ -6,7 +6,7 @@
 
 #include <cxxabi.h>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 std::string Protocol::name() const {
   int status = 0;
@@ -18,4 +18,4 @@ std::string Protocol::name() const {
   return last == std::string::npos ? whole : whole.substr(last + 2);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -19,7 +19,7 @@
 #include "tunport/port/write_result.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Where a frame protocol writes: a port as its protocols see it.
 class FrameTransport {
@@ -153,4 +153,4 @@ class DatagramProtocol : public TransportProtocol<DatagramTransport> {
   virtual void datagram_received(Bytes data, const Endpoint& from) = 0;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -5,7 +5,7 @@
 
 #include "tunport/base/drop_reason.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Counters of a port since it was made; a restart does not reset them.
 struct Statistics {
@@ -20,4 +20,4 @@ struct Statistics {
   DropCounts drops;  ///< by reason, both ways: also what demultiplexers and the host dropped
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

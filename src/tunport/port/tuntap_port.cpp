@@ -13,7 +13,7 @@
 #include "tunport/offload/layout.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 /// No second datagram of more than this fits into an IP packet with it.
@@ -439,4 +439,4 @@ std::string to_string(const TuntapPort& port) {
 
 std::ostream& operator<<(std::ostream& out, const TuntapPort& port) { return out << to_string(port); }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -16,7 +16,7 @@ namespace asio {
 class mutable_buffer;
 }
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Where a tunnel port listens: its kind and the interface's name.
 struct TunnelAddress {
@@ -161,4 +161,4 @@ class TuntapPort final : public BasePort, public FrameTransport {
 std::string to_string(const TuntapPort& port);
 std::ostream& operator<<(std::ostream& out, const TuntapPort& port);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -12,7 +12,7 @@
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 // A queued record is the destination, then the data.
@@ -134,4 +134,4 @@ std::string to_string(const UdpPort& port) {
 
 std::ostream& operator<<(std::ostream& out, const UdpPort& port) { return out << to_string(port); }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

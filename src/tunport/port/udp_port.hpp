@@ -7,7 +7,7 @@
 #include "tunport/port/base_port.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Sends and receives UDP datagrams of the operating system, IPv4 or IPv6. Made closed; `start_listening`
 /// binds.
@@ -57,4 +57,4 @@ class UdpPort final : public BasePort, public DatagramTransport {
 std::string to_string(const UdpPort& port);
 std::ostream& operator<<(std::ostream& out, const UdpPort& port);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

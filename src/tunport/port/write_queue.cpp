@@ -1,6 +1,6 @@
 #include "tunport/port/write_queue.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 bool WriteQueue::push(std::span<const Bytes> parts, std::uint64_t ticket) {
   std::size_t size = 0;
@@ -42,4 +42,4 @@ void WriteQueue::pop() {
     head_ = 0;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -8,7 +8,7 @@
 
 #include "tunport/base/bytes.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// A queue of datagrams in one block of memory, in order. Each record is contiguous, so that it can be
 /// written as it lies; one that does not fit before the block's end starts at its beginning. The block is
@@ -53,4 +53,4 @@ class WriteQueue {
   std::size_t bytes_ = 0;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

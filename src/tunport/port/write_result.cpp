@@ -2,7 +2,7 @@
 
 #include <cerrno>
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 DropReason drop_reason_of(int error) {
   switch (error) {
@@ -27,4 +27,4 @@ DropReason drop_reason_of(int error) {
   }
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

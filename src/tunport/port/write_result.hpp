@@ -5,7 +5,7 @@
 
 #include "tunport/base/drop_reason.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The kernel has the datagram (`sent`), or a copy waits for it (`queued`), or it was dropped and counted
 /// (`refused`, with the reason). Transient states never throw. What fails after it was queued is counted
@@ -34,4 +34,4 @@ class WriteResult {
 /// Why a datagram that the kernel refused with this errno was dropped.
 DropReason drop_reason_of(int error);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

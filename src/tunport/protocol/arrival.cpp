@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 WriteResult refuse(FrameTransport& transport, DropReason reason) {
@@ -34,4 +34,4 @@ WriteResult Arrival::reply(std::span<const Bytes> parts) const {
   return transport.write_sequence(std::span{all}.first(parts.size() + 2));
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

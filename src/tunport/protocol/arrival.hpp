@@ -6,7 +6,7 @@
 #include "tunport/port/protocol.hpp"
 #include "tunport/wire/ethernet.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// What is known below the payload being delivered. Borrowed for the call.
 struct Arrival {
@@ -39,4 +39,4 @@ class RawPacketProtocol : public virtual Protocol {
   virtual void packet_received(Bytes payload, const Arrival& arrival) = 0;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

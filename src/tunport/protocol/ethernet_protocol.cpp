@@ -1,6 +1,6 @@
 #include "tunport/protocol/ethernet_protocol.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 bool has_vlan(const EthernetView& frame) {
@@ -41,4 +41,4 @@ void EthernetProtocol::deliver(FrameTransport& port, const EthernetView& frame, 
   if (!protocols_.deliver(frame.ethertype(), call)) drop_rest(port, DropReason::unknown_ethertype, packet);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

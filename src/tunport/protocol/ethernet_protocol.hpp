@@ -6,7 +6,7 @@
 #include "tunport/protocol/arrival.hpp"
 #include "tunport/protocol/protocol_table.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Which frames an `EthernetProtocol` takes.
 struct EthernetOptions {
@@ -44,4 +44,4 @@ class EthernetProtocol : public EthernetFrameProtocol {
   ProtocolTable<RawPacketProtocol> protocols_{"EtherType", 0xffff};
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -6,7 +6,7 @@
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload) const {
   std::array<Bytes, 14> parts;
@@ -82,4 +82,4 @@ void IpProtocol::deliver(const IpDatagram& datagram) {
     drop_rest(datagram.arrival.transport, DropReason::unknown_ip_protocol, datagram.arrival.packet);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -9,7 +9,7 @@
 #include "tunport/protocol/protocol_table.hpp"
 #include "tunport/wire/ipv4.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// An IPv4 datagram being delivered. Borrowed for the call.
 struct IpDatagram {
@@ -67,4 +67,4 @@ class IpProtocol : public IpPacketProtocol, public RawPacketProtocol {
   ProtocolTable<RawDatagramProtocol> protocols_{"IP protocol", 0xff};
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

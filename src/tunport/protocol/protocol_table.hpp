@@ -14,7 +14,7 @@
 
 #include "tunport/port/protocol.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// An exception of a protocol behind a demultiplexer: "Answer: what it said".
 class ProtocolFailure : public std::runtime_error {
@@ -233,4 +233,4 @@ class ProtocolTable {
   bool started_ = false;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

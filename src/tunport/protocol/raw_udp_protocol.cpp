@@ -3,7 +3,7 @@
 #include <array>
 #include <utility>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 /// Puts back what was being delivered, also when a protocol throws.
@@ -79,4 +79,4 @@ WriteResult RawUdpProtocol::write_to(const Endpoint& to, Bytes data) {
   return datagram.reply(ip_protocol::udp, parts);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -5,7 +5,7 @@
 #include "tunport/protocol/protocol_table.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Demultiplexes UDP. The transport of the protocols behind it: `write_to` answers the sender of the datagram
 /// being delivered, from the address and port that it was for; anybody else is refused with `no_route`.
@@ -64,4 +64,4 @@ class RawUdpProtocol : public RawDatagramProtocol, public DatagramTransport {
   const Current* current_ = nullptr;  // what is being delivered
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -8,7 +8,7 @@
 #include "tunport/testing/manual_reactor.hpp"
 #include "tunport/testing/packets.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Keeps what is written and counts what is dropped.
 ///
@@ -46,4 +46,4 @@ class FakeTransport : public FrameTransport {
   DeviceKind kind_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

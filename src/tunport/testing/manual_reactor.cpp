@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 constexpr int most_rounds = 100'000;
 }
@@ -29,4 +29,4 @@ std::size_t ManualReactor::advance(Duration by) {
   return done + run_ready();
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -3,7 +3,7 @@
 
 #include "tunport/event/poll_reactor.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Descriptors are waited for as by `PollReactor`, but never for long; the clock moves only when told to.
 /// `clock.advance(std::chrono::minutes{1});` runs what is due within that minute, in order.
@@ -23,4 +23,4 @@ class ManualReactor final : public PollReactor {
   TimePoint now_{std::chrono::hours{1}};
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -22,7 +22,7 @@
 
 #include "tunport/testing/packets.hpp"
 
-namespace tunport::inline v0::matchers {
+namespace tunport::matchers {
 
 /// Something that a packet has or has not, with the words for it.
 struct Condition {
@@ -224,4 +224,4 @@ PacketMatcher is_port_unreachable(Conditions... conditions) {
   return PacketMatcher{layer("an ICMP port unreachable", there, conditions...)};
 }
 
-}  // namespace tunport::inline v0::matchers
+}  // namespace tunport::matchers

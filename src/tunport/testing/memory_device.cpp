@@ -10,7 +10,7 @@
 
 #include "tunport/device/tun_offload_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::size_t packet_information_size = sizeof(tun_pi);
@@ -258,4 +258,4 @@ void MemoryDevice::refresh_writable() {
   for (MemoryFile* const queue : queues) queue->readiness.set_writable(up && !held && room);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -27,7 +27,7 @@
 #include "tunport/testing/memory_offload.hpp"
 #include "tunport/testing/readiness.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Packets in order, at most so many. The slots keep their memory.
 class PacketRing {
@@ -126,4 +126,4 @@ struct MemoryDevice {
   const MemoryTraits& traits_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -7,7 +7,7 @@
 #include <linux/if.h>
 #include <linux/if_tun.h>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr unsigned type_mask = IFF_TUN | IFF_TAP;
@@ -151,4 +151,4 @@ bool MemoryKernel::is_reachable(const IpAddress& address) const {
          });
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -14,7 +14,7 @@
 
 struct ifreq;
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The calls that can be made to fail: each stands for the system call of its name (`read` for readv, `write`
 /// for writev too).
@@ -65,4 +65,4 @@ struct MemoryKernel {
   bool may_attach(const MemoryDevice& device) const;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -8,7 +8,7 @@
 #include "tunport/base/error.hpp"
 #include "tunport/testing/memory_kernel.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr unsigned least_mtu = 68;
@@ -189,4 +189,4 @@ void MemoryLinks::remove(const std::string& name, std::error_code& ec) {
     ec = errno_code(EOPNOTSUPP);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -3,7 +3,7 @@
 
 #include "tunport/device/link_system.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 struct MemoryDevice;
 struct MemoryKernel;
@@ -52,4 +52,4 @@ class MemoryLinks final : public LinkSystem {
   MemoryKernel& kernel_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -10,7 +10,7 @@
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 // linux/virtio_net.h; linux-libc-dev 6.1 lacks the last.
@@ -246,4 +246,4 @@ std::vector<WrittenPacket> split(Bytes packet, const Offload& offload, DeviceKin
   return segments;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -15,7 +15,7 @@
 #include "tunport/base/device_kind.hpp"
 #include "tunport/offload/offload.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// A packet as it was written to a device, and what was left to do on it.
 struct WrittenPacket {
@@ -58,4 +58,4 @@ void fill_checksum(MutableBytes packet, const Offload& offload);
 /// comes with each. None if the packet is not what `offload` says.
 std::vector<WrittenPacket> split(Bytes packet, const Offload& offload, DeviceKind kind, bool complete);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -9,7 +9,7 @@
 
 #include "tunport/testing/memory_kernel.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::uint16_t first_ephemeral = 32768;
@@ -260,4 +260,4 @@ ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
   return static_cast<ssize_t>(size);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

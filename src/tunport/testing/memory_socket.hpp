@@ -16,7 +16,7 @@
 #include "tunport/testing/readiness.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 struct MemoryKernel;
 
@@ -65,4 +65,4 @@ class MemorySockets {
   std::uint16_t next_port_ = 32768;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -13,7 +13,7 @@
 #include "tunport/base/error.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 /// set_offload() in drivers/net/tun.c: what remains is not known.
@@ -329,4 +329,4 @@ void MemorySystem::Tunnel::remove() {
   if (!device_->removed) kernel_->remove(*device_);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -32,7 +32,7 @@
 #include "tunport/testing/memory_links.hpp"
 #include "tunport/testing/memory_socket.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// How a device was prepared: `ip tuntap add dev NAME mode KIND [user OWNER] [group GROUP] [multi_queue]`.
 struct PreparedDevice {
@@ -157,4 +157,4 @@ class MemorySystem::Tunnel {
   std::shared_ptr<MemoryDevice> device_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -5,7 +5,7 @@
 #include <charconv>
 #include <stdexcept>
 
-namespace tunport::inline v0::packets {
+namespace tunport::packets {
 namespace {
 
 template <class Address>
@@ -254,4 +254,4 @@ std::string describe(Bytes packet) {
   return text;
 }
 
-}  // namespace tunport::inline v0::packets
+}  // namespace tunport::packets

@@ -22,7 +22,7 @@
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/udp.hpp"
 
-namespace tunport::inline v0::packets {
+namespace tunport::packets {
 
 using Buffer = std::vector<std::byte>;
 
@@ -121,4 +121,4 @@ Layers dissect(Bytes packet);
 /// A packet in a line: "IPv4 10.0.0.1 > 10.0.0.2, UDP 40000 > 42, 5 bytes", with what is broken about it.
 std::string describe(Bytes packet);
 
-}  // namespace tunport::inline v0::packets
+}  // namespace tunport::packets

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr char token = 0;
@@ -96,4 +96,4 @@ bool Readiness::abandoned() const {
   return ours_ && ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLHUP) != 0;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -11,7 +11,7 @@
 
 #include "tunport/base/unique_fd.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// See the theory above. Used from one thread.
 class Readiness {
@@ -44,4 +44,4 @@ class Readiness {
   bool writable_ = true;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 /// The whole text as a number up to `most`.
@@ -173,7 +173,7 @@ std::string to_string(const Endpoint& endpoint) {
   return (endpoint.address.is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(endpoint.port);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport
 
 std::size_t std::hash<tunport::IpAddress>::operator()(const tunport::IpAddress& address) const noexcept {
   if (address.is_v4()) return std::hash<std::uint32_t>{}(address.v4().value());

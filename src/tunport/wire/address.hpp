@@ -15,7 +15,7 @@
 struct sockaddr;
 struct sockaddr_storage;
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// A 48-bit Ethernet address (IEEE 802).
 class MacAddress {
@@ -158,7 +158,7 @@ std::string to_string(const IpAddress& address);
 std::string to_string(const IpPrefix& prefix);
 std::string to_string(const Endpoint& endpoint);
 
-}  // namespace tunport::inline v0
+}  // namespace tunport
 
 template <>
 struct std::hash<tunport::IpAddress> {

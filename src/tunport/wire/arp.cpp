@@ -2,7 +2,7 @@
 
 #include "tunport/wire/ethernet.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::uint16_t hardware_ethernet = 1;
@@ -31,4 +31,4 @@ void ArpHeader::emit(MutableBytes out) const {
   target_ip.store(out, 24);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

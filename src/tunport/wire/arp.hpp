@@ -26,7 +26,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// ARP operations (IANA, "ARP Parameters").
 namespace arp_operation {
@@ -69,4 +69,4 @@ class ArpView {
   Bytes bytes_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -27,7 +27,7 @@
 #include <immintrin.h>
 #endif
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace detail {
 namespace {
 
@@ -369,4 +369,4 @@ Checksum& Checksum::add_pseudo_header(const IpAddress& source, const IpAddress& 
   return *this;
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

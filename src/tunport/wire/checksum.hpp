@@ -16,7 +16,7 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 namespace detail {
 
@@ -78,4 +78,4 @@ class Checksum {
 /// The checksum of `bytes`, in host order.
 inline std::uint16_t internet_checksum(Bytes bytes) { return Checksum{}.add(bytes).finish(); }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

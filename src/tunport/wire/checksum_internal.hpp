@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace tunport::inline v0::detail {
+namespace tunport::detail {
 
 /// How words are summed: see `sum_words`. `out` and `data` do not overlap.
 struct Summing {
@@ -24,4 +24,4 @@ inline constexpr std::size_t number_of_ways = 1;
 /// All of them; the first that is possible is the best, the last always is.
 extern const std::array<Summing, number_of_ways> ways_of_summing;
 
-}  // namespace tunport::inline v0::detail
+}  // namespace tunport::detail

@@ -1,6 +1,6 @@
 #include "tunport/wire/ethernet.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 constexpr std::size_t most_tags = 2;
@@ -28,4 +28,4 @@ VlanTag EthernetView::tag(std::size_t index) const {
           .vid = static_cast<std::uint16_t>(control & 0xfff)};
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

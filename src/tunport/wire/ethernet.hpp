@@ -26,7 +26,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// EtherTypes (IANA, "IEEE 802 Numbers"). Numbers below 0x0600 are the length of an 802.3 frame instead.
 namespace ethertype {
@@ -99,4 +99,4 @@ struct EthernetHeader {
   }
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -2,7 +2,7 @@
 
 #include "tunport/wire/checksum.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 std::optional<IcmpView> IcmpView::checked(Bytes bytes, DropReason& why) {
   if (bytes.size() < IcmpHeader::size) {
@@ -37,4 +37,4 @@ void IcmpHeader::emit(MutableBytes out, Bytes payload) const {
   store_be16(out, 2, Checksum{}.add(out.first(size)).add(payload).finish());
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -17,7 +17,7 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/drop_reason.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// ICMP types (IANA, "ICMP Type Numbers").
 namespace icmp_type {
@@ -82,4 +82,4 @@ class IcmpView {
   Bytes bytes_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

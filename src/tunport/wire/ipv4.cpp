@@ -4,7 +4,7 @@
 
 #include "tunport/wire/checksum.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 std::optional<Ipv4View> Ipv4View::checked(Bytes bytes, DropReason& why) {
   const auto drop = [&why](DropReason reason) {
@@ -40,4 +40,4 @@ void Ipv4Header::emit(MutableBytes out) const {
   store_be16(out, 10, internet_checksum(out.first(header_length())));
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

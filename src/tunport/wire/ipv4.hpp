@@ -24,7 +24,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// IP protocol numbers (IANA, "Assigned Internet Protocol Numbers").
 namespace ip_protocol {
@@ -94,4 +94,4 @@ class Ipv4View {
   Bytes bytes_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -1,6 +1,6 @@
 #include "tunport/wire/ipv6.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 std::optional<Ipv6View> Ipv6View::checked(Bytes bytes, DropReason& why) {
   const auto drop = [&why](DropReason reason) {
@@ -39,4 +39,4 @@ void Ipv6Header::emit(MutableBytes out) const {
   destination.store(out, 24);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

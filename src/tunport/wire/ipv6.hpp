@@ -25,7 +25,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// Extension headers among the IP protocol numbers (IANA, "IPv6 Extension Header Types").
 namespace ip_protocol {
@@ -89,4 +89,4 @@ class Ipv6View {
   Bytes bytes_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

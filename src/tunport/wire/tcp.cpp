@@ -5,7 +5,7 @@
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/ipv4.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 std::optional<TcpView> TcpView::checked(Bytes bytes) {
   if (bytes.size() < TcpHeader::size) return std::nullopt;
@@ -33,4 +33,4 @@ void TcpHeader::emit(MutableBytes out, Bytes payload, const IpAddress& source,
   store_be16(out, checksum_offset, checksum.add(out.first(header_length())).add(payload).finish());
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -26,7 +26,7 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// The flags, as they lie in their byte.
 namespace tcp_flag {
@@ -93,4 +93,4 @@ class TcpView {
   Bytes bytes_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

@@ -3,7 +3,7 @@
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/ipv4.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 namespace {
 
 Checksum pseudo_header(const IpAddress& source, const IpAddress& destination, std::size_t length) {
@@ -48,4 +48,4 @@ void UdpHeader::emit(MutableBytes out, Bytes payload, const IpAddress& source,
   store_be16(out, 6, checksum == 0 ? 0xffff : checksum);
 }
 
-}  // namespace tunport::inline v0
+}  // namespace tunport

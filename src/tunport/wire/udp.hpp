@@ -21,7 +21,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/wire/address.hpp"
 
-namespace tunport::inline v0 {
+namespace tunport {
 
 /// A UDP header, to be written.
 struct UdpHeader {
@@ -66,4 +66,4 @@ class UdpView {
   Bytes bytes_;
 };
 
-}  // namespace tunport::inline v0
+}  // namespace tunport
