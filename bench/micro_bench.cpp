@@ -10,9 +10,9 @@
 
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/host/udp_echo.hpp"
-#include "tunport/protocol/ethernet_protocol.hpp"
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/ethernet.hpp"
 #include "tunport/wire/ipv4.hpp"
@@ -124,9 +124,9 @@ std::vector<std::byte> frame_of(std::size_t payload) {
 
 /// Delivers one frame again and again: Ethernet, IPv4, UDP, `protocol`.
 void deliver(benchmark::State& state, DatagramProtocol& protocol, CountingTransport& transport) {
-  RawUdpProtocol udp;
-  IpProtocol ip;
-  EthernetProtocol ethernet;
+  UdpDemux udp;
+  IpDemux ip;
+  EthernetDemux ethernet;
   udp.add_proto(42, protocol);
   ip.add_proto(ip_protocol::udp, udp);
   ethernet.add_proto(0x0800, ip);

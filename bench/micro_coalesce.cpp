@@ -61,8 +61,8 @@ void coalesce(benchmark::State& state, const Burst& burst, std::size_t packets, 
   Coalescer coalescer{DeviceKind::tun};
   for (auto _ : state) {
     for (const Bytes datagram : burst.datagrams)
-      if (!(keep == Keep::copy ? coalescer.add(datagram, OffloadSet::all())
-                               : coalescer.add(datagram, {}, keep, OffloadSet::all())))
+      if (!(keep == Keep::copy ? coalescer.add(datagram, OffloadFeatures::all())
+                               : coalescer.add(datagram, {}, keep, OffloadFeatures::all())))
         state.SkipWithError("full");
     std::size_t sent = 0;
     coalescer.flush([&](const Coalesced& packet) {

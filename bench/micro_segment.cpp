@@ -44,7 +44,7 @@ struct SuperPacket {
   explicit SuperPacket(std::size_t size) : pages{size}, bytes{pages.bytes()} {}
   Pages pages;
   MutableBytes bytes;
-  Offload offload;
+  PacketOffload offload;
 };
 
 /// TCP or UDP over IPv4 on TUN, `size` bytes of payload, its checksum complete or to be filled.

@@ -70,9 +70,10 @@ inline BareLoop open_bare(const Stage& stage, unsigned flags = 0, const char* na
 
 /// Throws `NotHere` if the kernel has no UDP super-packets for TUN/TAP.
 inline void need_uso() {
-  static const bool has_uso = Device::open(DeviceKind::tun, interface_name, {.offload = OffloadSet::all()})
-                                  .capabilities()
-                                  .offload.uso;
+  static const bool has_uso =
+      Device::open(DeviceKind::tun, interface_name, {.offload = OffloadFeatures::all()})
+          .capabilities()
+          .offload.uso;
   if (!has_uso) throw NotHere{"this kernel has no UDP super-packets for TUN/TAP (Linux 6.2 has)"};
 }
 

@@ -10,8 +10,8 @@
 #include <sys/time.h>
 
 #include "tunport/host/udp_echo.hpp"
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 
 #include "port_loop.hpp"
 #include "rows.hpp"
@@ -41,8 +41,8 @@ void echo_bare_spinning(const Stage& stage, const std::function<void()>& ready) 
 template <bool spins>
 void echo_port_protocols(const Stage& stage, const std::function<void()>& ready) {
   UdpEcho echo;
-  RawUdpProtocol udp;
-  IpProtocol ip;
+  UdpDemux udp;
+  IpDemux ip;
   ip.add_proto(ip_protocol::udp, udp);
   udp.add_proto(echo_port, echo);
   {

@@ -116,7 +116,7 @@ std::vector<double> coalesce(std::uint8_t protocol, const Settings& settings) {
   std::size_t packets = 0;
   std::size_t joined = 0;
   const auto once = [&] {
-    for (const PacketBytes& datagram : datagrams) coalescer.add(datagram, OffloadSet::all());
+    for (const PacketBytes& datagram : datagrams) coalescer.add(datagram, OffloadFeatures::all());
     packets = 0;
     coalescer.flush([&](const Coalesced& packet) {
       ++packets;

@@ -16,8 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 
 #include "port_loop.hpp"
 #include "rows.hpp"
@@ -82,7 +82,7 @@ class PortReader : public Reader, protected IpPacketProtocol {
 
 class PlainPortReader final : public PortReader {
  public:
-  explicit PlainPortReader(const Stage& stage) : PortReader{stage, {.offload = OffloadSet::none()}} {}
+  explicit PlainPortReader(const Stage& stage) : PortReader{stage, {.offload = OffloadFeatures::none()}} {}
 };
 
 /// The port, the demultiplexers, and a protocol that counts payloads: every header and checksum is checked.
@@ -105,8 +105,8 @@ class UdpReader final : public Reader, DatagramProtocol {
 
   Tally& tally_;
   std::uint64_t until_ = 0;
-  RawUdpProtocol udp_;
-  IpProtocol ip_;
+  UdpDemux udp_;
+  IpDemux ip_;
   PortLoop loop_;
 };
 

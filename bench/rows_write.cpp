@@ -13,7 +13,7 @@
 
 #include <sys/socket.h>
 
-#include "tunport/protocol/ip_protocol.hpp"
+#include "tunport/protocol/ip_demux.hpp"
 
 #include "port_loop.hpp"
 #include "rows.hpp"
@@ -79,9 +79,9 @@ void write_bare(const Stage& stage, const Traffic& traffic, Writer writer,
 
 void write_port(const Stage& stage, const Traffic& traffic, Writer writer,
                 const std::function<void()>& ready) {
-  IpProtocol nobody_home;
+  IpDemux nobody_home;
   PortOptions options;
-  if (writer == Writer::plain_port) options.offload = OffloadSet::none();
+  if (writer == Writer::plain_port) options.offload = OffloadFeatures::none();
   PortLoop loop{nobody_home, stage, options};
   const std::vector<PacketBytes> datagrams = traffic.datagrams();
   ready();

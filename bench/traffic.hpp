@@ -31,7 +31,7 @@ PacketBytes datagram_of(const Flow& flow, std::size_t payload, std::size_t index
 /// The first `count` datagrams of a flow as one super-packet.
 struct SuperPacket {
   PacketBytes packet;
-  Offload offload;
+  PacketOffload offload;
 };
 SuperPacket super_packet_of(const Flow& flow, std::size_t payload, std::size_t count);
 /// The same as it is written to a descriptor: behind its virtio header.

@@ -13,20 +13,20 @@
 
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/port/tuntap_port.hpp"
-#include "tunport/protocol/ethernet_protocol.hpp"
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 
 int main(int argc, char** argv) try {
   asio::io_context io;
   tunport::AsioReactor reactor{io};
 
   Answer answer;
-  tunport::RawUdpProtocol udp;
+  tunport::UdpDemux udp;
   udp.add_proto(42, answer);
-  tunport::IpProtocol ip;
+  tunport::IpDemux ip;
   ip.add_proto(17, udp);
-  tunport::EthernetProtocol eth;
+  tunport::EthernetDemux eth;
   eth.add_proto(0x0800, ip);
 
   tunport::TuntapPort port{reactor, argc > 1 ? argv[1] : "tap%d", eth};  // an Ethernet protocol: TAP

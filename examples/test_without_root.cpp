@@ -6,9 +6,9 @@
 #include <gtest/gtest.h>
 
 #include "tunport/port/tuntap_port.hpp"
-#include "tunport/protocol/ethernet_protocol.hpp"
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 #include "tunport/testing/manual_reactor.hpp"
 #include "tunport/testing/matchers.hpp"
 #include "tunport/testing/memory_system.hpp"
@@ -37,9 +37,9 @@ class AnswerTest : public testing::Test {
   tunport::MemorySystem kernel_;
   tunport::ManualReactor clock_;
   Answer answer_;
-  tunport::RawUdpProtocol udp_;
-  tunport::IpProtocol ip_;
-  tunport::EthernetProtocol eth_;
+  tunport::UdpDemux udp_;
+  tunport::IpDemux ip_;
+  tunport::EthernetDemux eth_;
   tunport::TuntapPort port_{clock_, "tap0", eth_, {.system = kernel_}};
 };
 

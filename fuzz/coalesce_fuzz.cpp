@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::span<const std::uint8_t> input{data + 1, size - 1};
   const auto added = (data[0] & 8) != 0 ? raw(input) : tunport::traffic::make(kind, steps(input));
   const auto fault =
-      tunport::traffic::fault_of_coalescing(added, kind, tunport::OffloadSet::all(), 8192, way);
+      tunport::traffic::fault_of_coalescing(added, kind, tunport::OffloadFeatures::all(), 8192, way);
   if (!fault.empty()) std::abort();
   return 0;
 }

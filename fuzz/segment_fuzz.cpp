@@ -52,7 +52,7 @@ Buffer comparable(Bytes datagram, const Layout& layout, bool right) {
   return bytes;
 }
 
-void check(const Buffer& packet, const Offload& offload, DeviceKind kind) {
+void check(const Buffer& packet, const PacketOffload& offload, DeviceKind kind) {
   Buffer for_in_place = packet;
   Buffer for_into = packet;
   Buffer for_payload = packet;
@@ -101,7 +101,7 @@ void check(const Buffer& packet, const Offload& offload, DeviceKind kind) {
   Segmenter second;
   first.start(left, offload, kind);
   second.start(for_payload, offload, kind);
-  Offload to_fill{.checksum = ChecksumState::to_fill};
+  PacketOffload to_fill{.checksum = ChecksumState::to_fill};
   to_fill.checksum_start = static_cast<std::uint16_t>(whole.transport);
   to_fill.checksum_offset = checksum_offset_of(whole);
   while (!first.done()) {
@@ -133,7 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     shape.tcp_options = (choice & 4) != 0;
     shape.identification = input.u16();
     shape.sequence = static_cast<std::uint32_t>(input.u16()) << 16 | input.u16();
-    Offload offload = shapes::offload_of(shape, input.u16() % 512);
+    PacketOffload offload = shapes::offload_of(shape, input.u16() % 512);
     struct Spot {
       std::uint16_t at;
       std::uint8_t value;

@@ -19,9 +19,9 @@
 #include "tunport/offload/shape_test.hpp"
 #include "tunport/offload/virtio_header.hpp"
 #include "tunport/port/tuntap_port.hpp"
-#include "tunport/protocol/ethernet_protocol.hpp"
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 #include "tunport/testing/manual_reactor.hpp"
 #include "tunport/testing/memory_system.hpp"
 #include "tunport/testing/packets.hpp"
@@ -140,9 +140,9 @@ TEST(Allocations, none_for_a_million_frames_received_through_every_demultiplexer
   MemorySystem kernel;
   ManualReactor reactor;
   Count count;
-  RawUdpProtocol udp;
-  IpProtocol ip;
-  EthernetProtocol ethernet;
+  UdpDemux udp;
+  IpDemux ip;
+  EthernetDemux ethernet;
   udp.add_proto(42, count);
   ip.add_proto(ip_protocol::udp, udp);
   ethernet.add_proto(0x0800, ip);
@@ -176,8 +176,8 @@ TEST_F(Kernel, allocates_nothing_for_a_million_packets_received_echoed_and_writt
   asio::io_context io;
   AsioReactor reactor{io};
   UdpEcho echo;
-  RawUdpProtocol udp;
-  IpProtocol ip;
+  UdpDemux udp;
+  IpDemux ip;
   udp.add_proto(echo_port, echo);
   ip.add_proto(ip_protocol::udp, udp);
   TuntapPort port{reactor, "alloc0", ip};
@@ -234,7 +234,7 @@ class KernelSuperPackets : public Kernel, public testing::WithParamInterface<boo
   static constexpr std::size_t segments = 10;
   static constexpr std::uint16_t flows = 200;  // more than are gathered at once
 
-  static Buffer framed(const Buffer& packet, const Offload& left) {
+  static Buffer framed(const Buffer& packet, const PacketOffload& left) {
     Buffer framed(virtio_header::size);
     virtio_header::encode(left, std::endian::native, framed);
     framed.insert(framed.end(), packet.begin(), packet.end());

@@ -22,7 +22,7 @@ class OffloadContract : public Contract {
  protected:
   using Shape = shapes::Shape;
 
-  Device open(DeviceKind kind, const OffloadSet& wanted, const std::string& name = "tp0") {
+  Device open(DeviceKind kind, const OffloadFeatures& wanted, const std::string& name = "tp0") {
     Device device = Device::open(kind, name, {.offload = wanted}, system());
     set_up(name, true);
     return device;
@@ -77,7 +77,7 @@ class OffloadContract : public Contract {
   }
   bool knows_uso() {
     const UniqueFd fd = make("probe", IFF_TUN | IFF_NO_PI, false);
-    return io().ioctl_value(fd.get(), TUNSETOFFLOAD, tun_offload::to_mask(OffloadSet::all())) == 0;
+    return io().ioctl_value(fd.get(), TUNSETOFFLOAD, tun_offload::to_mask(OffloadFeatures::all())) == 0;
   }
 
   const Packet payload_ = shapes::some_bytes(5 * segment_size - 30);

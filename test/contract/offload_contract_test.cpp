@@ -21,9 +21,9 @@ TUNPORT_IN_BOTH_WORLDS(Offloads);
 // The handshake.
 
 TEST_P(Offloads, OpeningIsGrantedWhatTheKernelHas) {
-  OffloadSet expected = OffloadSet::all();
+  OffloadFeatures expected = OffloadFeatures::all();
   expected.uso = knows_uso();
-  const Device device = open(DeviceKind::tun, OffloadSet::all());
+  const Device device = open(DeviceKind::tun, OffloadFeatures::all());
   EXPECT_EQ(device.capabilities().offload, expected);
   EXPECT_TRUE(device.capabilities().vnet_header);
   EXPECT_EQ(device.capabilities().framing, 10U);
@@ -37,7 +37,7 @@ TEST_P(Offloads, AttachingGivesAPersistentDeviceTheHeader) {
   leave_behind(tun, 0);
   Device device = open(DeviceKind::tun, {.checksum = true, .tso4 = true});
   EXPECT_EQ(device.capabilities().framing, 10U);
-  EXPECT_EQ(device.capabilities().offload, (OffloadSet{.checksum = true, .tso4 = true}));
+  EXPECT_EQ(device.capabilities().offload, (OffloadFeatures{.checksum = true, .tso4 = true}));
   const auto link = links().find("tp0", ec);
   ASSERT_TRUE(link && link->tunnel);
   EXPECT_TRUE(link->tunnel->vnet_header);
@@ -48,7 +48,7 @@ TEST_P(Offloads, AttachingGivesAPersistentDeviceTheHeader) {
 
 TEST_P(Offloads, HeaderSizeIsThatOfAnEarlierProcess) {
   leave_behind(tun | IFF_VNET_HDR, 0, 12);
-  Device device = open(DeviceKind::tun, OffloadSet::all());
+  Device device = open(DeviceKind::tun, OffloadFeatures::all());
   EXPECT_EQ(device.capabilities().framing, 12U);
   const Shape shape{};
   inject(shape, payload_);
@@ -61,20 +61,20 @@ TEST_P(Offloads, HeaderSizeIsThatOfAnEarlierProcess) {
 
 TEST_P(Offloads, AdoptingUsesTheHeaderThatIsThere) {
   Device device = Device::adopt(make("tp0", tun | IFF_VNET_HDR), system(), {.checksum = true, .tso6 = true});
-  EXPECT_EQ(device.capabilities().offload, (OffloadSet{.checksum = true, .tso6 = true}));
+  EXPECT_EQ(device.capabilities().offload, (OffloadFeatures{.checksum = true, .tso6 = true}));
   device = Device::adopt(device.release(), system());
   EXPECT_FALSE(device.capabilities().offload.any()) << "none is wanted";
   EXPECT_EQ(device.capabilities().framing, 10U);
   inject({}, payload_);
   EXPECT_EQ(drain(device), shapes::segments({}, payload_, segment_size));
-  device = Device::adopt(make("tp1", tun), system(), OffloadSet::all());
+  device = Device::adopt(make("tp1", tun), system(), OffloadFeatures::all());
   EXPECT_FALSE(device.capabilities().offload.any()) << "there is no header";
   EXPECT_EQ(device.capabilities().framing, 0U);
 }
 
 TEST_P(Offloads, AFurtherQueueTakesWhatIsThere) {
   const UniqueFd first = make("tp0", tun | IFF_MULTI_QUEUE);
-  const DeviceOptions options{.multi_queue = true, .offload = OffloadSet::all()};
+  const DeviceOptions options{.multi_queue = true, .offload = OffloadFeatures::all()};
   const Device second = Device::open(DeviceKind::tun, "tp0", options, system());
   EXPECT_EQ(second.capabilities().framing, 0U);
   EXPECT_FALSE(second.capabilities().offload.any());
@@ -147,7 +147,7 @@ TEST_P(Offloads, TheByteOrderIsTheDevices) {
     }
     UniqueFd fd = make("tp0", tun | IFF_VNET_HDR);
     EXPECT_EQ(io().ioctl(fd.get(), is_little ? TUNSETVNETLE : TUNSETVNETBE, &on), 0);
-    Device device = Device::adopt(std::move(fd), system(), OffloadSet::all());
+    Device device = Device::adopt(std::move(fd), system(), OffloadFeatures::all());
     EXPECT_EQ(device.capabilities().byte_order, order);
     inject({}, payload_);
     const Read got = read(device);
@@ -163,7 +163,7 @@ TEST_P(Offloads, TheByteOrderIsTheDevices) {
 TEST_P(Offloads, SuperPacketsAreReadWhole) {
   if (!knows_uso()) GTEST_SKIP() << "the kernel has no UDP super-packets. This test was not run.";
   for (const DeviceKind kind : {DeviceKind::tun, DeviceKind::tap}) {
-    Device device = open(kind, OffloadSet::all());
+    Device device = open(kind, OffloadFeatures::all());
     for (const Shape& shape : shapes::all()) {
       if (shape.kind != kind) continue;
       SCOPED_TRACE(shape.name());
@@ -194,7 +194,7 @@ TEST_P(Offloads, WhatTheMaskDoesNotCoverIsSegmented) {
 }
 
 TEST_P(Offloads, EachKindFollowsItsBit) {
-  const std::pair<OffloadSet, std::array<bool, 4>> table[] = {
+  const std::pair<OffloadFeatures, std::array<bool, 4>> table[] = {
       {{.checksum = true, .tso4 = true}, {true, false, false, false}},
       {{.checksum = true, .tso6 = true}, {false, true, false, false}},
       {{.checksum = true, .uso = true}, {false, false, true, true}},
@@ -227,7 +227,7 @@ TEST_P(Offloads, AChecksumToFillIsLeftOrFilled) {
   for (const Shape& shape : {Shape{}, Shape{.protocol = ip_protocol::udp, .v6 = true}}) {
     Device device = open(DeviceKind::tun, {.checksum = true});
     const Packet packet = shapes::super_packet(shape, payload_);
-    Offload left = shapes::offload_of(shape, segment_size);
+    PacketOffload left = shapes::offload_of(shape, segment_size);
     left.kind = SegmentKind::none;
     left.segment_size = left.header_length = 0;
     world().inject("tp0", packet, left);
@@ -243,7 +243,7 @@ TEST_P(Offloads, AChecksumToFillIsLeftOrFilled) {
 }
 
 TEST_P(Offloads, TruncationIsNoticedBehindTheFraming) {
-  Device device = open(DeviceKind::tun, OffloadSet::all());
+  Device device = open(DeviceKind::tun, OffloadFeatures::all());
   const std::size_t size = shapes::super_packet({}, payload_).size();
   for (const auto& [room, truncated] : {std::pair{size, false}, {size - 1, true}, {std::size_t{0}, true}}) {
     inject({}, payload_);
@@ -262,7 +262,7 @@ TEST_P(Offloads, TruncationIsNoticedBehindTheFraming) {
 }
 
 TEST_P(Offloads, PacketInformationComesBeforeTheHeader) {
-  const DeviceOptions options{.packet_information = true, .offload = OffloadSet::all()};
+  const DeviceOptions options{.packet_information = true, .offload = OffloadFeatures::all()};
   Device device = Device::open(DeviceKind::tun, "tp0", options, system());
   set_up("tp0", true);
   EXPECT_EQ(device.capabilities().framing, 14U);

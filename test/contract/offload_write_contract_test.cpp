@@ -25,7 +25,7 @@ TEST_P(OffloadWrites, SuperPacketsAreTakenWholeWhateverTheMask) {
     for (const Shape& shape : shapes::all()) {
       if (shape.kind != kind) continue;
       SCOPED_TRACE(shape.name());
-      const Offload left = shapes::offload_of(shape, segment_size);
+      const PacketOffload left = shapes::offload_of(shape, segment_size);
       const Packet packet = shapes::super_packet(shape, payload_);
       EXPECT_EQ(write(device, MemoryVirtioHeader::of(left), packet), 0);
       const auto written = world().collect_packet("tp0");
@@ -40,11 +40,11 @@ TEST_P(OffloadWrites, SuperPacketsAreTakenWholeWhateverTheMask) {
 TEST_P(OffloadWrites, ThereAndBackByThePlainCalls) {
   const Shape shape{.v6 = true};
   for (const bool information : {false, true}) {
-    const DeviceOptions options{.packet_information = information, .offload = OffloadSet::all()};
+    const DeviceOptions options{.packet_information = information, .offload = OffloadFeatures::all()};
     Device device = Device::open(DeviceKind::tun, "tp0", options, system());
     set_up("tp0", true);
     const Packet packet = shapes::super_packet(shape, payload_);
-    const Offload left = shapes::offload_of(shape, segment_size);
+    const PacketOffload left = shapes::offload_of(shape, segment_size);
     inject(shape, payload_);
     inject(shape, payload_);
     Packet buffer(5000);
@@ -59,12 +59,12 @@ TEST_P(OffloadWrites, ThereAndBackByThePlainCalls) {
     DropReason why{};
     const std::size_t framing = device.capabilities().framing;
     EXPECT_EQ(device.offload_of(Bytes{buffer}.first(framing + result.size), why), left);
-    EXPECT_EQ(result.offload, Offload{});
+    EXPECT_EQ(result.offload, PacketOffload{});
     inject(shape, payload_);
     result = device.read(MutableBytes{buffer}.first(100));
     EXPECT_TRUE(result.truncated);
     EXPECT_EQ(result.error, 0);
-    EXPECT_EQ(result.offload, Offload{}) << "it says nothing of a part";
+    EXPECT_EQ(result.offload, PacketOffload{}) << "it says nothing of a part";
     world().listen("tp0");
     EXPECT_EQ(device.write(packet, left), 0);
     const auto written = world().collect_packet("tp0");
@@ -72,7 +72,7 @@ TEST_P(OffloadWrites, ThereAndBackByThePlainCalls) {
     EXPECT_EQ(written->bytes, packet);
     EXPECT_EQ(written->offload, left);
     EXPECT_EQ(device.write(shapes::datagram(shape, payload_)), 0);
-    EXPECT_EQ(world().collect_packet("tp0")->offload, Offload{});
+    EXPECT_EQ(world().collect_packet("tp0")->offload, PacketOffload{});
     device.close();
   }
 }
@@ -80,7 +80,7 @@ TEST_P(OffloadWrites, ThereAndBackByThePlainCalls) {
 TEST_P(OffloadWrites, WithoutTheHeaderNothingCanBeTold) {
   Device device = open(DeviceKind::tun, {});
   const Packet packet = shapes::super_packet({}, payload_);
-  Offload left = shapes::offload_of({}, segment_size);
+  PacketOffload left = shapes::offload_of({}, segment_size);
   EXPECT_EQ(device.write(packet, left), EOPNOTSUPP);
   left.kind = SegmentKind::none;
   EXPECT_EQ(device.write(packet, left), EOPNOTSUPP) << "a checksum to fill";
@@ -88,7 +88,7 @@ TEST_P(OffloadWrites, WithoutTheHeaderNothingCanBeTold) {
 }
 
 TEST_P(OffloadWrites, GatheredFromParts) {
-  Device device = open(DeviceKind::tun, OffloadSet::all());
+  Device device = open(DeviceKind::tun, OffloadFeatures::all());
   world().listen("tp0");
   const Packet packet = shapes::super_packet({}, payload_);
   Packet framed(device.capabilities().framing);
@@ -109,7 +109,7 @@ struct Claim {
 };
 
 TEST_P(OffloadWrites, WhatIsBelievedOfTcp) {
-  Device device = open(DeviceKind::tun, OffloadSet::all());
+  Device device = open(DeviceKind::tun, OffloadFeatures::all());
   const Shape shape{.tcp_options = false};
   const Packet packet = shapes::super_packet(shape, payload_);
   const auto size = static_cast<std::uint16_t>(packet.size());
@@ -158,7 +158,7 @@ TEST_P(OffloadWrites, WhatIsBelievedOfTcp) {
 
 TEST_P(OffloadWrites, WhatIsBelievedOfUdp) {
   if (!knows_uso()) GTEST_SKIP() << "the kernel has no UDP super-packets. This test was not run.";
-  Device device = open(DeviceKind::tun, OffloadSet::all());
+  Device device = open(DeviceKind::tun, OffloadFeatures::all());
   const Shape shape{.protocol = ip_protocol::udp};
   const Packet packet = shapes::super_packet(shape, payload_);
   const Claim claims[] = {
@@ -181,7 +181,7 @@ TEST_P(OffloadWrites, WhatIsBelievedOfUdp) {
 }
 
 TEST_P(OffloadWrites, WhatIsBelievedOnTap) {
-  Device device = open(DeviceKind::tap, OffloadSet::all());
+  Device device = open(DeviceKind::tap, OffloadFeatures::all());
   const Shape shape{.kind = DeviceKind::tap, .tcp_options = false};
   const Packet packet = shapes::super_packet(shape, payload_);
   const Claim claims[] = {
@@ -200,7 +200,7 @@ TEST_P(OffloadWrites, WhatIsBelievedOnTap) {
 }
 
 TEST_P(OffloadWrites, TheHeaderIsTestedBeforeTheNibbleAndUp) {
-  Device device = open(DeviceKind::tun, OffloadSet::all());
+  Device device = open(DeviceKind::tun, OffloadFeatures::all());
   set_up("tp0", false);
   Packet packet = shapes::super_packet({}, payload_);
   const MemoryVirtioHeader good = MemoryVirtioHeader::of(shapes::offload_of({}, segment_size));
@@ -214,7 +214,7 @@ TEST_P(OffloadWrites, TheHeaderIsTestedBeforeTheNibbleAndUp) {
 
 TEST_P(OffloadWrites, BytesBehindTheCommonHeaderCountAsPacket) {
   leave_behind(tun | IFF_VNET_HDR, 0, 12);
-  Device device = open(DeviceKind::tun, OffloadSet::all());
+  Device device = open(DeviceKind::tun, OffloadFeatures::all());
   const Packet packet = shapes::datagram({}, payload_);
   const auto size = static_cast<std::uint16_t>(packet.size());
   EXPECT_EQ(write(device, {.header_length = static_cast<std::uint16_t>(size + 2)}, packet), 0);

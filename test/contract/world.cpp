@@ -25,7 +25,7 @@ class FakeWorld final : public World {
   void inject(const std::string& interface, Bytes packet) override {
     kernel_.tunnel(interface).inject(packet);
   }
-  void inject(const std::string& interface, Bytes packet, const Offload& offload) override {
+  void inject(const std::string& interface, Bytes packet, const PacketOffload& offload) override {
     kernel_.tunnel(interface).inject(packet, offload);
   }
   void listen(const std::string&) override {}
@@ -74,7 +74,7 @@ class KernelWorld final : public World {
   void listen(const std::string& interface) override {
     sockets_[interface] = std::make_unique<sandbox::PacketSocket>(interface, true);
   }
-  void inject(const std::string& interface, Bytes packet, const Offload& offload) override {
+  void inject(const std::string& interface, Bytes packet, const PacketOffload& offload) override {
     Packet framed(MemoryVirtioHeader::size);
     MemoryVirtioHeader::of(offload).store(framed, std::endian::native);
     framed.insert(framed.end(), packet.begin(), packet.end());

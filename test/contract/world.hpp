@@ -33,7 +33,7 @@ class World {
   /// The kernel sends a packet to the interface.
   virtual void inject(const std::string& interface, Bytes packet) = 0;
   /// The same for a packet on which this is left to do.
-  virtual void inject(const std::string& interface, Bytes packet, const Offload& offload) = 0;
+  virtual void inject(const std::string& interface, Bytes packet, const PacketOffload& offload) = 0;
   /// From now on what is written to the interface is seen by `collect`.
   virtual void listen(const std::string& interface) = 0;
   /// The next packet that was written to it, without framing, and what is left to do on it.

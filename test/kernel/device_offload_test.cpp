@@ -46,7 +46,7 @@ class DeviceOffload : public sandbox::KernelTest {
     KernelTest::SetUp();
     if (IsSkipped()) return;
     sandbox::disable_ipv6();
-    device_ = Device::open(DeviceKind::tun, "tp0", {.offload = OffloadSet::all()});
+    device_ = Device::open(DeviceKind::tun, "tp0", {.offload = OffloadFeatures::all()});
     links.set_up("tp0", true, ec);
     links.add_address("tp0", *IpPrefix::parse("10.77.0.1/24"), ec);
     ASSERT_FALSE(ec) << ec.message();
@@ -79,12 +79,12 @@ TEST_F(DeviceOffload, WhatASocketSendsAtOnceIsReadAtOnce) {
   const Bytes packet = Bytes{buffer}.subspan(device_.capabilities().framing, result.size);
   const auto left = header.offload_of(packet, DeviceKind::tun, {});
   ASSERT_TRUE(left);
-  EXPECT_EQ(*left, (Offload{.kind = SegmentKind::udp,
-                            .checksum = ChecksumState::to_fill,
-                            .segment_size = segment_size,
-                            .header_length = 28,
-                            .checksum_start = 20,
-                            .checksum_offset = 6}));
+  EXPECT_EQ(*left, (PacketOffload{.kind = SegmentKind::udp,
+                                  .checksum = ChecksumState::to_fill,
+                                  .segment_size = segment_size,
+                                  .header_length = 28,
+                                  .checksum_start = 20,
+                                  .checksum_offset = 6}));
   EXPECT_EQ(datagrams_in(result.size, *left), 5U);
   EXPECT_TRUE(std::ranges::equal(packet.subspan(28), payload_));
 }

@@ -71,7 +71,7 @@ class KernelSegments : public sandbox::KernelTest {
   }
 
   /// Writes a super-packet into tp0, and reads from tp1 what has come of it.
-  std::vector<Buffer> segmented(Buffer packet, const Offload& offload, DeviceKind kind,
+  std::vector<Buffer> segmented(Buffer packet, const PacketOffload& offload, DeviceKind kind,
                                 std::size_t expected) {
     std::array<std::byte, virtio_header::size> header{};
     virtio_header::encode(offload, std::endian::native, header);
@@ -94,7 +94,7 @@ class KernelSegments : public sandbox::KernelTest {
   void compare(const Shape& shape, std::size_t payload_size, std::size_t segment_size) {
     const std::string what =
         shape.name() + ", " + std::to_string(payload_size) + " by " + std::to_string(segment_size);
-    const Offload offload = shapes::offload_of(shape, segment_size);
+    const PacketOffload offload = shapes::offload_of(shape, segment_size);
     const Buffer packet = shapes::super_packet(shape, shapes::some_bytes(payload_size));
     const std::size_t count = datagrams_in(packet.size(), offload);
     const auto kernels = segmented(packet, offload, shape.kind, count);

@@ -26,7 +26,7 @@ class Accepter : public FrameProtocol {
     offloads.push_back(packet.offload());
   }
   std::vector<Buffer> frames;
-  std::vector<Offload> offloads;
+  std::vector<PacketOffload> offloads;
 };
 
 /// With what the kernel has, and as on one before 6.2, which has no UDP super-packets.
@@ -38,9 +38,10 @@ class TaggedTest : public KernelTest, public testing::WithParamInterface<bool> {
     disable_ipv6();
   }
   void start(const std::string& name, FrameProtocol& its_protocol) {
-    knows_uso =
-        Device::open(DeviceKind::tap, "probe", {.offload = OffloadSet::all()}).capabilities().offload.uso;
-    OffloadSet offload = OffloadSet::all();
+    knows_uso = Device::open(DeviceKind::tap, "probe", {.offload = OffloadFeatures::all()})
+                    .capabilities()
+                    .offload.uso;
+    OffloadFeatures offload = OffloadFeatures::all();
     offload.uso = GetParam();
     port = std::make_unique<TuntapPort>(loop.reactor(), DeviceKind::tap, name, its_protocol,
                                         PortOptions{.offload = offload});
@@ -137,7 +138,7 @@ TEST_P(TaggedTest, JoinedTheyReachTheKernelAsTheyWere) {
 // checksum with it.
 TEST_P(TaggedTest, WithTheTagBesideThemTheyComeWithItInside) {
   start("tp1", accepter);
-  Device in = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadSet::all()});
+  Device in = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadFeatures::all()});
   links.set_up("tp0", true, ec);
   const auto bridge = run({"ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"});
   if (bridge.status != 0) GTEST_SKIP() << "this kernel has no bridge: " << bridge.output;
@@ -154,7 +155,7 @@ TEST_P(TaggedTest, WithTheTagBesideThemTheyComeWithItInside) {
     if (!whole) wanted = shapes::segments(tagged, payload, 1400, ChecksumState::to_fill);
     EXPECT_TRUE(turn_until([&] { return accepter.frames.size() >= wanted.size(); }));
     EXPECT_EQ(accepter.frames, wanted);
-    Offload left = shapes::offload_of(tagged, 1400);
+    PacketOffload left = shapes::offload_of(tagged, 1400);
     if (!whole) {
       left.kind = SegmentKind::none;
       left.segment_size = left.header_length = 0;

@@ -179,7 +179,7 @@ TEST_P(TrafficTest, IperfThroughProtocolsThatKnowNothingOfThem) {
 
 /// As on a kernel before 6.2.
 TEST_P(TrafficTest, IperfWithoutUdpSuperPackets) {
-  OffloadSet without = OffloadSet::all();
+  OffloadFeatures without = OffloadFeatures::all();
   without.uso = false;
   join(true, {.offload = without});
   CommandResult result = run_between(iperf_server, iperf_client);
@@ -364,7 +364,7 @@ void TrafficTest::expect_wrong_checksums_stay_wrong() {
   }
 }
 
-TEST_P(TrafficTest, AWrongChecksumIsNotBlessedOnTheWay) {
+TEST_P(TrafficTest, AWrongChecksumIsNotTrustedOnTheWay) {
   join(true);
   expect_wrong_checksums_stay_wrong();
 }

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "tunport/offload/shape_test.hpp"
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 
 #include "support/port_test_kit.hpp"
 
@@ -26,7 +26,7 @@ class Accepter : public Recorder {
     offloads.push_back(packet.offload());
     Recorder::frame_received(packet);
   }
-  std::vector<Offload> offloads;
+  std::vector<PacketOffload> offloads;
 };
 
 /// A UDP endpoint that remembers payloads, and does what the test says with each.
@@ -84,8 +84,8 @@ class SuperPackets : public testing::Test {
   Recorder decliner;
   Accepter accepter;
   Recorder other_protocol;
-  RawUdpProtocol udp;
-  IpProtocol ip;
+  UdpDemux udp;
+  IpDemux ip;
   Endpoints endpoint;
   RecordingProducer producer;
   std::unique_ptr<TuntapPort> port;

@@ -81,7 +81,7 @@ std::error_code request_error(int number) {
 
 /// What to ask for when the kernel refused `set`: without the latest that kernels have learned, or without
 /// what is left of it.
-OffloadSet less_than(OffloadSet set) {
+OffloadFeatures less_than(OffloadFeatures set) {
   if (set.uso)
     set.uso = false;
   else if (set.ecn)
@@ -239,12 +239,12 @@ void Device::bind(const std::string& name, int flags, DeviceKind kind, const Dev
     ec = bind_error(-bound, kind, name, options, *links_);
 }
 
-Device Device::adopt(UniqueFd fd, System system, const OffloadSet& wanted) {
+Device Device::adopt(UniqueFd fd, System system, const OffloadFeatures& wanted) {
   return throwing("descriptor " + std::to_string(fd.get()),
                   [&](std::error_code& ec) { return adopt(std::move(fd), system, ec, wanted); });
 }
 
-Device Device::adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadSet& wanted) {
+Device Device::adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadFeatures& wanted) {
   ec.clear();
   Device device{std::move(fd), system};
   const int flags = system.io.get_flags(device.fileno());
@@ -265,7 +265,8 @@ Device Device::adopt(UniqueFd fd, System system, std::error_code& ec, const Offl
 }
 
 /// Reads back what the device is, and sets its offload mask.
-void Device::probe(std::optional<bool> packet_information, const OffloadSet& wanted, std::error_code& ec) {
+void Device::probe(std::optional<bool> packet_information, const OffloadFeatures& wanted,
+                   std::error_code& ec) {
   ifreq request{};
   if (const int result = io_->ioctl(fileno(), TUNGETIFF, &request); result < 0) {
     ec = request_error(-result);
@@ -312,8 +313,9 @@ void Device::probe_virtio_header(std::error_code& ec) {
     capabilities_.byte_order = std::endian::big;
 }
 
-void Device::set_offload(const OffloadSet& wanted, std::error_code& ec) {
-  OffloadSet asked = capabilities_.vnet_header ? tun_offload::consistent(wanted) : OffloadSet::none();
+void Device::set_offload(const OffloadFeatures& wanted, std::error_code& ec) {
+  OffloadFeatures asked =
+      capabilities_.vnet_header ? tun_offload::consistent(wanted) : OffloadFeatures::none();
   for (;; asked = less_than(asked)) {
     set(TUNSETOFFLOAD, tun_offload::to_mask(asked), ec);  // no privilege is needed
     if (!ec || ec != errno_code(EINVAL) || !asked.any()) break;
@@ -386,14 +388,14 @@ int Device::write_sequence(std::span<const Bytes> parts) noexcept {
   return write_framed(parts[0]);
 }
 
-int Device::write(Bytes packet, const Offload& offload) noexcept {
+int Device::write(Bytes packet, const PacketOffload& offload) noexcept {
   const bool is_to_be_told = offload.is_super_packet() || offload.checksum == ChecksumState::to_fill;
   if (is_to_be_told && !capabilities_.vnet_header) return EOPNOTSUPP;
   return write_parts({&packet, 1}, offload);
 }
 
 bool Device::emit_framing(MutableBytes framing, std::span<const Bytes> parts,
-                          const Offload& offload) const noexcept {
+                          const PacketOffload& offload) const noexcept {
   if (capabilities_.packet_information) {
     const int type = ether_type(capabilities_.kind, parts);
     if (type < 0) return false;
@@ -406,7 +408,7 @@ bool Device::emit_framing(MutableBytes framing, std::span<const Bytes> parts,
   return true;
 }
 
-int Device::write_parts(std::span<const Bytes> parts, const Offload& offload) noexcept {
+int Device::write_parts(std::span<const Bytes> parts, const PacketOffload& offload) noexcept {
   // The kernel would not even look at nothing: writev of zero bytes succeeds.
   if (parts.size() > max_parts || byte_at(parts, 0) < 0) return EINVAL;
   Framing head;

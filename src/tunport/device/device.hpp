@@ -77,7 +77,7 @@ struct DeviceOptions {
   bool blocking = false;            ///< reads and writes wait, see `Device::cancel`; not for use with a port
   /// What the kernel may leave to do on packets. With none, every packet is a single datagram with its
   /// checksum. What was granted is in `Capabilities`; it is never more than this.
-  OffloadSet offload = {};
+  OffloadFeatures offload = {};
   /// Open it inside this namespace (a name as `ip netns` has it, or a path; empty: here); needs CAP_SYS_ADMIN
   /// over it. The calling thread is back where it was afterwards; the interface is to be found in there.
   std::string network_namespace = {};
@@ -92,7 +92,8 @@ struct ReadResult {
   /// (device gone), EINVAL (a buffer too short for the framing; the packet is lost), EBADMSG (a virtio header
   /// that does not fit its packet, which is dropped), EIO, and what else read(2) gives.
   int error = 0;
-  Offload offload = {};  ///< what is left to do on the packet; not of a truncated one, nor by `read_framed`
+  PacketOffload offload =
+      {};  ///< what is left to do on the packet; not of a truncated one, nor by `read_framed`
 };
 
 /// The most that `Capabilities::framing` can be, in bytes; a device with more is not opened. A virtio header
@@ -107,7 +108,7 @@ struct Capabilities {
   bool multi_queue = false;
   bool persistent = false;
   std::size_t framing = 0;                       ///< bytes that precede each packet on the descriptor
-  OffloadSet offload;                            ///< what was granted; none without a virtio header
+  OffloadFeatures offload;                       ///< what was granted; none without a virtio header
   std::endian byte_order = std::endian::native;  ///< of the virtio header's fields
 
   /// Where the virtio header is within the framing, of which it takes the rest.
@@ -147,8 +148,8 @@ class Device {
   /// (`LinuxLinks{open_namespace(...)}`). `Errc::not_bound` if it is not bound to a device,
   /// `Errc::no_such_device` if its interface is not to be found by `system.links`, EBADF if it is not open
   /// for reading and writing. On error the descriptor is closed.
-  static Device adopt(UniqueFd fd, System system = linux_system(), const OffloadSet& wanted = {});
-  static Device adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadSet& wanted = {});
+  static Device adopt(UniqueFd fd, System system = linux_system(), const OffloadFeatures& wanted = {});
+  static Device adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadFeatures& wanted = {});
 
   /// Lets go of the descriptor: the caller owns it, the device here is closed.
   UniqueFd release();
@@ -213,7 +214,7 @@ class Device {
   /// Writes a packet on which this is left to do: EOPNOTSUPP if that cannot be told, for want of a virtio
   /// header. The kernel takes super-packets that it knows whatever was granted, and a super-packet only with
   /// its checksum to be filled.
-  int write(Bytes packet, const Offload& offload) noexcept;
+  int write(Bytes packet, const PacketOffload& offload) noexcept;
   /// Writes one packet gathered from at most 16 parts. Results as `write`.
   int write_sequence(std::span<const Bytes> parts) noexcept;
   /// Writes framing and packet as they lie, in one write(2). Results as `write`; EINVAL also for a virtio
@@ -231,8 +232,8 @@ class Device {
 
   /// What is left to do on a packet that `read_framed` brought; `framed` is framing and packet. Nothing if
   /// the virtio header does not fit the packet: `why` is `bad_offload`.
-  std::optional<Offload> offload_of(Bytes framed, DropReason& why) const {
-    if (!capabilities_.vnet_header) return Offload{};
+  std::optional<PacketOffload> offload_of(Bytes framed, DropReason& why) const {
+    if (!capabilities_.vnet_header) return PacketOffload{};
     return virtio_header::decode(framed.subspan(capabilities_.virtio_header_offset()),
                                  capabilities_.byte_order, framed.subspan(capabilities_.framing),
                                  capabilities_.kind, why);
@@ -240,7 +241,7 @@ class Device {
   /// Writes the framing that goes before `packet` in `write_framed`; the packet's link header, or on TUN its
   /// first byte, is enough. Precondition: `framing` is as long as `capabilities().framing`. False where the
   /// packet has no EtherType that packet information could tell.
-  bool emit_framing(MutableBytes framing, Bytes packet, const Offload& offload = {}) const noexcept {
+  bool emit_framing(MutableBytes framing, Bytes packet, const PacketOffload& offload = {}) const noexcept {
     return emit_framing(framing, {&packet, 1}, offload);
   }
 
@@ -251,7 +252,7 @@ class Device {
   /// `capabilities()`, none without a virtio header. Of all queues of the device, and not of packets that
   /// wait to be read already: their virtio headers go on telling what is left to do. On error nothing has
   /// changed.
-  void set_offload(const OffloadSet& wanted, std::error_code& ec);
+  void set_offload(const OffloadFeatures& wanted, std::error_code& ec);
 
   /// Keeps the interface when it is closed (TUNSETPERSIST), or no longer.
   void set_persistent(bool persistent, std::error_code& ec);
@@ -263,7 +264,7 @@ class Device {
   void set_send_buffer(int bytes, std::error_code& ec);
 
   // The throwing forms (`throwing`): `Error` with the interface's name.
-  void set_offload(const OffloadSet& wanted) {
+  void set_offload(const OffloadFeatures& wanted) {
     throwing(name_, [&](std::error_code& ec) { set_offload(wanted, ec); });
   }
   void set_persistent(bool persistent) {
@@ -294,7 +295,7 @@ class Device {
   void bind(const std::string& name, int flags, DeviceKind kind, const DeviceOptions& options,
             std::error_code& ec);
   /// `packet_information` where the request settled it.
-  void probe(std::optional<bool> packet_information, const OffloadSet& wanted, std::error_code& ec);
+  void probe(std::optional<bool> packet_information, const OffloadFeatures& wanted, std::error_code& ec);
   void probe_virtio_header(std::error_code& ec);
   void set(unsigned long request, unsigned long value, std::error_code& ec);
   ReadResult read_parts(MutableBytes buffer, MutableBytes spare) noexcept;
@@ -307,9 +308,9 @@ class Device {
   }
   /// Zero if the call that failed so is to be tried again; else how it ends, negated.
   ssize_t wait_after(ssize_t result, short events) const noexcept;
-  int write_parts(std::span<const Bytes> parts, const Offload& offload = {}) noexcept;
+  int write_parts(std::span<const Bytes> parts, const PacketOffload& offload = {}) noexcept;
   bool emit_framing(MutableBytes framing, std::span<const Bytes> parts,
-                    const Offload& offload) const noexcept;
+                    const PacketOffload& offload) const noexcept;
 
   IoSystem* io_ = nullptr;
   LinkSystem* links_ = nullptr;

@@ -233,17 +233,17 @@ TEST_F(DeviceTest, WithoutOffloadWantedNoneIsAskedForAndTheMaskIsCleared) {
 
 TEST_F(DeviceTest, OffloadThatIsWantedAndGranted) {
   io.flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  const Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadSet::all()}, system());
+  const Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadFeatures::all()}, system());
   EXPECT_EQ(io.asked_flags, (std::vector<unsigned short>{IFF_TAP | IFF_NO_PI | IFF_VNET_HDR}));
   EXPECT_EQ(io.masks, (std::vector<unsigned long>{0x6f}));
-  EXPECT_EQ(device.capabilities().offload, OffloadSet::all());
+  EXPECT_EQ(device.capabilities().offload, OffloadFeatures::all());
   EXPECT_EQ(device.capabilities().framing, 10U);
   EXPECT_EQ(to_string(device.capabilities()), "tap, virtio header, offload checksum+tso4+tso6+ecn+uso");
 }
 
 TEST_F(DeviceTest, WhatIsWantedIsMadeConsistentBeforeItIsAskedFor) {
   io.flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  const std::pair<OffloadSet, unsigned long> table[] = {
+  const std::pair<OffloadFeatures, unsigned long> table[] = {
       {{.tso4 = true, .tso6 = true, .ecn = true, .uso = true}, 0},
       {{.checksum = true}, 1},
       {{.checksum = true, .ecn = true}, 1},
@@ -255,14 +255,14 @@ TEST_F(DeviceTest, WhatIsWantedIsMadeConsistentBeforeItIsAskedFor) {
     io.masks.clear();
     const Device device = Device::open(DeviceKind::tap, "tp0", {.offload = wanted}, system());
     EXPECT_EQ(io.masks, (std::vector<unsigned long>{mask}));
-    EXPECT_TRUE(wanted.checksum || device.capabilities().offload == OffloadSet::none());
+    EXPECT_TRUE(wanted.checksum || device.capabilities().offload == OffloadFeatures::none());
   }
   EXPECT_EQ(io.asked_flags.front(), IFF_TAP | IFF_NO_PI) << "nothing that could be granted";
 }
 
 TEST_F(DeviceTest, LessIsAskedForUntilTheKernelTakesIt) {
   io.flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  const std::tuple<unsigned long, std::vector<unsigned long>, OffloadSet> table[] = {
+  const std::tuple<unsigned long, std::vector<unsigned long>, OffloadFeatures> table[] = {
       {0x1f, {0x6f, 0xf}, {.checksum = true, .tso4 = true, .tso6 = true, .ecn = true}},
       {0x07, {0x6f, 0xf, 7}, {.checksum = true, .tso4 = true, .tso6 = true}},
       {0x03, {0x6f, 0xf, 7, 3}, {.checksum = true, .tso4 = true}},
@@ -272,7 +272,7 @@ TEST_F(DeviceTest, LessIsAskedForUntilTheKernelTakesIt) {
   for (const auto& [known, masks, granted] : table) {
     io.known_mask = known;
     io.masks.clear();
-    const Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadSet::all()}, system());
+    const Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadFeatures::all()}, system());
     EXPECT_EQ(io.masks, masks);
     EXPECT_EQ(device.capabilities().offload, granted);
     EXPECT_EQ(device.capabilities().framing, 10U) << "the header is there all the same";
@@ -283,13 +283,13 @@ TEST_F(DeviceTest, AKernelThatKnowsOfNoMaskIsNoError) {
   io.knows_masks = false;
   EXPECT_FALSE(error_of_open("tp0"));
   io.flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  EXPECT_FALSE(error_of_open("tp0", {.offload = OffloadSet::all()}));
+  EXPECT_FALSE(error_of_open("tp0", {.offload = OffloadFeatures::all()}));
 }
 
 TEST_F(DeviceTest, AKernelThatRefusesTheHeaderIsAskedWithout) {
   io.knows_header = false;
   const Device device =
-      Device::open(DeviceKind::tap, "no-such-link", {.offload = OffloadSet::all()}, system());
+      Device::open(DeviceKind::tap, "no-such-link", {.offload = OffloadFeatures::all()}, system());
   EXPECT_EQ(io.asked_flags,
             (std::vector<unsigned short>{IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, IFF_TAP | IFF_NO_PI}));
   EXPECT_EQ(io.masks, (std::vector<unsigned long>{0}));
@@ -298,10 +298,10 @@ TEST_F(DeviceTest, AKernelThatRefusesTheHeaderIsAskedWithout) {
 }
 
 TEST_F(DeviceTest, ADescriptorWithoutTheHeaderIsGrantedNothing) {
-  Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadSet::all()}, system());
+  Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadFeatures::all()}, system());
   EXPECT_FALSE(device.capabilities().offload.any());
   std::error_code ec;
-  device.set_offload(OffloadSet::all(), ec);
+  device.set_offload(OffloadFeatures::all(), ec);
   EXPECT_FALSE(ec);
   EXPECT_FALSE(device.capabilities().offload.any());
   EXPECT_EQ(io.masks, (std::vector<unsigned long>{0, 0}));
@@ -309,8 +309,8 @@ TEST_F(DeviceTest, ADescriptorWithoutTheHeaderIsGrantedNothing) {
 
 TEST_F(DeviceTest, TheMaskCanBeChanged) {
   io.flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadSet::all()}, system());
-  OffloadSet wanted = OffloadSet::all();
+  Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadFeatures::all()}, system());
+  OffloadFeatures wanted = OffloadFeatures::all();
   wanted.uso = false;
   std::error_code ec;
   device.set_offload(wanted, ec);
@@ -382,7 +382,7 @@ TEST_F(DeviceTest, FramingIsWrittenWhole) {
   io.big_endian = 1;
   const Device device = Device::open(DeviceKind::tun, "tp0", {.packet_information = true}, system());
   Buffer framing(16, std::byte{0xee});
-  const Offload left{.checksum = ChecksumState::to_fill, .checksum_start = 40, .checksum_offset = 16};
+  const PacketOffload left{.checksum = ChecksumState::to_fill, .checksum_start = 40, .checksum_offset = 16};
   EXPECT_TRUE(device.emit_framing(framing, Buffer(1, std::byte{0x60}), left));
   Buffer expected(16);
   store_be16(expected, 2, 0x86dd);
@@ -406,7 +406,7 @@ TEST_F(DeviceTest, FramingAndPacketAreWrittenAsTheyLie) {
 
 /// What is left of the mask when the device is closed, destroyed or assigned to; nothing where it is let go.
 TEST_F(DeviceTest, ClosingAPersistentDeviceClearsItsMask) {
-  const auto masks_after = [&](int flags, const OffloadSet& wanted, auto end) {
+  const auto masks_after = [&](int flags, const OffloadFeatures& wanted, auto end) {
     io.flags = flags;
     Device device = Device::open(DeviceKind::tap, "tp0", {.offload = wanted}, system());
     io.masks.clear();
@@ -417,17 +417,19 @@ TEST_F(DeviceTest, ClosingAPersistentDeviceClearsItsMask) {
   const std::vector<unsigned long> nothing;
   const std::vector<unsigned long> cleared{0};
   constexpr int flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadSet::all(), close), cleared);
-  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadSet::all(), [](Device& device) { device = Device{}; }),
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadFeatures::all(), close), cleared);
+  EXPECT_EQ(
+      masks_after(flags | IFF_PERSIST, OffloadFeatures::all(), [](Device& device) { device = Device{}; }),
+      cleared);
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadFeatures::all(),
+                        [](Device& device) { Device{std::move(device)}; }),
             cleared);
   EXPECT_EQ(
-      masks_after(flags | IFF_PERSIST, OffloadSet::all(), [](Device& device) { Device{std::move(device)}; }),
-      cleared);
-  EXPECT_EQ(masks_after(flags | IFF_PERSIST, OffloadSet::all(), [](Device& device) { device.release(); }),
-            nothing);
+      masks_after(flags | IFF_PERSIST, OffloadFeatures::all(), [](Device& device) { device.release(); }),
+      nothing);
   EXPECT_EQ(masks_after(flags | IFF_PERSIST, {}, close), nothing) << "there was none";
-  EXPECT_EQ(masks_after(flags, OffloadSet::all(), close), nothing) << "it vanishes";
-  EXPECT_EQ(masks_after(flags | IFF_PERSIST | IFF_MULTI_QUEUE, OffloadSet::all(), close), nothing)
+  EXPECT_EQ(masks_after(flags, OffloadFeatures::all(), close), nothing) << "it vanishes";
+  EXPECT_EQ(masks_after(flags | IFF_PERSIST | IFF_MULTI_QUEUE, OffloadFeatures::all(), close), nothing)
       << "it is the other queues' too";
 }
 

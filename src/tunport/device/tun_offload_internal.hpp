@@ -14,12 +14,12 @@ inline constexpr unsigned long ufo = 0x10;   // TUN_F_UFO: taken by every kernel
 inline constexpr unsigned long uso4 = 0x20;  // TUN_F_USO4
 inline constexpr unsigned long uso6 = 0x40;  // TUN_F_USO6
 
-constexpr unsigned long to_mask(const OffloadSet& set) {
+constexpr unsigned long to_mask(const OffloadFeatures& set) {
   return (set.checksum ? checksum : 0) | (set.tso4 ? tso4 : 0) | (set.tso6 ? tso6 : 0) | (set.ecn ? ecn : 0) |
          (set.uso ? uso4 | uso6 : 0);
 }
 
-constexpr OffloadSet from_mask(unsigned long mask) {
+constexpr OffloadFeatures from_mask(unsigned long mask) {
   return {.checksum = (mask & checksum) != 0,
           .tso4 = (mask & tso4) != 0,
           .tso6 = (mask & tso6) != 0,
@@ -29,8 +29,8 @@ constexpr OffloadSet from_mask(unsigned long mask) {
 
 /// The greatest part of `wanted` that the kernel knows as a mask: set_offload() in drivers/net/tun.c refuses
 /// anything without the checksum, and ECN without TSO.
-constexpr OffloadSet consistent(OffloadSet wanted) {
-  if (!wanted.checksum) return OffloadSet::none();
+constexpr OffloadFeatures consistent(OffloadFeatures wanted) {
+  if (!wanted.checksum) return OffloadFeatures::none();
   wanted.ecn = wanted.ecn && (wanted.tso4 || wanted.tso6);
   return wanted;
 }

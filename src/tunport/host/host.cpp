@@ -4,9 +4,9 @@
 #include <array>
 
 #include "tunport/base/token_bucket.hpp"
-#include "tunport/protocol/ethernet_protocol.hpp"
-#include "tunport/protocol/ip_protocol.hpp"
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
+#include "tunport/protocol/ip_demux.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 #include "tunport/wire/arp.hpp"
 #include "tunport/wire/icmp.hpp"
 
@@ -30,7 +30,7 @@ bool is_single_host(const HostOptions& host, Ipv4Address address) {
 
 }  // namespace
 
-class Host::Arp : public RawPacketProtocol {
+class Host::Arp : public NetworkProtocol {
  public:
   explicit Arp(Host& host) : host_{host} {}
 
@@ -62,7 +62,7 @@ class Host::Arp : public RawPacketProtocol {
   Host& host_;
 };
 
-class Host::Ip : public IpProtocol {
+class Host::Ip : public IpDemux {
  public:
   explicit Ip(Host& host) : host_{host} {}
   std::string name() const override { return "Host"; }
@@ -81,7 +81,7 @@ class Host::Ip : public IpProtocol {
   Host& host_;
 };
 
-class Host::Icmp : public RawDatagramProtocol {
+class Host::Icmp : public TransportProtocol {
  public:
   explicit Icmp(Host& host) : host_{host} {}
 
@@ -106,7 +106,7 @@ class Host::Icmp : public RawDatagramProtocol {
   Host& host_;
 };
 
-class Host::Udp : public RawUdpProtocol {
+class Host::Udp : public UdpDemux {
  public:
   explicit Udp(Host& host)
       : host_{host}, errors_{host.options_.errors_per_second, host.options_.errors_at_once} {}
@@ -127,7 +127,7 @@ class Host::Udp : public RawUdpProtocol {
     if (!Icmp::send(datagram, error, original.first(std::min(most, original.size())))) return;
     ++host_.statistics_.port_unreachable;
     // The answer may have paused a producer, which may have destroyed the port.
-    if (!datagram.arrival.packet.is_port_gone()) RawUdpProtocol::nobody_home(udp, datagram);
+    if (!datagram.arrival.packet.is_port_gone()) UdpDemux::nobody_home(udp, datagram);
   }
 
  private:
@@ -143,8 +143,8 @@ struct Host::Rooms {
     ethernet.add_proto(ethertype::ipv4, ip);
   }
 
-  struct Ethernet : EthernetProtocol {
-    explicit Ethernet(const MacAddress& mac) : EthernetProtocol{{.address = mac}} {}
+  struct Ethernet : EthernetDemux {
+    explicit Ethernet(const MacAddress& mac) : EthernetDemux{{.address = mac}} {}
     std::string name() const override { return "Host"; }
   };
 

@@ -24,7 +24,7 @@ using Buffer = std::vector<std::byte>;
 /// A packet, and what is left to do on it.
 struct Packet {
   Buffer bytes;
-  Offload left{};
+  PacketOffload left{};
   std::size_t datagrams = 1;
   std::size_t parts = 1;
 

@@ -30,13 +30,13 @@ std::uint32_t pseudo_header_sum(Bytes packet, const Layout& layout, std::uint32_
          layout.protocol + length;
 }
 
-void complete_checksum(MutableBytes packet, const Offload& offload) {
+void complete_checksum(MutableBytes packet, const PacketOffload& offload) {
   std::uint16_t checksum = internet_checksum(packet.subspan(offload.checksum_start));
   if (checksum == 0 && offload.checksum_offset == UdpHeader::checksum_offset) checksum = 0xffff;
   store_be16(packet, std::size_t{offload.checksum_start} + offload.checksum_offset, checksum);
 }
 
-void prepare_checksum(MutableBytes packet, const Layout& layout, Offload& offload) {
+void prepare_checksum(MutableBytes packet, const Layout& layout, PacketOffload& offload) {
   offload.checksum = ChecksumState::to_fill;
   offload.checksum_start = static_cast<std::uint16_t>(layout.transport);
   offload.checksum_offset = checksum_offset_of(layout);

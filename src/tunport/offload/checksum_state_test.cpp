@@ -16,7 +16,7 @@ using shapes::Buffer;
 using shapes::Shape;
 
 /// What is left to do on a plain datagram of that shape.
-Offload to_fill(const Shape& shape) {
+PacketOffload to_fill(const Shape& shape) {
   return {.checksum = ChecksumState::to_fill,
           .checksum_start = static_cast<std::uint16_t>(shape.transport_offset()),
           .checksum_offset = static_cast<std::uint16_t>(shape.checksum_offset())};
@@ -66,7 +66,7 @@ TEST(PrepareChecksum, IsTheOppositeOfCompleting) {
       Buffer packet = complete;
       const auto layout = find_layout(packet, shape.kind);
       ASSERT_TRUE(layout);
-      Offload offload{.checksum = ChecksumState::verified};
+      PacketOffload offload{.checksum = ChecksumState::verified};
       prepare_checksum(packet, *layout, offload);
       EXPECT_EQ(offload, to_fill(shape)) << shape.name();
       EXPECT_EQ(to_hex(packet), to_hex(shapes::super_packet(shape, shapes::some_bytes(size))))

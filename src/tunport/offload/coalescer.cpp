@@ -177,7 +177,7 @@ bool Coalescer::State::take_first(Item& item) const {
 
 /// Precondition: the datagram is longer than the item's headers, and not longer than the item's first.
 template <bool v6, bool udp>
-Outcome Coalescer::State::join_as(Item& item, Bytes datagram, const Offload& left, Keep keep) {
+Outcome Coalescer::State::join_as(Item& item, Bytes datagram, const PacketOffload& left, Keep keep) {
   const std::byte* const data = datagram.data();
   const std::byte* const network = data + item.flow.network;
   const std::byte* const transport = data + item.flow.transport;
@@ -243,7 +243,7 @@ bool Coalescer::State::join_next(Item& item, const std::byte* data) {
   return true;
 }
 
-Outcome Coalescer::State::join(Item& item, Bytes datagram, const Offload& left, Keep keep) {
+Outcome Coalescer::State::join(Item& item, Bytes datagram, const PacketOffload& left, Keep keep) {
   const std::byte* const data = datagram.data();
   if (is_as_usual(item, datagram, left, keep)) {
     const bool joined =
@@ -263,7 +263,8 @@ Outcome Coalescer::State::join(Item& item, Bytes datagram, const Offload& left, 
 
 /// The latest item is tried first if a second datagram has joined it: where each is another flow's, that
 /// would be for nothing.
-bool Coalescer::State::add(Bytes datagram, const Offload& left, Keep keep, const OffloadSet& device) {
+bool Coalescer::State::add(Bytes datagram, const PacketOffload& left, Keep keep,
+                           const OffloadFeatures& device) {
   if (latest != nullptr && latest->summed) {
     const Outcome outcome = join(*latest, datagram, left, keep);
     if (outcome != Outcome::other) return outcome == Outcome::joined;
@@ -274,7 +275,8 @@ bool Coalescer::State::add(Bytes datagram, const Offload& left, Keep keep, const
 /// `join_next` with the latest item, or whatever else is to be done.
 template <bool v6, bool udp, class SumAndCopy>
 [[gnu::always_inline]] inline bool Coalescer::State::add_next_by(SumAndCopy sum_and_copy_payload,
-                                                                 Bytes datagram, const OffloadSet& device) {
+                                                                 Bytes datagram,
+                                                                 const OffloadFeatures& device) {
   Item& item = *latest;
   const std::byte* const data = datagram.data();
   if (!is_next<v6, udp>(item, data)) return add_to_its_flow(datagram, {}, Keep::copy, device);
@@ -287,12 +289,12 @@ template <bool v6, bool udp, class SumAndCopy>
 }
 
 template <bool v6, bool udp>
-bool Coalescer::State::add_next(State& self, Bytes datagram, const OffloadSet& device) {
+bool Coalescer::State::add_next(State& self, Bytes datagram, const OffloadFeatures& device) {
   return self.add_next_by<v6, udp>(sum_and_copy_few, datagram, device);
 }
 
 template <bool v6, bool udp>
-bool Coalescer::State::add_large_next(State& self, Bytes datagram, const OffloadSet& device) {
+bool Coalescer::State::add_large_next(State& self, Bytes datagram, const OffloadFeatures& device) {
   const auto sum_and_copy_payload = [](std::byte* to, const std::byte* from, std::size_t size) {
     return detail::sum_and_copy_words({to, size}, {from, size});
   };
@@ -301,7 +303,8 @@ bool Coalescer::State::add_large_next(State& self, Bytes datagram, const Offload
 
 #ifdef TUNPORT_AVX2
 template <bool v6, bool udp>
-TUNPORT_AVX2 bool Coalescer::State::add_next_avx2(State& self, Bytes datagram, const OffloadSet& device) {
+TUNPORT_AVX2 bool Coalescer::State::add_next_avx2(State& self, Bytes datagram,
+                                                  const OffloadFeatures& device) {
   return self.add_next_by<v6, udp>([](std::byte* to, const std::byte* from, std::size_t size)
                                        TUNPORT_AVX2 { return sum_and_copy_few_avx2(to, from, size); },
                                    datagram, device);
@@ -324,8 +327,8 @@ Coalescer::State::AllAddNext Coalescer::State::choose_add_next() {
   return all;
 }
 
-bool Coalescer::State::add_to_its_flow(Bytes datagram, const Offload& left, Keep keep,
-                                       const OffloadSet& device) {
+bool Coalescer::State::add_to_its_flow(Bytes datagram, const PacketOffload& left, Keep keep,
+                                       const OffloadFeatures& device) {
   const Flow flow = classify(datagram, kind);
   std::uint8_t* slot = nullptr;
   switch (flow.standing) {
@@ -351,8 +354,8 @@ bool Coalescer::State::add_to_its_flow(Bytes datagram, const Offload& left, Keep
 }
 
 /// A new item. `slot` is the flow's, if it has one.
-bool Coalescer::State::begin(Bytes datagram, Flow flow, const Offload& left, Keep keep,
-                             const OffloadSet& device, std::uint8_t* slot) {
+bool Coalescer::State::begin(Bytes datagram, Flow flow, const PacketOffload& left, Keep keep,
+                             const OffloadFeatures& device, std::uint8_t* slot) {
   const std::size_t front = slot != nullptr ? flow.header_length : std::min(datagram.size(), unknown_front);
   const std::size_t rest = datagram.size() - front;
   // A checksum that is left to fill may be filled in place meanwhile, wherever its field is.
@@ -396,7 +399,7 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const Offload& left, Kee
 Coalescer::Coalescer(DeviceKind kind, std::size_t capacity) : kind_{kind}, capacity_{capacity} {}
 Coalescer::~Coalescer() = default;
 
-bool Coalescer::add(Bytes datagram, const OffloadSet& device) {
+bool Coalescer::add(Bytes datagram, const OffloadFeatures& device) {
   if (state_ != nullptr && state_->latest != nullptr) {
     const Item& item = *state_->latest;
     if (datagram.size() == item.full_size && item.vacancies != 0 && item.short_way != 0)
@@ -405,12 +408,12 @@ bool Coalescer::add(Bytes datagram, const OffloadSet& device) {
   return add(datagram, {}, Keep::copy, device);
 }
 
-bool Coalescer::add(Bytes datagram, const Offload& left, Keep keep, const OffloadSet& device) {
+bool Coalescer::add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device) {
   if (!state_) state_ = std::make_unique<State>(kind_, capacity_);
   return state_->add(datagram, left, keep, device);
 }
 
-bool Coalescer::add(std::span<const Bytes> parts, const Offload& left, const OffloadSet& device) {
+bool Coalescer::add(std::span<const Bytes> parts, const PacketOffload& left, const OffloadFeatures& device) {
   if (!state_) state_ = std::make_unique<State>(kind_, capacity_);
   std::size_t size = 0;
   for (const Bytes part : parts) size += part.size();

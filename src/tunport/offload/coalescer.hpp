@@ -28,7 +28,7 @@ struct Coalesced {
   /// `Coalescer::headroom` bytes before it that may be, too: room for what goes before a packet.
   std::span<iovec> parts;
   /// Of a super-packet: its segmentation, with the checksum to fill. Of a single datagram: as it was added.
-  Offload offload;
+  PacketOffload offload;
   std::size_t datagrams = 0;  ///< how many it is
   std::size_t size = 0;       ///< bytes in all its parts
 };
@@ -60,11 +60,11 @@ class Coalescer {
   /// Takes a datagram, a frame on TAP, not empty, with what is left to do on it: not a super-packet. It joins
   /// others only to a kind of super-packet that `device` takes over. False, and nothing was taken, if there
   /// is no room: flush, and add it again.
-  bool add(Bytes datagram, const Offload& left, Keep keep, const OffloadSet& device);
+  bool add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device);
   /// The same for a datagram with nothing known of it, copied: in the shortest way.
-  bool add(Bytes datagram, const OffloadSet& device);
+  bool add(Bytes datagram, const OffloadFeatures& device);
   /// The same with the datagram in parts; copies it.
-  bool add(std::span<const Bytes> parts, const Offload& left, const OffloadSet& device);
+  bool add(std::span<const Bytes> parts, const PacketOffload& left, const OffloadFeatures& device);
 
   /// Calls `send(const Coalesced&)` with each packet, in the order in which they were begun, and is empty
   /// then, also if `send` throws. `send` must not touch the coalescer.

@@ -21,7 +21,7 @@ using shapes::Shape;
 using shapes::some_bytes;
 using testing::ElementsAre;
 
-constexpr OffloadSet all = OffloadSet::all();
+constexpr OffloadFeatures all = OffloadFeatures::all();
 constexpr Shape udp_shape{.protocol = ip_protocol::udp};
 
 Buffer segment(Shape shape, std::uint32_t index, std::size_t payload) {
@@ -36,7 +36,7 @@ Shape flow(std::uint8_t number, Shape shape = udp_shape) {
   return shape;
 }
 
-Offload to_fill(const Shape& shape) {
+PacketOffload to_fill(const Shape& shape) {
   return {.checksum = ChecksumState::to_fill,
           .checksum_start = static_cast<std::uint16_t>(shape.transport_offset()),
           .checksum_offset = static_cast<std::uint16_t>(shape.checksum_offset())};
@@ -63,7 +63,7 @@ std::vector<Shape> plain_shapes() {
   return result;
 }
 
-TEST(CoalescerChecksums, AWrongOneIsNeverBlessed) {
+TEST(CoalescerChecksums, AWrongOneIsNeverTrusted) {
   for (const Shape& shape : plain_shapes()) {
     const Buffer one = segment(shape, 0, 50);
     const Buffer two = segment(shape, 1, 50);
@@ -139,7 +139,7 @@ TEST(CoalescerChecksums, NorAWrongIpv4Header) {
 }
 
 TEST(CoalescerChecksums, VerifiedIsNotLookedAtAgain) {
-  constexpr Offload verified{.checksum = ChecksumState::verified};
+  constexpr PacketOffload verified{.checksum = ChecksumState::verified};
   for (const Shape& shape : plain_shapes()) {
     const Buffer one = segment(shape, 0, 50);
     const Buffer two = segment(shape, 1, 50);
@@ -158,14 +158,14 @@ TEST(CoalescerChecksums, ToFillJoinsIfTheRestIsRight) {
       shapes::put_pseudo_header_sum(packet, shape);
       return packet;
     };
-    const Offload left = to_fill(shape);
+    const PacketOffload left = to_fill(shape);
     EXPECT_THAT(sizes_of({{unfilled(0), left}, {unfilled(1), left}}, shape.kind), ElementsAre(2));
     EXPECT_THAT(sizes_of({{unfilled(0), left}, {segment(shape, 1, 50)}}, shape.kind), ElementsAre(2));
     EXPECT_THAT(sizes_of({{segment(shape, 0, 50)}, {unfilled(1), left}}, shape.kind), ElementsAre(2));
     const Buffer off_by_one =
         patched(unfilled(1), shape.transport_offset() + shape.checksum_offset(), hex("1234"));
     EXPECT_THAT(sizes_of({{unfilled(0), left}, {off_by_one, left}}, shape.kind), ElementsAre(1, 1));
-    Offload elsewhere = left;
+    PacketOffload elsewhere = left;
     ++elsewhere.checksum_start;
     EXPECT_THAT(sizes_of({{unfilled(0), left}, {unfilled(1), elsewhere}}, shape.kind), ElementsAre(1, 1));
     EXPECT_THAT(sizes_of({{unfilled(0), elsewhere}, {unfilled(1), left}}, shape.kind), ElementsAre(1, 1));
@@ -175,7 +175,7 @@ TEST(CoalescerChecksums, ToFillJoinsIfTheRestIsRight) {
 TEST(CoalescerChecksums, UdpWithoutOneJoinsNothing) {
   const Buffer one = patched(segment(udp_shape, 0, 50), 26, hex("0000"));
   const Buffer two = patched(segment(udp_shape, 1, 50), 26, hex("0000"));
-  constexpr Offload verified{.checksum = ChecksumState::verified};
+  constexpr PacketOffload verified{.checksum = ChecksumState::verified};
   EXPECT_THAT(sizes_of({{one}, {two}}), ElementsAre(1, 1));
   EXPECT_THAT(sizes_of({{one, verified}, {two, verified}}), ElementsAre(1, 1));
   EXPECT_THAT(sizes_of({{segment(udp_shape, 0, 50)}, {two}, {segment(udp_shape, 2, 50)}}),
@@ -314,7 +314,7 @@ TEST(CoalescerBytes, AChecksumLeftToFillMayBeFilledWhileItIsReferredTo) {
     for (const std::size_t start : {shape.transport_offset(), std::size_t{150}, std::size_t{1000}}) {
       Buffer packet = segment(shape, 0, 1400);
       const Buffer as_added = packet;
-      Offload left = to_fill(shape);
+      PacketOffload left = to_fill(shape);
       left.checksum_start = static_cast<std::uint16_t>(start);
       Coalescer coalescer{DeviceKind::tun};
       ASSERT_TRUE(coalescer.add(packet, left, Keep::reference, all));

@@ -35,7 +35,7 @@ std::string fault_with(const Steps& steps, DeviceKind kind, std::uint8_t first_f
   Steps shifted = steps;
   for (auto& step : shifted) step.flow = static_cast<std::uint8_t>(step.flow + first_flow);
   const auto added = traffic::make(kind, shifted);
-  return traffic::fault_of_coalescing(added, kind, OffloadSet::all(), Coalescer::default_capacity, way);
+  return traffic::fault_of_coalescing(added, kind, OffloadFeatures::all(), Coalescer::default_capacity, way);
 }
 
 RC_GTEST_PROP(CoalescerProperty, SegmentsOfWhatIsCoalescedAreWhatWasAdded, (const Steps& steps)) {
@@ -48,15 +48,16 @@ RC_GTEST_PROP(CoalescerProperty, HoldsWithLittleRoom, (const Steps& steps)) {
   const auto added = traffic::make(DeviceKind::tun, steps);
   const auto capacity = *rc::gen::inRange<std::size_t>(2000, 6000);
   for (const auto way : traffic::ways)
-    RC_ASSERT(traffic::fault_of_coalescing(added, DeviceKind::tun, OffloadSet::all(), capacity, way) == "");
+    RC_ASSERT(traffic::fault_of_coalescing(added, DeviceKind::tun, OffloadFeatures::all(), capacity, way) ==
+              "");
 }
 
 RC_GTEST_PROP(CoalescerProperty, HoldsOnAnyDevice, (const Steps& steps)) {
-  const OffloadSet device{.checksum = true,
-                          .tso4 = *rc::gen::arbitrary<bool>(),
-                          .tso6 = *rc::gen::arbitrary<bool>(),
-                          .ecn = *rc::gen::arbitrary<bool>(),
-                          .uso = *rc::gen::arbitrary<bool>()};
+  const OffloadFeatures device{.checksum = true,
+                               .tso4 = *rc::gen::arbitrary<bool>(),
+                               .tso6 = *rc::gen::arbitrary<bool>(),
+                               .ecn = *rc::gen::arbitrary<bool>(),
+                               .uso = *rc::gen::arbitrary<bool>()};
   const auto added = traffic::make(DeviceKind::tun, steps);
   for (const auto way : traffic::ways)
     RC_ASSERT(
@@ -74,7 +75,7 @@ RC_GTEST_PROP(CoalescerProperty, WhatWasASuperPacketIsOneAgain, (std::uint8_t wh
   const auto payload = shapes::some_bytes((count - 1) * segment_size + last, which);
   Coalescer coalescer{kind};
   for (const auto& segment : shapes::segments(shape, payload, segment_size))
-    RC_ASSERT(coalescer.add(segment, {}, Keep::copy, OffloadSet::all()));
+    RC_ASSERT(coalescer.add(segment, {}, Keep::copy, OffloadFeatures::all()));
   const auto packets = apart::flushed(coalescer);
   RC_ASSERT(packets.size() == 1U);
   RC_ASSERT(packets[0].left == shapes::offload_of(shape, segment_size));
@@ -86,7 +87,7 @@ TEST(CoalescerProperty, TheTrafficJoins) {
   const Steps steps(20);
   Coalescer coalescer{DeviceKind::tun};
   for (const auto& packet : traffic::make(DeviceKind::tun, steps))
-    ASSERT_TRUE(coalescer.add(packet.bytes, packet.left, Keep::copy, OffloadSet::all()));
+    ASSERT_TRUE(coalescer.add(packet.bytes, packet.left, Keep::copy, OffloadFeatures::all()));
   EXPECT_EQ(apart::flushed(coalescer).size(), 1U);
 }
 

@@ -44,30 +44,30 @@ struct Coalescer::State {
   std::size_t room() const { return static_cast<std::size_t>(limit - end); }
   void clear();
 
-  bool add(Bytes datagram, const Offload& left, Keep keep, const OffloadSet& device);
+  bool add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device);
   /// Adds a datagram as long as the latest item's first, in the short way if it is its next.
-  using AddNext = bool (*)(State& self, Bytes datagram, const OffloadSet& device);
+  using AddNext = bool (*)(State& self, Bytes datagram, const OffloadFeatures& device);
   using AllAddNext = std::array<AddNext, 8>;  // by `short_way_of`
   template <bool v6, bool udp, class SumAndCopy>
-  bool add_next_by(SumAndCopy sum_and_copy_payload, Bytes datagram, const OffloadSet& device);
+  bool add_next_by(SumAndCopy sum_and_copy_payload, Bytes datagram, const OffloadFeatures& device);
   template <bool v6, bool udp>
-  static bool add_next(State& self, Bytes datagram, const OffloadSet& device);
+  static bool add_next(State& self, Bytes datagram, const OffloadFeatures& device);
   template <bool v6, bool udp>
-  static bool add_large_next(State& self, Bytes datagram, const OffloadSet& device);
+  static bool add_large_next(State& self, Bytes datagram, const OffloadFeatures& device);
 #ifdef TUNPORT_AVX2
   template <bool v6, bool udp>
-  TUNPORT_AVX2 static bool add_next_avx2(State& self, Bytes datagram, const OffloadSet& device);
+  TUNPORT_AVX2 static bool add_next_avx2(State& self, Bytes datagram, const OffloadFeatures& device);
 #endif
   static AllAddNext choose_add_next();
-  [[gnu::noinline]] bool add_to_its_flow(Bytes datagram, const Offload& left, Keep keep,
-                                         const OffloadSet& device);
-  bool begin(Bytes datagram, Flow flow, const Offload& left, Keep keep, const OffloadSet& device,
+  [[gnu::noinline]] bool add_to_its_flow(Bytes datagram, const PacketOffload& left, Keep keep,
+                                         const OffloadFeatures& device);
+  bool begin(Bytes datagram, Flow flow, const PacketOffload& left, Keep keep, const OffloadFeatures& device,
              std::uint8_t* slot);
   template <bool v6, bool udp>
   bool join_next(Item& item, const std::byte* data);
-  Outcome join(Item& item, Bytes datagram, const Offload& left, Keep keep);
+  Outcome join(Item& item, Bytes datagram, const PacketOffload& left, Keep keep);
   template <bool v6, bool udp>
-  Outcome join_as(Item& item, Bytes datagram, const Offload& left, Keep keep);
+  Outcome join_as(Item& item, Bytes datagram, const PacketOffload& left, Keep keep);
   template <bool v6, bool udp>
   bool take_first(Item& item) const;
 

@@ -39,7 +39,7 @@ Buffer segment(Shape shape, std::uint32_t segments, std::size_t payload = segmen
 struct Burst {
   explicit Burst(DeviceKind device_kind = DeviceKind::tun) : kind{device_kind}, coalescer{device_kind} {}
 
-  Burst& add(const Buffer& bytes, const Offload& left = {}) {
+  Burst& add(const Buffer& bytes, const PacketOffload& left = {}) {
     EXPECT_TRUE(coalescer.add(bytes, left, Keep::copy, device));
     added.push_back({bytes, left});
     return *this;
@@ -62,7 +62,7 @@ struct Burst {
   }
 
   DeviceKind kind;
-  OffloadSet device = OffloadSet::all();
+  OffloadFeatures device = OffloadFeatures::all();
   Coalescer coalescer;
   std::vector<apart::Packet> added;
 };
@@ -71,7 +71,7 @@ using Sizes = std::vector<std::size_t>;
 
 /// What becomes of a datagram, and of one that would have joined it, where there is one of the same flow
 /// already.
-Sizes between(const Shape& shape, const Buffer& other, const Offload& left = {}) {
+Sizes between(const Shape& shape, const Buffer& other, const PacketOffload& left = {}) {
   return Burst{shape.kind}.add(segment(shape, 0)).add(other, left).add(segment(shape, 2)).sizes();
 }
 
@@ -95,7 +95,7 @@ TEST(Coalescer, ASingleDatagramLeavesAsItCame) {
   for (const Shape& shape : shapes::all()) {
     const Buffer complete = segment(shape, 0);
     const Buffer to_fill = shapes::super_packet(shape, some_bytes(segment_size));
-    Offload left = shapes::offload_of(shape, 0);
+    PacketOffload left = shapes::offload_of(shape, 0);
     left.kind = SegmentKind::none;
     left.header_length = 0;
     for (const auto& packet :
@@ -259,9 +259,9 @@ TEST(Coalescer, OnlyTheFirstCarriesCwr) {
 TEST(Coalescer, TheDeviceSaysWhatIsJoined) {
   for (const Shape& shape : plain_shapes()) {
     const bool tcp = shape.is_tcp();
-    const std::pair<OffloadSet, bool> cases[] = {
-        {OffloadSet::all(), true},
-        {OffloadSet::none(), false},
+    const std::pair<OffloadFeatures, bool> cases[] = {
+        {OffloadFeatures::all(), true},
+        {OffloadFeatures::none(), false},
         {{.checksum = true}, false},
         {{.checksum = true, .tso4 = true}, tcp && !shape.v6},
         {{.checksum = true, .tso6 = true}, tcp && shape.v6},

@@ -5,4 +5,4 @@
 #include "tunport/offload/offload.hpp"
 
 template <>
-struct fmt::formatter<tunport::OffloadSet> : tunport::FormatByName<tunport::OffloadSet> {};
+struct fmt::formatter<tunport::OffloadFeatures> : tunport::FormatByName<tunport::OffloadFeatures> {};

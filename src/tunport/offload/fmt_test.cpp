@@ -6,7 +6,7 @@ namespace tunport {
 namespace {
 
 TEST(OffloadFmt, FormatsSets) {
-  EXPECT_EQ(fmt::format("{}", OffloadSet::none()), to_string(OffloadSet::none()));
+  EXPECT_EQ(fmt::format("{}", OffloadFeatures::none()), to_string(OffloadFeatures::none()));
 }
 
 }  // namespace

@@ -47,7 +47,7 @@ struct Item {
   std::uint16_t first_part = 0;     // of the others
   std::uint16_t last_part = 0;
   std::uint16_t parts = 0;  // how many others
-  Offload left{};           // of its first datagram
+  PacketOffload left{};     // of its first datagram
 };
 
 /// A sum of words, folded to 16 bits; 0 only if it is 0. The halves are added in the upper half, to which the
@@ -200,11 +200,11 @@ inline std::uint32_t sum_with_length(const Item& item, std::size_t length) {
   return item.transport_sum + (udp ? 2U : 1U) * wire_order(length);
 }
 
-/// Whether a datagram of the item's flow may be blessed. `length`: of its transport header and payload, whose
+/// Whether a datagram of the item's flow may be trusted. `length`: of its transport header and payload, whose
 /// sum is looked at only where nobody has verified it.
 template <bool udp>
 inline bool has_right_checksum(const Item& item, const std::byte* transport, std::size_t length,
-                               const Offload& left, std::uint64_t payload_sum) {
+                               const PacketOffload& left, std::uint64_t payload_sum) {
   constexpr std::size_t offset = udp ? 6 : TcpHeader::checksum_offset;
   const auto field = load<std::uint16_t>(transport + offset);
   switch (left.checksum) {
@@ -232,7 +232,7 @@ inline std::uint32_t vacancies_of(const Item& item) {
 
 /// Whether it may be looked at in the short way: it is as long as the item's first, is to be copied and
 /// verified, and there is room for it.
-inline bool is_as_usual(const Item& item, Bytes datagram, const Offload& left, Keep keep) {
+inline bool is_as_usual(const Item& item, Bytes datagram, const PacketOffload& left, Keep keep) {
   return datagram.size() == item.full_size && item.vacancies != 0 && keep == Keep::copy &&
          left.checksum == ChecksumState::unverified;
 }
@@ -342,7 +342,7 @@ inline bool may_be_joined(const Item& item) {
 }
 
 /// What is left to do on the item once a second datagram has joined.
-inline Offload super_packet_of(const Item& item) {
+inline PacketOffload super_packet_of(const Item& item) {
   const bool cwr = !item.flow.udp &&
                    (std::to_integer<std::uint8_t>(item.head[item.flow.transport + TcpHeader::flags_offset]) &
                     tcp_flag::cwr) != 0;

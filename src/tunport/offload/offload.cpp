@@ -8,25 +8,25 @@ namespace {
 
 struct Name {
   std::string_view text;
-  bool OffloadSet::*member;
+  bool OffloadFeatures::*member;
 };
-constexpr std::array names{Name{"checksum", &OffloadSet::checksum}, Name{"tso4", &OffloadSet::tso4},
-                           Name{"tso6", &OffloadSet::tso6}, Name{"ecn", &OffloadSet::ecn},
-                           Name{"uso", &OffloadSet::uso}};
+constexpr std::array names{Name{"checksum", &OffloadFeatures::checksum}, Name{"tso4", &OffloadFeatures::tso4},
+                           Name{"tso6", &OffloadFeatures::tso6}, Name{"ecn", &OffloadFeatures::ecn},
+                           Name{"uso", &OffloadFeatures::uso}};
 
 }  // namespace
 
-std::string to_string(const OffloadSet& set) {
+std::string to_string(const OffloadFeatures& set) {
   std::string text;
   for (const Name& name : names)
     if (set.*name.member) text.append(text.empty() ? "" : "+").append(name.text);
   return text.empty() ? "off" : text;
 }
 
-std::optional<OffloadSet> parse_offload_set(std::string_view text) {
-  if (text == "auto") return OffloadSet::all();
-  if (text == "off") return OffloadSet::none();
-  OffloadSet set;
+std::optional<OffloadFeatures> parse_offload_features(std::string_view text) {
+  if (text == "auto") return OffloadFeatures::all();
+  if (text == "off") return OffloadFeatures::none();
+  OffloadFeatures set;
   for (bool more = true; more;) {
     const auto plus = text.find('+');
     const auto name = std::ranges::find(names, text.substr(0, plus), &Name::text);

@@ -41,7 +41,7 @@ inline constexpr std::size_t longest_headers = 256;
 /// What is left to do on a packet. All offsets and lengths are in bytes and lie within the packet that this
 /// accompanies: whoever makes one from input has checked that. Aligned so that it is copied in whole words:
 /// of 14 bytes GCC makes two copies that overlap, and each waits for the store of the other.
-struct alignas(8) Offload {
+struct alignas(8) PacketOffload {
   SegmentKind kind = SegmentKind::none;
   ChecksumState checksum = ChecksumState::unverified;
   bool ecn = false;                ///< TCP: the first segment carries CWR, the others must not
@@ -52,32 +52,32 @@ struct alignas(8) Offload {
   std::uint16_t checksum_offset = 0;  ///< to fill: where it goes, from there
 
   constexpr bool is_super_packet() const { return kind != SegmentKind::none; }
-  bool operator==(const Offload&) const = default;
+  bool operator==(const PacketOffload&) const = default;
 };
 
 /// The longest super-packet, in bytes: 65,535 of IPv6 payload, the headers before it, and some VLAN tags.
 inline constexpr std::size_t max_super_packet = 65'600;
 
 /// How many datagrams a packet of that size is. Precondition: a super-packet's size is beyond its headers.
-constexpr std::size_t datagrams_in(std::size_t size, const Offload& offload) {
+constexpr std::size_t datagrams_in(std::size_t size, const PacketOffload& offload) {
   if (!offload.is_super_packet()) return 1;
   return (size - offload.header_length + offload.segment_size - 1) / offload.segment_size;
 }
 
 /// Which work a device takes over (TUN_F_* in linux/if_tun.h).
-struct OffloadSet {
+struct OffloadFeatures {
   bool checksum = false;  ///< checksums to fill; all others need it
   bool tso4 = false;      ///< TCP super-packets over IPv4
   bool tso6 = false;      ///< TCP super-packets over IPv6
   bool ecn = false;       ///< such with CWR
   bool uso = false;       ///< UDP super-packets over IPv4 and IPv6, which the kernel knows together only
 
-  static constexpr OffloadSet all() { return {true, true, true, true, true}; }
-  static constexpr OffloadSet none() { return {}; }
+  static constexpr OffloadFeatures all() { return {true, true, true, true, true}; }
+  static constexpr OffloadFeatures none() { return {}; }
 
   constexpr bool any() const { return checksum || tso4 || tso6 || ecn || uso; }
   /// True if a packet with this left to do may be given to a device that takes this over.
-  constexpr bool covers(const Offload& offload) const {
+  constexpr bool covers(const PacketOffload& offload) const {
     if (offload.ecn && !ecn) return false;
     switch (offload.kind) {
       case SegmentKind::none:
@@ -91,13 +91,13 @@ struct OffloadSet {
     }
     return false;
   }
-  bool operator==(const OffloadSet&) const = default;
+  bool operator==(const OffloadFeatures&) const = default;
 };
 
 /// The names of what is in it: "checksum+tso4+tso6"; "off" for none.
-std::string to_string(const OffloadSet& set);
+std::string to_string(const OffloadFeatures& set);
 /// Reads that back, names in any order, and "auto" for all; nothing if it is not that, or names work without
 /// "checksum".
-std::optional<OffloadSet> parse_offload_set(std::string_view text);
+std::optional<OffloadFeatures> parse_offload_features(std::string_view text);
 
 }  // namespace tunport

@@ -56,7 +56,7 @@ constexpr std::uint16_t complement(std::uint16_t word) { return static_cast<std:
 
 }  // namespace
 
-void Segmenter::start(MutableBytes packet, const Offload& offload, DeviceKind kind) {
+void Segmenter::start(MutableBytes packet, const PacketOffload& offload, DeviceKind kind) {
   reset();
   data_ = packet.data();
   const auto layout = find_layout(packet, kind);

@@ -37,14 +37,14 @@
 namespace tunport {
 
 /// One super-packet at a time, taken apart. `ChecksumState wanted` is what is to be had of the datagrams'
-/// checksums: `verified`, complete and right; or `to_fill`, as `Offload` has it, `checksum_start` and
+/// checksums: `verified`, complete and right; or `to_fill`, as `PacketOffload` has it, `checksum_start` and
 /// `checksum_offset` being those of the super-packet.
 class Segmenter {
  public:
   /// Begins with `packet`, whose checksum is verified or to be filled; not held. Precondition: `offload` is
   /// of a super-packet, and was decoded with it or made for it. Where the packet's headers are not what
   /// `offload` says, nothing comes out.
-  void start(MutableBytes packet, const Offload& offload, DeviceKind kind);
+  void start(MutableBytes packet, const PacketOffload& offload, DeviceKind kind);
   /// Forgets the packet, whatever is left of it.
   void reset();
 

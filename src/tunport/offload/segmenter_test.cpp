@@ -230,11 +230,12 @@ TEST(Segmenter, AnErrorInTheIpHeaderStaysOne) {
 
 TEST(Segmenter, NothingComesOfAPacketThatIsNotWhatIsSaid) {
   const Shape shape{};
-  const Offload right = shapes::offload_of(shape, 30);
+  const PacketOffload right = shapes::offload_of(shape, 30);
   Segmenter segmenter;
   Buffer packet = shapes::super_packet(shape, shapes::some_bytes(100));
-  for (const Offload& offload : {Offload{}, Offload{.kind = SegmentKind::tcp4, .header_length = 52},
-                                 Offload{.kind = SegmentKind::tcp4, .segment_size = 30}}) {
+  for (const PacketOffload& offload :
+       {PacketOffload{}, PacketOffload{.kind = SegmentKind::tcp4, .header_length = 52},
+        PacketOffload{.kind = SegmentKind::tcp4, .segment_size = 30}}) {
     segmenter.start(packet, offload, shape.kind);
     EXPECT_TRUE(segmenter.next_payload().empty());
   }

@@ -145,7 +145,7 @@ inline void put_pseudo_header_sum(MutableBytes packet, const Shape& shape) {
 }
 
 /// What is left to do on a super-packet of that shape, its checksum to be filled.
-inline Offload offload_of(const Shape& shape, std::size_t segment_size) {
+inline PacketOffload offload_of(const Shape& shape, std::size_t segment_size) {
   return {.kind = shape.segment_kind(),
           .checksum = ChecksumState::to_fill,
           .ecn = shape.is_tcp() && (shape.flags & tcp_flag::cwr) != 0,

@@ -158,7 +158,7 @@ inline bool must_keep_order(const Owner& one, const Owner& other) {
 
 /// What is wrong with how `added` came out as `packets`; empty if nothing is.
 inline std::string fault(const std::vector<Packet>& added, const std::vector<Packet>& packets,
-                         DeviceKind kind, const OffloadSet& device) {
+                         DeviceKind kind, const OffloadFeatures& device) {
   std::vector<Buffer> essences;
   std::vector<Owner> owners;
   for (const Packet& packet : added) {
@@ -219,7 +219,7 @@ enum class Way : std::uint8_t {
 };
 inline constexpr Way ways[] = {Way::copied, Way::by_reference, Way::in_parts, Way::shortest};
 
-inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadSet& device, Way way) {
+inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadFeatures& device, Way way) {
   const Bytes bytes{packet.bytes};
   switch (way) {
     case Way::copied:
@@ -231,7 +231,7 @@ inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadSet& de
       return coalescer.add(parts, packet.left, device);
     }
     case Way::shortest:
-      if (packet.left == Offload{}) return coalescer.add(bytes, device);
+      if (packet.left == PacketOffload{}) return coalescer.add(bytes, device);
       break;
   }
   return coalescer.add(bytes, packet.left, Keep::copy, device);
@@ -239,7 +239,7 @@ inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadSet& de
 
 /// Adds all of it, flushing when it is full, and looks at what comes out.
 inline std::string fault_of_coalescing(const std::vector<Packet>& added, DeviceKind kind,
-                                       const OffloadSet& device, std::size_t capacity, Way way) {
+                                       const OffloadFeatures& device, std::size_t capacity, Way way) {
   Coalescer coalescer{kind, capacity};
   std::vector<Packet> batch;
   const auto flush = [&] {

@@ -54,7 +54,7 @@ constexpr SegmentKind kind_of(const Layout& layout) {
 }  // namespace
 
 bool detail::decode_segments(Bytes header, std::endian order, Bytes packet, DeviceKind kind,
-                             Offload& offload) {
+                             PacketOffload& offload) {
   const std::uint8_t gso_type = load_u8(header, gso_type_at);
   const std::uint16_t gso_size = load(header, gso_size_at, order);
   const auto segments = kind_of(static_cast<std::uint8_t>(gso_type & ~gso_ecn));
@@ -78,7 +78,7 @@ bool detail::decode_segments(Bytes header, std::endian order, Bytes packet, Devi
   return true;
 }
 
-void encode(const Offload& offload, std::endian order, MutableBytes header) {
+void encode(const PacketOffload& offload, std::endian order, MutableBytes header) {
   std::fill(header.begin(), header.end(), std::byte{0});
   const bool to_fill = offload.checksum == ChecksumState::to_fill;
   if (to_fill) {

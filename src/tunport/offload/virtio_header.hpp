@@ -60,7 +60,7 @@ constexpr std::uint16_t load(Bytes header, std::size_t at, std::endian order) {
 }
 
 /// Sets the checksum's fields; false if they are beyond the packet.
-inline bool decode_checksum(Bytes header, std::endian order, Bytes packet, Offload& offload) {
+inline bool decode_checksum(Bytes header, std::endian order, Bytes packet, PacketOffload& offload) {
   const std::uint8_t flags = load_u8(header, flags_at);
   if ((flags & needs_checksum) == 0) {
     if ((flags & data_valid) != 0) offload.checksum = ChecksumState::verified;
@@ -73,7 +73,7 @@ inline bool decode_checksum(Bytes header, std::endian order, Bytes packet, Offlo
 }
 
 /// Sets the segments' fields, those of the checksum being set; false if they do not fit the packet.
-bool decode_segments(Bytes header, std::endian order, Bytes packet, DeviceKind kind, Offload& offload);
+bool decode_segments(Bytes header, std::endian order, Bytes packet, DeviceKind kind, PacketOffload& offload);
 
 }  // namespace detail
 
@@ -81,9 +81,9 @@ bool decode_segments(Bytes header, std::endian order, Bytes packet, DeviceKind k
 /// segment becomes a plain datagram. Else nothing, and `why` is `bad_offload`: something beyond the packet,
 /// or not as its headers are; a super-packet whose checksum is neither to be filled nor verified; UFO, or
 /// another kind that nobody asked for. Precondition: `header.size() >= size`.
-inline std::optional<Offload> decode(Bytes header, std::endian order, Bytes packet, DeviceKind kind,
-                                     DropReason& why) {
-  std::optional<Offload> offload{std::in_place};
+inline std::optional<PacketOffload> decode(Bytes header, std::endian order, Bytes packet, DeviceKind kind,
+                                           DropReason& why) {
+  std::optional<PacketOffload> offload{std::in_place};
   // Nothing to do: most packets' header is all zero.
   std::uint64_t first = 0;
   std::uint64_t last = 0;
@@ -101,7 +101,7 @@ inline std::optional<Offload> decode(Bytes header, std::endian order, Bytes pack
 
 /// Writes the whole of `header`. The kernel takes a super-packet only with its checksum to be filled: see
 /// `prepare_checksum`. Precondition: `header.size() >= size`.
-void encode(const Offload& offload, std::endian order, MutableBytes header);
+void encode(const PacketOffload& offload, std::endian order, MutableBytes header);
 
 }  // namespace virtio_header
 

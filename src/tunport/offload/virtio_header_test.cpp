@@ -42,7 +42,7 @@ Buffer bytes_of(const Fields& fields, std::endian order = std::endian::little, s
   return header;
 }
 
-std::optional<Offload> decoded(const Fields& fields, Bytes packet, DeviceKind kind = DeviceKind::tun) {
+std::optional<PacketOffload> decoded(const Fields& fields, Bytes packet, DeviceKind kind = DeviceKind::tun) {
   DropReason why{};
   const auto offload = virtio_header::decode(bytes_of(fields), std::endian::little, packet, kind, why);
   if (!offload) {
@@ -67,28 +67,28 @@ Fields fields_of(const Shape& shape, std::uint16_t segment_size) {
 }
 
 TEST(VirtioHeader, AllZeroIsNothingToDo) {
-  EXPECT_EQ(decoded({}, hex("45")), Offload{});
-  EXPECT_EQ(decoded({}, {}), Offload{});
+  EXPECT_EQ(decoded({}, hex("45")), PacketOffload{});
+  EXPECT_EQ(decoded({}, {}), PacketOffload{});
   DropReason why{};
   for (const std::size_t size : {10U, 12U, 24U})
     EXPECT_EQ(virtio_header::decode(bytes_of({}, std::endian::big, size), std::endian::big, {},
                                     DeviceKind::tun, why),
-              Offload{})
+              PacketOffload{})
         << size;
 }
 
 TEST(VirtioHeader, FieldsThatNoFlagMeansAreNotLookedAt) {
   const Fields fields{
       .header_length = 0xffff, .gso_size = 0xffff, .checksum_start = 0xffff, .checksum_offset = 0xffff};
-  EXPECT_EQ(decoded(fields, hex("45")), Offload{});
+  EXPECT_EQ(decoded(fields, hex("45")), PacketOffload{});
 }
 
 TEST(VirtioHeader, ChecksumOfAPlainPacket) {
   const Buffer packet(40);
   EXPECT_EQ(decoded({.flags = 1, .checksum_start = 20, .checksum_offset = 6}, packet),
-            (Offload{.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6}));
+            (PacketOffload{.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6}));
   EXPECT_EQ(decoded({.flags = 2, .checksum_start = 0xffff}, packet),
-            Offload{.checksum = ChecksumState::verified});
+            PacketOffload{.checksum = ChecksumState::verified});
   // To be filled counts: whatever was verified, the field has no checksum.
   EXPECT_EQ(decoded({.flags = 3, .checksum_start = 20, .checksum_offset = 6}, packet)->checksum,
             ChecksumState::to_fill);
@@ -124,18 +124,18 @@ TEST(VirtioHeader, VerifiedSuperPacket) {
   fields.flags = virtio_header::data_valid;
   fields.checksum_start = fields.checksum_offset = 0;
   EXPECT_EQ(decoded(fields, shapes::datagram(shape, shapes::some_bytes(1000))),
-            (Offload{.kind = SegmentKind::tcp4,
-                     .checksum = ChecksumState::verified,
-                     .segment_size = 300,
-                     .header_length = static_cast<std::uint16_t>(shape.header_length())}));
+            (PacketOffload{.kind = SegmentKind::tcp4,
+                           .checksum = ChecksumState::verified,
+                           .segment_size = 300,
+                           .header_length = static_cast<std::uint16_t>(shape.header_length())}));
 }
 
 TEST(VirtioHeader, ASuperPacketOfOneSegmentIsPlain) {
   for (const Shape& shape : shapes::all())
     for (const std::size_t size : {0U, 1U, 300U}) {
-      const Offload plain{.checksum = ChecksumState::to_fill,
-                          .checksum_start = static_cast<std::uint16_t>(shape.transport_offset()),
-                          .checksum_offset = static_cast<std::uint16_t>(shape.checksum_offset())};
+      const PacketOffload plain{.checksum = ChecksumState::to_fill,
+                                .checksum_start = static_cast<std::uint16_t>(shape.transport_offset()),
+                                .checksum_offset = static_cast<std::uint16_t>(shape.checksum_offset())};
       EXPECT_EQ(
           decoded(fields_of(shape, 300), shapes::super_packet(shape, shapes::some_bytes(size)), shape.kind),
           plain)
@@ -229,10 +229,11 @@ TEST(VirtioHeader, WhatIsEncodedIsDecoded) {
     for (const std::endian order : {std::endian::little, std::endian::big})
       for (const std::size_t size : {10U, 12U, 24U}) {
         const Buffer packet = shapes::super_packet(shape, shapes::some_bytes(1000));
-        const Offload super = shapes::offload_of(shape, 300);
-        const Offload plain{.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 16};
-        for (const Offload& offload :
-             {super, plain, Offload{.checksum = ChecksumState::verified}, Offload{}}) {
+        const PacketOffload super = shapes::offload_of(shape, 300);
+        const PacketOffload plain{
+            .checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 16};
+        for (const PacketOffload& offload :
+             {super, plain, PacketOffload{.checksum = ChecksumState::verified}, PacketOffload{}}) {
           Buffer header(size, std::byte{0xee});
           virtio_header::encode(offload, order, header);
           DropReason why{};
@@ -243,13 +244,13 @@ TEST(VirtioHeader, WhatIsEncodedIsDecoded) {
 }
 
 TEST(VirtioHeader, EncodesAsTheKernelReadsIt) {
-  const Offload offload{.kind = SegmentKind::tcp6,
-                        .checksum = ChecksumState::to_fill,
-                        .ecn = true,
-                        .segment_size = 0x0102,
-                        .header_length = 0x0304,
-                        .checksum_start = 0x0506,
-                        .checksum_offset = 0x0708};
+  const PacketOffload offload{.kind = SegmentKind::tcp6,
+                              .checksum = ChecksumState::to_fill,
+                              .ecn = true,
+                              .segment_size = 0x0102,
+                              .header_length = 0x0304,
+                              .checksum_start = 0x0506,
+                              .checksum_offset = 0x0708};
   Buffer header(12, std::byte{0xee});
   virtio_header::encode(offload, std::endian::little, header);
   EXPECT_EQ(to_hex(header), "018404030201060508070000");

@@ -22,7 +22,7 @@ TEST_F(Forward, ASuperPacketToADeviceOfTheOtherKindIsRefused) {
     EXPECT_EQ(other->forward(packet), WriteResult::make_refused(DropReason::bad_offload));
   };
   start(accepter);
-  for (const OffloadSet& takes : {OffloadSet::all(), OffloadSet::none()}) {
+  for (const OffloadFeatures& takes : {OffloadFeatures::all(), OffloadFeatures::none()}) {
     other = std::make_unique<TuntapPort>(clock, DeviceKind::tap, "tap1", other_protocol,
                                          PortOptions{.offload = takes, .system = kernel});
     other->start_listening();
@@ -120,7 +120,7 @@ TEST_F(Forward, WhatIsForwardedIsAsItWasThoughItsChecksumIsFilledLater) {
   start_other({.system = kernel});
   // As of a packet within a tunnel, or behind many extension headers.
   const Buffer packet = shapes::datagram(udp4, shapes::some_bytes(1400));
-  const Offload left{.checksum = ChecksumState::to_fill, .checksum_start = 200, .checksum_offset = 6};
+  const PacketOffload left{.checksum = ChecksumState::to_fill, .checksum_start = 200, .checksum_offset = 6};
   interface().inject(packet, left);
   clock.run_ready();
   const auto written = other_interface().collect_packets();

@@ -45,7 +45,7 @@ std::string_view name_of(SegmentKind kind) {
 
 }  // namespace
 
-int FrameWriter::write(std::span<const Bytes> parts, const Offload& left) {
+int FrameWriter::write(std::span<const Bytes> parts, const PacketOffload& left) {
   std::array<iovec, max_parts + 1> gathered;
   if (parts.size() > max_parts || parts.empty()) return EINVAL;
   std::ranges::transform(parts, gathered.begin() + 1, readable);
@@ -58,7 +58,7 @@ int FrameWriter::write(std::span<const Bytes> parts, const Offload& left) {
   return note(device_.write_framed(std::span{gathered.data(), parts.size() + 1}), packet, left);
 }
 
-int FrameWriter::write_in_place(std::span<iovec> parts, const Offload& left) {
+int FrameWriter::write_in_place(std::span<iovec> parts, const PacketOffload& left) {
   if (done_ != 0 || !takes_.covers(left)) return write_otherwise(parts, left);
   const iovec first = parts.front();
   const std::size_t framing = device_.capabilities().framing;
@@ -71,7 +71,7 @@ int FrameWriter::write_in_place(std::span<iovec> parts, const Offload& left) {
   return note(error, parts, left);
 }
 
-int FrameWriter::note(int error, std::span<const iovec> parts, const Offload& left) {
+int FrameWriter::note(int error, std::span<const iovec> parts, const PacketOffload& left) {
   const std::size_t size = size_of(parts);
   TUNPORT_PROBE(write, size, error);
   if (error == 0) {
@@ -102,7 +102,7 @@ int FrameWriter::write_single(Bytes datagram) {
 
 /// Each datagram by itself, those that are done with left out. Zero if any of them was taken; the others are
 /// counted as dropped then. EINVAL if none came out: its headers are not what `left` says.
-int FrameWriter::write_otherwise(std::span<const iovec> parts, const Offload& left) {
+int FrameWriter::write_otherwise(std::span<const iovec> parts, const PacketOffload& left) {
   Scratch& scratch = assemble(parts);
   if (!left.is_super_packet()) {
     complete_checksum(scratch.packet, left);

@@ -37,14 +37,14 @@ class FrameWriter {
     forget();
   }
   /// What may be given to the device as it is. Shrinks when the kernel refuses a kind.
-  const OffloadSet& takes() const { return takes_; }
+  const OffloadFeatures& takes() const { return takes_; }
 
   /// Writes one packet, gathered from at most 16 parts, with that left to do on it. Zero when the kernel has
   /// it, or any of its segments (the others are counted as dropped then), else a positive errno as
   /// `Device::write`. After EAGAIN the next packet given must be the same one, or `forget` be called.
-  int write(std::span<const Bytes> parts, const Offload& left);
+  int write(std::span<const Bytes> parts, const PacketOffload& left);
   /// The same for parts before the first of which `max_framing` bytes may be overwritten.
-  int write_in_place(std::span<iovec> parts, const Offload& left);
+  int write_in_place(std::span<iovec> parts, const PacketOffload& left);
   /// How many datagrams of the packet that met EAGAIN are done with: the kernel has them, or they are counted
   /// as dropped.
   std::size_t done() const { return done_; }
@@ -54,7 +54,7 @@ class FrameWriter {
   /// Calls `call(Bytes)` with each of the datagrams that a super-packet is, their checksums filled. The
   /// packet is not changed; what `call` gets lives for the call.
   template <class Call>
-  void for_each_datagram(std::span<const iovec> parts, const Offload& left, Call call) {
+  void for_each_datagram(std::span<const iovec> parts, const PacketOffload& left, Call call) {
     Scratch& scratch = assemble(parts);
     scratch.segmenter.start(scratch.packet, left, device_.kind());
     for (Bytes segment; !(segment = scratch.segmenter.next_in_place(ChecksumState::verified)).empty();)
@@ -71,15 +71,15 @@ class FrameWriter {
     Segmenter segmenter;
   };
 
-  int note(int error, std::span<const iovec> parts, const Offload& left);
+  int note(int error, std::span<const iovec> parts, const PacketOffload& left);
   Scratch& assemble(std::span<const iovec> parts);
-  int write_otherwise(std::span<const iovec> parts, const Offload& left);
+  int write_otherwise(std::span<const iovec> parts, const PacketOffload& left);
   int write_single(Bytes datagram);
   void demote(SegmentKind kind);
 
   Device& device_;
   Statistics& statistics_;
-  OffloadSet takes_;
+  OffloadFeatures takes_;
   std::size_t done_ = 0;
   std::unique_ptr<Scratch> scratch_;
 };

@@ -60,7 +60,7 @@ class FramingTest : public SuperPackets, public testing::WithParamInterface<Fram
     ASSERT_EQ(capabilities.framing,
               static_cast<std::size_t>(header_size()) + (has_packet_information() ? 4 : 0));
     ASSERT_EQ(capabilities.byte_order, order());
-    ASSERT_EQ(capabilities.offload, OffloadSet::all());
+    ASSERT_EQ(capabilities.offload, OffloadFeatures::all());
   }
   void expect_written(const Shape& shape, std::size_t payload, std::size_t segment_size) {
     const auto written = interface().collect_packets();
@@ -113,12 +113,12 @@ TEST_P(FramingTest, WritesAreJoinedAndQueued) {
 
 TEST_P(FramingTest, AHeaderThatPointsBeyondItsPacketCostsThatPacketOnly) {
   const Buffer packet = shapes::datagram(udp4, as_bytes("hello"));
-  const Offload beyond[] = {
+  const PacketOffload beyond[] = {
       {.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 12},
       {.checksum = ChecksumState::to_fill, .checksum_start = 5000, .checksum_offset = 6},
       {.checksum = ChecksumState::to_fill, .checksum_start = 0xffff, .checksum_offset = 0xffff},
   };
-  for (const Offload& left : beyond) ASSERT_TRUE(interface().inject(packet, left));
+  for (const PacketOffload& left : beyond) ASSERT_TRUE(interface().inject(packet, left));
   clock.run_ready();
   EXPECT_EQ(drops(DropReason::bad_offload), 3U);
   EXPECT_THAT(accepter.frames, IsEmpty());
@@ -143,7 +143,7 @@ TEST_P(FramingTest, AFrameWithoutRoomForItsHeaderCostsThatFrameOnly) {
 // --- a device that somebody else has opened
 
 TEST_F(SuperPackets, ADeviceHandedToAPortTakesOverWhatThePortIsToldTo) {
-  const auto hand_over = [&](const OffloadSet& opened_with, const OffloadSet& wanted) {
+  const auto hand_over = [&](const OffloadFeatures& opened_with, const OffloadFeatures& wanted) {
     Device device = Device::open(DeviceKind::tun, "tun0", {.offload = opened_with}, kernel);
     port = std::make_unique<TuntapPort>(clock, std::move(device), accepter,
                                         PortOptions{.offload = wanted, .system = kernel});
@@ -151,7 +151,7 @@ TEST_F(SuperPackets, ADeviceHandedToAPortTakesOverWhatThePortIsToldTo) {
     interface().set_up(true);
     EXPECT_EQ(port->device().capabilities().vnet_header, opened_with.any());
   };
-  hand_over(OffloadSet::all(), OffloadSet::none());
+  hand_over(OffloadFeatures::all(), OffloadFeatures::none());
   EXPECT_EQ(interface().offload(), 0U);
   const Packets datagrams = inject(tcp4, 3000, 1000);
   clock.run_ready();
@@ -163,8 +163,8 @@ TEST_F(SuperPackets, ADeviceHandedToAPortTakesOverWhatThePortIsToldTo) {
   EXPECT_EQ(interface().collect(), datagrams);
   port.reset();
 
-  hand_over({.checksum = true}, OffloadSet::all());
-  EXPECT_EQ(port->device().capabilities().offload, OffloadSet::all());
+  hand_over({.checksum = true}, OffloadFeatures::all());
+  EXPECT_EQ(port->device().capabilities().offload, OffloadFeatures::all());
   EXPECT_NE(interface().offload(), 0U);
   accepter.frames.clear();
   inject(tcp4, 3000, 1000);
@@ -172,7 +172,7 @@ TEST_F(SuperPackets, ADeviceHandedToAPortTakesOverWhatThePortIsToldTo) {
   EXPECT_THAT(accepter.frames, SizeIs(1));
   port.reset();
 
-  hand_over(OffloadSet::none(), OffloadSet::all());
+  hand_over(OffloadFeatures::none(), OffloadFeatures::all());
   EXPECT_EQ(interface().offload(), 0U) << "without a header nobody would tell of them";
   accepter.frames.clear();
   EXPECT_EQ(inject(tcp4, 3000, 1000), datagrams);

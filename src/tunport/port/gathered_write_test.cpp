@@ -121,7 +121,7 @@ TEST_F(SuperPackets, MoreThanIsGatheredAtOnceGoesOutBetween) {
 }
 
 TEST_F(SuperPackets, WithoutADeviceThatTakesThemNothingWaits) {
-  start(accepter, {.offload = OffloadSet::none(), .system = kernel});
+  start(accepter, {.offload = OffloadFeatures::none(), .system = kernel});
   const Cork cork{clock};
   EXPECT_EQ(port->write(shapes::datagram(udp4, as_bytes("x"))), WriteResult::make_sent());
   EXPECT_THAT(interface().collect(), SizeIs(1));
@@ -148,7 +148,7 @@ TEST_F(SuperPackets, AForwardedSuperPacketGoesWholeBehindWhatWasWrittenBefore) {
 TEST_F(SuperPackets, ADeviceThatTakesNoneGetsDatagrams) {
   accepter.on_frame = [&](const Packet& packet) { EXPECT_TRUE(other->forward(packet)); };
   start(accepter);
-  start_other({.offload = OffloadSet::none(), .system = kernel});
+  start_other({.offload = OffloadFeatures::none(), .system = kernel});
   const Packets wanted = inject(tcp4, 5000, 1000);
   interface().inject(shapes::super_packet(udp4, as_bytes("left to fill")),
                      {.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6});

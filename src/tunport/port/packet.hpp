@@ -16,7 +16,7 @@ class Reactor;
 struct PacketContext {
   DeviceKind kind = DeviceKind::tun;
   MutableBytes bytes;        ///< `max_framing` bytes before them are there too, and may be overwritten
-  Offload offload;           ///< what is left to do on it
+  PacketOffload offload;     ///< what is left to do on it
   bool taken_apart = false;  ///< in place, so that the bytes are no packet any more; or it is delivered again
   const Reactor* reactor = nullptr;  ///< whose burst delivers it
   bool referred_to = false;  ///< somebody reads its bytes until the burst is over: they stay where they are
@@ -42,7 +42,7 @@ class Packet {
   /// The packet was longer than the port's `max_packet_size`: these are its first bytes.
   bool truncated() const { return truncated_; }
   /// What is left to do on it: nothing, for a plain datagram.
-  Offload offload() const { return context_ != nullptr ? context_->offload : Offload{}; }
+  PacketOffload offload() const { return context_ != nullptr ? context_->offload : PacketOffload{}; }
   bool is_super_packet() const { return context_ != nullptr && context_->offload.is_super_packet(); }
   /// True if it is a single datagram with its checksum in place: what every protocol takes.
   bool is_plain() const {

@@ -82,7 +82,7 @@ std::string set_mtu(PortConfig& config, std::string_view text) {
 }
 
 std::string set_offload(PortConfig& config, std::string_view text) {
-  const auto set = parse_offload_set(text);
+  const auto set = parse_offload_features(text);
   if (!set) return "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
   config.offload = *set;
   return {};
@@ -181,7 +181,7 @@ std::string to_string(const PortConfig& config) {
   text.append(":").append(config.name);
   if (config.mode != OpenMode::either) text.append(",mode=").append(to_string(config.mode));
   if (config.mtu) text.append(",mtu=").append(std::to_string(*config.mtu));
-  if (config.offload != OffloadSet::all()) text.append(",offload=").append(to_string(config.offload));
+  if (config.offload != OffloadFeatures::all()) text.append(",offload=").append(to_string(config.offload));
   if (config.spin != std::chrono::microseconds::zero())
     text.append(",spin=").append(std::to_string(config.spin.count())).append("us");
   return text;

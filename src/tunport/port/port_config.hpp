@@ -22,9 +22,10 @@ struct PortConfig {
   DeviceKind kind = DeviceKind::tap;
   std::string name;  ///< of the interface, or a template ("tp%d"); a comma cannot be written in text
   OpenMode mode = OpenMode::either;
-  std::optional<unsigned> mtu = {};        ///< bytes of IP; none: as the device has it
-  OffloadSet offload = OffloadSet::all();  ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
-  std::chrono::microseconds spin{0};       ///< `PortOptions::spin`: "50us", "1ms", at most a second
+  std::optional<unsigned> mtu = {};  ///< bytes of IP; none: as the device has it
+  OffloadFeatures offload =
+      OffloadFeatures::all();         ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
+  std::chrono::microseconds spin{0};  ///< `PortOptions::spin`: "50us", "1ms", at most a second
 
   /// Reads the text form: `PortConfig::parse("tap:tp0,mtu=9000").config`. A wrong text is an error that says
   /// where.

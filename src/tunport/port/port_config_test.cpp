@@ -17,7 +17,7 @@ TEST(PortConfig, GivesThePortItsOptions) {
   const PortOptions options = PortConfig::parse("tap:tp0,mode=attach,offload=checksum,spin=50us")
                                   .config->options({.max_packet_size = 2000});
   EXPECT_EQ(options.device.mode, OpenMode::attach);
-  EXPECT_EQ(options.offload, OffloadSet{.checksum = true});
+  EXPECT_EQ(options.offload, OffloadFeatures{.checksum = true});
   EXPECT_EQ(options.spin, std::chrono::microseconds{50});
   EXPECT_EQ(options.max_packet_size, 2000U);
 }

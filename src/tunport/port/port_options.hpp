@@ -23,7 +23,7 @@ struct PortOptions {
   std::size_t queue_low_mark = std::size_t{1} << 17;   ///< at or below it it is resumed; bytes
   /// The work on packets that a TUN/TAP port and its kernel leave to each other, as far as the kernel grants
   /// it: with it, packets come and go as super-packets. A protocol that does not care sees no difference.
-  OffloadSet offload = OffloadSet::all();
+  OffloadFeatures offload = OffloadFeatures::all();
   /// How long a port looks for another packet before it lets the loop sleep. It keeps its core busy, and
   /// others on the reactor (timers, too) waiting, for that long at a time; answers come several times sooner.
   Duration spin = Duration::zero();

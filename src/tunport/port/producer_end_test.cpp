@@ -60,7 +60,7 @@ TEST_F(PausedProducer, MayDestroyThePortThatHasNoRoomToGatherMoreParts) {
 }
 
 TEST_F(PausedProducer, MayDestroyThePortThatASuperPacketIsForwardedTo) {
-  for (const OffloadSet& takes : {OffloadSet::all(), OffloadSet::none()}) {
+  for (const OffloadFeatures& takes : {OffloadFeatures::all(), OffloadFeatures::none()}) {
     start(accepter);
     PortOptions options = tight();
     options.offload = takes;
@@ -82,7 +82,7 @@ TEST_F(PausedProducer, MayDestroyThePortThatASuperPacketIsForwardedTo) {
 TEST_F(PausedProducer, MayForwardAnotherWhileOneIsForwardedInSegments) {
   start(accepter);
   PortOptions options = tight();
-  options.offload = OffloadSet::none();
+  options.offload = OffloadFeatures::none();
   start_other(options);
   other->register_producer(producer, ProducerKind::push);
   kernel.tunnel("tun1").set_writable(false);

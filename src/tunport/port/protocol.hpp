@@ -91,7 +91,7 @@ class Protocol {
 
 /// A protocol with a transport of this kind. `transport()` is the one that delivered last, or connected last.
 template <class Transport>
-class TransportProtocol : public virtual Protocol {
+class ConnectedProtocol : public virtual Protocol {
  public:
   /// Throws std::logic_error before the first port has connected.
   Transport& transport() const {
@@ -133,7 +133,7 @@ class TransportProtocol : public virtual Protocol {
 
 /// Receives every packet of a port, on either kind of device. Derive from `EthernetFrameProtocol` or
 /// `IpPacketProtocol` if it is for one kind.
-class FrameProtocol : public TransportProtocol<FrameTransport> {
+class FrameProtocol : public ConnectedProtocol<FrameTransport> {
  public:
   /// `packet` is borrowed for the call. Copy what should last; do not suspend a coroutine while you hold it.
   virtual void frame_received(const Packet& packet) = 0;
@@ -146,7 +146,7 @@ class EthernetFrameProtocol : public FrameProtocol {};
 class IpPacketProtocol : public FrameProtocol {};
 
 /// Receives UDP payloads.
-class DatagramProtocol : public TransportProtocol<DatagramTransport> {
+class DatagramProtocol : public ConnectedProtocol<DatagramTransport> {
  public:
   /// `data` is borrowed for the call: no coroutine may suspend while it holds it. `transport().write_to(from,
   /// ...)` answers.

@@ -107,7 +107,7 @@ void TuntapPort::bind_device(std::error_code& ec) {
     if (ec) return;
   }
   writer_.reset();
-  const OffloadSet& takes = writer_.takes();
+  const OffloadFeatures& takes = writer_.takes();
   coalescer_.reset();
   if (takes.tso4 || takes.tso6 || takes.uso) coalescer_.emplace(kind_);
   accepts_super_packets_ = protocol_.accepts_super_packets();
@@ -196,7 +196,7 @@ void TuntapPort::prepare_rest() {
 }
 
 int TuntapPort::transmit(std::span<const Bytes> parts) {
-  Offload left;
+  PacketOffload left;
   std::memcpy(&left, parts.front().data(), sizeof left);
   Bytes record = parts.front().subspan(sizeof left);
   return send_now(parts.size() == 1 ? std::span{&record, 1} : parts.subspan(1), left);
@@ -206,7 +206,7 @@ int TuntapPort::transmit_plain(Bytes data) {
   return objection(data, data.size()) ? EINVAL : send_now({&data, 1}, {});
 }
 
-int TuntapPort::send_now(std::span<const Bytes> parts, const Offload& left) {
+int TuntapPort::send_now(std::span<const Bytes> parts, const PacketOffload& left) {
   if (left.is_super_packet() || left.checksum == ChecksumState::to_fill) return writer_.write(parts, left);
   const int error = parts.size() == 1 ? device_.write(parts.front()) : device_.write_sequence(parts);
   TUNPORT_PROBE(write, size_of(parts), error);
@@ -215,7 +215,7 @@ int TuntapPort::send_now(std::span<const Bytes> parts, const Offload& left) {
 }
 
 std::size_t TuntapPort::datagrams_of(Bytes record) const {
-  Offload left;
+  PacketOffload left;
   std::memcpy(&left, record.data(), sizeof left);
   return datagrams_in(record.size() - sizeof left, left) -
          writer_.done();  // it is the oldest that is asked of
@@ -239,7 +239,7 @@ std::optional<DropReason> TuntapPort::objection(Bytes first, std::size_t size) c
 /// `add` puts it into the coalescer, if there is room. There is again after a flush, unless that has begun a
 /// queue. A big one is not kept: it is worth its system call.
 template <class Add>
-inline WriteResult TuntapPort::gather(Add add, std::span<const Bytes> parts, const Offload& left) {
+inline WriteResult TuntapPort::gather(Add add, std::span<const Bytes> parts, const PacketOffload& left) {
   const bool big = size_of(parts) > longest_gathered;
   if (big || !add()) {
     flush_quietly();
@@ -275,13 +275,13 @@ WriteResult TuntapPort::write_checked(std::span<const Bytes> parts, std::uint64_
 }
 
 [[gnu::noinline]] WriteResult TuntapPort::write_now_or_queue(std::span<const Bytes> parts,
-                                                             const Offload& left) {
+                                                             const PacketOffload& left) {
   const int error = may_transmit() ? send_now(parts, left) : EAGAIN;
   return error == 0 ? WriteResult::make_sent() : not_sent(error, parts, left);
 }
 
 [[gnu::noinline]] WriteResult TuntapPort::not_sent(int error, std::span<const Bytes> parts,
-                                                   const Offload& left, std::uint64_t ticket) {
+                                                   const PacketOffload& left, std::uint64_t ticket) {
   std::array<Bytes, max_write_parts + 1> record;
   record[0] = std::as_bytes(std::span{&left, 1});
   std::ranges::copy(parts, record.begin() + 1);
@@ -328,7 +328,7 @@ WriteResult TuntapPort::forward_super_packet(PacketContext& packet) {
 WriteResult TuntapPort::forward_segments(const PacketContext& packet) {
   if (!takes_writes())
     return refuse(DropReason::not_listening, datagrams_in(packet.bytes.size(), packet.offload));
-  const Offload nothing;
+  const PacketOffload nothing;
   const iovec part{packet.bytes.data(), packet.bytes.size()};
   WriteResult last = WriteResult::make_sent();
   writer_.for_each_datagram({&part, 1}, packet.offload, [&](Bytes datagram) {

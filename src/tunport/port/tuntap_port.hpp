@@ -134,10 +134,10 @@ class TuntapPort final : public BasePort, public FrameTransport {
   bool gathers() const { return coalescer_ && reactor().corked() && may_transmit(); }
   WriteResult write_checked(std::span<const Bytes> parts, std::uint64_t ticket);
   template <class Add>
-  WriteResult gather(Add add, std::span<const Bytes> parts, const Offload& left);
-  int send_now(std::span<const Bytes> parts, const Offload& left);
-  WriteResult write_now_or_queue(std::span<const Bytes> parts, const Offload& left);
-  WriteResult not_sent(int error, std::span<const Bytes> parts, const Offload& left,
+  WriteResult gather(Add add, std::span<const Bytes> parts, const PacketOffload& left);
+  int send_now(std::span<const Bytes> parts, const PacketOffload& left);
+  WriteResult write_now_or_queue(std::span<const Bytes> parts, const PacketOffload& left);
+  WriteResult not_sent(int error, std::span<const Bytes> parts, const PacketOffload& left,
                        std::uint64_t ticket = 0);
   WriteResult forward_super_packet(PacketContext& packet);
   WriteResult forward_segments(const PacketContext& packet);

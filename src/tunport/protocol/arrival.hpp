@@ -32,7 +32,7 @@ void drop_rest(FrameTransport& transport, DropReason reason, const Packet& packe
 
 /// What stands behind an EtherType: receives the payloads of frames. On a TUN port it receives the packets
 /// themselves, so an IP protocol works on both.
-class RawPacketProtocol : public virtual Protocol {
+class NetworkProtocol : public virtual Protocol {
  public:
   /// `payload` may have padding behind it. It is borrowed, as is `arrival`. Who accepts super-packets gets
   /// the payload of one whole, and looks at `arrival.packet` for its segmentation and checksum.

@@ -1,5 +1,5 @@
 // Several protocols behind one number: what each of them gets, whatever another one does.
-#include "tunport/protocol/ethernet_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
 
 #include "support/super_packet_kit.hpp"
 
@@ -13,9 +13,9 @@ class SeveralListeners : public SuperPackets {
  protected:
   ~SeveralListeners() override { port.reset(); }
 
-  EthernetProtocol ethernet{{.any_vlan = true}};
-  IpProtocol other_ip;
-  RawUdpProtocol other_udp;
+  EthernetDemux ethernet{{.any_vlan = true}};
+  IpDemux other_ip;
+  UdpDemux other_udp;
   Endpoints other_endpoint;
 };
 
@@ -177,14 +177,14 @@ TEST_F(SeveralListeners, ASuperPacketThatNobodyTakesIsCountedAsItsDatagrams) {
   clock.run_ready();
   EXPECT_EQ(drops(DropReason::unknown_ethertype), 3U);
 
-  EthernetProtocol picky{{.address = MacAddress{{2, 2, 2, 2, 2, 2}}}};
+  EthernetDemux picky{{.address = MacAddress{{2, 2, 2, 2, 2, 2}}}};
   start(picky, DeviceKind::tap);
   inject_text("abc", 1, on_tap);
   clock.run_ready();
   EXPECT_EQ(drops(DropReason::ethernet_wrong_mac), 3U);
   port.reset();
 
-  EthernetProtocol untagged;
+  EthernetDemux untagged;
   start(untagged, DeviceKind::tap);
   inject_text("abc", 1, on_tap);
   clock.run_ready();

@@ -1,7 +1,7 @@
 // Who gets a super-packet whole, who in parts, and what may happen in between.
 #include <stdexcept>
 
-#include "tunport/protocol/ethernet_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
 
 #include "support/super_packet_kit.hpp"
 
@@ -38,7 +38,7 @@ TEST_F(SuperPackets, WhoAcceptsThemGetsThemWhole) {
 }
 
 TEST_F(SuperPackets, AChecksumLeftToFillIsFilledForWhoDeclines) {
-  const Offload left = {.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6};
+  const PacketOffload left = {.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6};
   const Buffer packet = shapes::super_packet(udp4, as_bytes("hello"));
   start(decliner);
   interface().inject(packet, left);
@@ -54,7 +54,7 @@ TEST_F(SuperPackets, AChecksumLeftToFillIsFilledForWhoDeclines) {
 }
 
 TEST_F(SuperPackets, OffloadOffBringsSingleDatagrams) {
-  start(accepter, {.offload = OffloadSet::none(), .system = kernel});
+  start(accepter, {.offload = OffloadFeatures::none(), .system = kernel});
   EXPECT_EQ(port->device().capabilities().framing, 0U);
   const Packets wanted = inject(udp4, 3000, 1000);
   clock.run_ready();
@@ -95,7 +95,7 @@ TEST_F(SuperPackets, AUdpEndpointGetsSlices) {
 }
 
 TEST_F(SuperPackets, AUdpEndpointBehindVlanTagsGetsSlices) {
-  EthernetProtocol ethernet{{.any_vlan = true}};
+  EthernetDemux ethernet{{.any_vlan = true}};
   ethernet.add_proto(ethertype::ipv4, ip);
   ip.add_proto(ip_protocol::udp, udp);
   udp.add_proto(53, endpoint);
@@ -111,14 +111,14 @@ class InParts : public SuperPackets, public testing::WithParamInterface<std::str
  protected:
   ~InParts() override { port.reset(); }
 
-  class Link : public RawPacketProtocol {
+  class Link : public NetworkProtocol {
    public:
     void packet_received(Bytes payload, const Arrival& /*arrival*/) override {
       on_payload(payload.subspan(28));
     }
     std::function<void(Bytes)> on_payload;
   };
-  class Datagrams : public RawDatagramProtocol {
+  class Datagrams : public TransportProtocol {
    public:
     void datagram_received(const IpDatagram& datagram) override { on_payload(datagram.payload().subspan(8)); }
     std::function<void(Bytes)> on_payload;
@@ -159,7 +159,7 @@ class InParts : public SuperPackets, public testing::WithParamInterface<std::str
   void send(const std::string& letters) { inject_text(letters, 1, shape); }
 
   Shape shape = udp4;
-  EthernetProtocol ethernet;
+  EthernetDemux ethernet;
   Link link;
   Datagrams datagrams;
   std::string heard;

@@ -214,9 +214,9 @@ ssize_t MemoryDevice::write(std::span<const iovec> parts, bool non_blocking) {
   return static_cast<ssize_t>(size);
 }
 
-bool MemoryDevice::inject(Bytes packet, const Offload& offload_left) {
+bool MemoryDevice::inject(Bytes packet, const PacketOffload& offload_left) {
   if (removed || !up) return false;
-  const OffloadSet granted = tun_offload::from_mask(offload);
+  const OffloadFeatures granted = tun_offload::from_mask(offload);
   if (granted.covers(offload_left)) return enqueue(packet, offload_left);
   if (!offload_left.is_super_packet()) {
     std::vector<std::byte> whole{packet.begin(), packet.end()};
@@ -230,7 +230,7 @@ bool MemoryDevice::inject(Bytes packet, const Offload& offload_left) {
   return all;
 }
 
-bool MemoryDevice::enqueue(Bytes packet, const Offload& left) {
+bool MemoryDevice::enqueue(Bytes packet, const PacketOffload& left) {
   if (queues.empty() || !queues.front()->ring.push(packet, MemoryVirtioHeader::of(left))) {
     ++tx_dropped;
     return false;

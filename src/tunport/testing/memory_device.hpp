@@ -86,7 +86,7 @@ struct MemoryDevice {
   ssize_t write(std::span<const iovec> parts, bool non_blocking);
 
   /// The kernel sends a packet to the interface. True if all of it was queued.
-  bool inject(Bytes packet, const Offload& offload);
+  bool inject(Bytes packet, const PacketOffload& offload);
   /// What was written, oldest first; forgotten here.
   std::vector<WrittenPacket> collect();
   void set_writable(bool value);
@@ -121,7 +121,7 @@ struct MemoryDevice {
   bool has_packet_information() const;
   bool has_vnet_header() const;
   std::endian byte_order() const;
-  bool enqueue(Bytes packet, const Offload& left);
+  bool enqueue(Bytes packet, const PacketOffload& left);
 
   const MemoryTraits& traits_;
 };

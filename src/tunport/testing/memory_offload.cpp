@@ -144,7 +144,7 @@ void MemoryVirtioHeader::store(MutableBytes bytes, std::endian order) const {
 }
 
 // virtio_net_hdr_from_skb()
-MemoryVirtioHeader MemoryVirtioHeader::of(const Offload& offload) {
+MemoryVirtioHeader MemoryVirtioHeader::of(const PacketOffload& offload) {
   constexpr std::array<std::uint8_t, 4> types{type_none, type_tcp4, type_tcp6, type_udp};
   MemoryVirtioHeader header;
   if (offload.is_super_packet()) {
@@ -170,13 +170,13 @@ std::size_t MemoryVirtioHeader::reach() const {
 }
 
 // virtio_net_hdr_to_skb()
-std::optional<Offload> MemoryVirtioHeader::offload_of(Bytes packet, DeviceKind kind,
-                                                      const MemoryTraits& traits) const {
+std::optional<PacketOffload> MemoryVirtioHeader::offload_of(Bytes packet, DeviceKind kind,
+                                                            const MemoryTraits& traits) const {
   const auto least = least_headers(type, traits);
   if (!least || (type != type_none && segment_size == 0)) return std::nullopt;
   const bool fills = (flags & needs_checksum) != 0;
   std::size_t headers = least->size();
-  Offload offload;
+  PacketOffload offload;
   if (fills) {
     const std::size_t needed =
         checksum_start + std::max<std::size_t>(least->transport, std::size_t{checksum_offset} + 2);
@@ -212,14 +212,14 @@ std::optional<Offload> MemoryVirtioHeader::offload_of(Bytes packet, DeviceKind k
 }
 
 // skb_checksum_help(), which does not look at the protocol either
-void fill_checksum(MutableBytes packet, const Offload& offload) {
+void fill_checksum(MutableBytes packet, const PacketOffload& offload) {
   if (offload.checksum != ChecksumState::to_fill) return;
   const MutableBytes covered = packet.subspan(offload.checksum_start);
   const std::uint16_t checksum = internet_checksum(covered);
   store_be16(covered, offload.checksum_offset, checksum == 0 ? 0xffff : checksum);
 }
 
-std::vector<WrittenPacket> split(Bytes packet, const Offload& offload, DeviceKind kind, bool complete) {
+std::vector<WrittenPacket> split(Bytes packet, const PacketOffload& offload, DeviceKind kind, bool complete) {
   std::vector<WrittenPacket> segments;
   const auto layout = find_layout(packet, kind);
   if (!layout || offload.segment_size == 0 || !is_of_kind(*layout, offload.kind)) return segments;

@@ -20,7 +20,7 @@ namespace tunport {
 /// A packet as it was written to a device, and what was left to do on it.
 struct WrittenPacket {
   std::vector<std::byte> bytes;
-  Offload offload;
+  PacketOffload offload;
 };
 
 /// What kernels differ in.
@@ -44,18 +44,18 @@ struct MemoryVirtioHeader {
   void store(MutableBytes bytes, std::endian order) const;
 
   /// What the kernel says with a packet that it sends.
-  static MemoryVirtioHeader of(const Offload& offload);
+  static MemoryVirtioHeader of(const PacketOffload& offload);
   /// How many bytes of packet the header speaks of: more than there are is an error.
   std::size_t reach() const;
   /// What it means with a packet that was written; nothing where the kernel says EINVAL.
-  std::optional<Offload> offload_of(Bytes packet, DeviceKind kind, const MemoryTraits& traits) const;
+  std::optional<PacketOffload> offload_of(Bytes packet, DeviceKind kind, const MemoryTraits& traits) const;
 };
 
 /// Fills the checksum in, if it is left to fill. Never 0, whatever the protocol, as the kernel does it.
-void fill_checksum(MutableBytes packet, const Offload& offload);
+void fill_checksum(MutableBytes packet, const PacketOffload& offload);
 
 /// The datagrams of a super-packet, with their checksums complete, or to be filled as the offload says that
 /// comes with each. None if the packet is not what `offload` says.
-std::vector<WrittenPacket> split(Bytes packet, const Offload& offload, DeviceKind kind, bool complete);
+std::vector<WrittenPacket> split(Bytes packet, const PacketOffload& offload, DeviceKind kind, bool complete);
 
 }  // namespace tunport

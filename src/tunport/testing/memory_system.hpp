@@ -123,7 +123,7 @@ class MemorySystem::Tunnel {
   /// The same for a packet on which the kernel has left this to do: a super-packet, or a checksum to fill.
   /// What the mask does not cover is done here, as by the kernel; a super-packet that is none is dropped and
   /// counted. A device that has a mask and no virtio header gets it as it is. True if all of it was queued.
-  bool inject(Bytes packet, const Offload& offload) { return device_->inject(packet, offload); }
+  bool inject(Bytes packet, const PacketOffload& offload) { return device_->inject(packet, offload); }
   /// Packets that wait for the program to read them.
   std::size_t waiting() const;
   /// What the program wrote since the last call, oldest first, without framing; super-packets whole, and

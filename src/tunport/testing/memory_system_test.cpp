@@ -269,12 +269,12 @@ TEST_F(MemorySystemTest, TheOffloadMaskCanBeSeen) {
 }
 
 TEST_F(MemorySystemTest, WhatWasWrittenCanBeSeenInThreeWays) {
-  Device device = open("tp0", {.offload = OffloadSet::all()});
+  Device device = open("tp0", {.offload = OffloadFeatures::all()});
   auto tunnel = kernel.tunnel("tp0");
   const shapes::Shape shape{};
   const Packet payload = shapes::some_bytes(250);
   const Packet super_packet = shapes::super_packet(shape, payload);
-  const Offload left = shapes::offload_of(shape, 100);
+  const PacketOffload left = shapes::offload_of(shape, 100);
   const auto write_both = [&] {
     Packet framed(10);
     MemoryVirtioHeader::of(left).store(framed, std::endian::native);
@@ -289,7 +289,7 @@ TEST_F(MemorySystemTest, WhatWasWrittenCanBeSeenInThreeWays) {
   ASSERT_THAT(packets, SizeIs(2));
   EXPECT_EQ(packets[0].bytes, super_packet);
   EXPECT_EQ(packets[0].offload, left);
-  EXPECT_EQ(packets[1].offload, Offload{});
+  EXPECT_EQ(packets[1].offload, PacketOffload{});
   write_both();
   std::vector<Packet> expected = shapes::segments(shape, payload, 100);
   expected.push_back(packet(60, 3));
@@ -299,8 +299,8 @@ TEST_F(MemorySystemTest, WhatWasWrittenCanBeSeenInThreeWays) {
 
 TEST_F(MemorySystemTest, AKernelWithoutUdpSuperPackets) {
   kernel.set_knows_uso(false);
-  Device device = open("tp0", {.offload = OffloadSet::all()});
-  OffloadSet expected = OffloadSet::all();
+  Device device = open("tp0", {.offload = OffloadFeatures::all()});
+  OffloadFeatures expected = OffloadFeatures::all();
   expected.uso = false;
   EXPECT_EQ(device.capabilities().offload, expected);
   const shapes::Shape shape{.protocol = ip_protocol::udp};
@@ -316,7 +316,7 @@ TEST_F(MemorySystemTest, AKernelWithoutUdpSuperPackets) {
 }
 
 TEST_F(MemorySystemTest, AKindThatIsRefusedThoughItWasGranted) {
-  Device device = open("tp0", {.offload = OffloadSet::all()});
+  Device device = open("tp0", {.offload = OffloadFeatures::all()});
   auto tunnel = kernel.tunnel("tp0");
   const auto write = [&](const shapes::Shape& shape) {
     Packet framed(10);

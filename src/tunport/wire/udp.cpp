@@ -13,7 +13,7 @@ Checksum pseudo_header(const IpAddress& source, const IpAddress& destination, st
 
 }  // namespace
 
-std::optional<UdpView> UdpView::vouched_for(Bytes bytes, DropReason& why) {
+std::optional<UdpView> UdpView::trusted(Bytes bytes, DropReason& why) {
   const auto drop = [&why](DropReason reason) {
     why = reason;
     return std::nullopt;
@@ -26,7 +26,7 @@ std::optional<UdpView> UdpView::vouched_for(Bytes bytes, DropReason& why) {
 
 std::optional<UdpView> UdpView::checked(Bytes bytes, const IpAddress& source, const IpAddress& destination,
                                         DropReason& why) {
-  const auto view = vouched_for(bytes, why);
+  const auto view = trusted(bytes, why);
   if (!view) return view;
   const bool right = view->has_checksum()
                          ? pseudo_header(source, destination, view->length()).add(view->bytes()).finish() == 0

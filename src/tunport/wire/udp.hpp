@@ -47,7 +47,7 @@ class UdpView {
                                         DropReason& why);
 
   /// The same without a look at the checksum: somebody else has verified it, or has yet to fill it in.
-  static std::optional<UdpView> vouched_for(Bytes bytes, DropReason& why);
+  static std::optional<UdpView> trusted(Bytes bytes, DropReason& why);
 
   constexpr std::uint16_t source_port() const { return load_be16(bytes_, 0); }
   constexpr std::uint16_t destination_port() const { return load_be16(bytes_, 2); }

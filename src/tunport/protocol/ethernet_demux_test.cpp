@@ -1,4 +1,4 @@
-#include "tunport/protocol/ethernet_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 /// Keeps payloads; answers each with "answer" if asked to.
-struct Payloads : RawPacketProtocol {
+struct Payloads : NetworkProtocol {
   void packet_received(Bytes payload, const Arrival& arrival) override {
     received.emplace_back(as_text(payload));
     link_broadcast = arrival.is_link_broadcast();
@@ -27,20 +27,20 @@ struct Payloads : RawPacketProtocol {
   WriteResult last = WriteResult::make_queued();
 };
 
-class EthernetProtocolTest : public testing::Test {
+class EthernetDemuxTest : public testing::Test {
  protected:
-  EthernetProtocolTest() { ethernet_.add_proto(0x88b5, payloads_); }
+  EthernetDemuxTest() { ethernet_.add_proto(0x88b5, payloads_); }
   Buffer frame(const EthernetFields& fields, Content payload = "hello",
                std::initializer_list<VlanTag> tags = {}) {
     return packets::ethernet({fields.destination, fields.source, 0x88b5}, payload, tags);
   }
 
-  EthernetProtocol ethernet_;
+  EthernetDemux ethernet_;
   Payloads payloads_;
   FakeTransport port_;
 };
 
-TEST_F(EthernetProtocolTest, DeliversByEtherType) {
+TEST_F(EthernetDemuxTest, DeliversByEtherType) {
   port_.deliver(ethernet_, frame({}));
   port_.deliver(ethernet_, packets::ethernet({.ethertype = 0x88b6}, "other"));
   EXPECT_THAT(payloads_.received, ElementsAre("hello"));
@@ -51,7 +51,7 @@ TEST_F(EthernetProtocolTest, DeliversByEtherType) {
   EXPECT_EQ(port_.drops[DropReason::unknown_ethertype], 2U);
 }
 
-TEST_F(EthernetProtocolTest, DropsWhatIsNoFrame) {
+TEST_F(EthernetDemuxTest, DropsWhatIsNoFrame) {
   const Buffer whole = frame({});
   for (std::size_t size = 0; size < 14; ++size)
     port_.deliver(ethernet_, Buffer(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size)));
@@ -61,8 +61,8 @@ TEST_F(EthernetProtocolTest, DropsWhatIsNoFrame) {
   EXPECT_THAT(payloads_.received, IsEmpty());
 }
 
-TEST_F(EthernetProtocolTest, AFilterTakesOursAndGroups) {
-  EthernetProtocol filtering{{.address = host_mac}};
+TEST_F(EthernetDemuxTest, AFilterTakesOursAndGroups) {
+  EthernetDemux filtering{{.address = host_mac}};
   filtering.add_proto(0x88b5, payloads_);
   port_.deliver(filtering, frame({.destination = host_mac}, "ours"));
   port_.deliver(filtering, frame({.destination = MacAddress::broadcast()}, "all"));
@@ -72,13 +72,13 @@ TEST_F(EthernetProtocolTest, AFilterTakesOursAndGroups) {
   EXPECT_EQ(port_.drops[DropReason::ethernet_wrong_mac], 1U);
 }
 
-TEST_F(EthernetProtocolTest, TaggedFramesAreForThoseWhoAsked) {
+TEST_F(EthernetDemuxTest, TaggedFramesAreForThoseWhoAsked) {
   port_.deliver(ethernet_, frame({}, "priority", {{.priority = 5, .vid = 0}}));
   port_.deliver(ethernet_, frame({}, "vlan 7", {{.vid = 7}}));
   EXPECT_THAT(payloads_.received, ElementsAre("priority"));
   EXPECT_EQ(port_.drops[DropReason::vlan_tagged], 1U);
 
-  EthernetProtocol any{{.any_vlan = true}};
+  EthernetDemux any{{.any_vlan = true}};
   any.add_proto(0x88b5, payloads_);
   payloads_.answer = true;
   port_.deliver(any, frame({}, "vlan 7", {{.vid = 7}}));
@@ -86,13 +86,13 @@ TEST_F(EthernetProtocolTest, TaggedFramesAreForThoseWhoAsked) {
               ElementsAre(packets::ethernet({kernel_mac, host_mac, 0x88b5}, "answer", {{.vid = 7}})));
 }
 
-TEST_F(EthernetProtocolTest, AnAnswerGoesBackTheWayItCame) {
+TEST_F(EthernetDemuxTest, AnAnswerGoesBackTheWayItCame) {
   payloads_.answer = true;
   port_.deliver(ethernet_, frame({}));
   EXPECT_THAT(port_.written, ElementsAre(packets::ethernet({kernel_mac, host_mac, 0x88b5}, "answer")));
 }
 
-TEST_F(EthernetProtocolTest, NoAnswerWithoutASenderOrAnAddressOfOurOwn) {
+TEST_F(EthernetDemuxTest, NoAnswerWithoutASenderOrAnAddressOfOurOwn) {
   payloads_.answer = true;
   port_.deliver(ethernet_, frame({.source = MacAddress::broadcast()}));
   EXPECT_EQ(payloads_.last, WriteResult::make_refused(DropReason::answer_not_allowed));
@@ -103,7 +103,7 @@ TEST_F(EthernetProtocolTest, NoAnswerWithoutASenderOrAnAddressOfOurOwn) {
   EXPECT_EQ(port_.drops[DropReason::no_route], 1U);
 }
 
-TEST_F(EthernetProtocolTest, StartsAndStopsWhatStandsBehindIt) {
+TEST_F(EthernetDemuxTest, StartsAndStopsWhatStandsBehindIt) {
   struct Counted : Payloads {
     void start_protocol() override { ++starts; }
     void stop_protocol() override { ++stops; }

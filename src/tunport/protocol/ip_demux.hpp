@@ -20,7 +20,7 @@ struct IpDatagram {
   Bytes payload() const { return ip.payload(); }
   /// True if nobody need verify its TCP or UDP checksum: whoever left it to fill, or has verified it,
   /// vouches.
-  bool is_checksum_vouched_for() const;
+  bool is_checksum_trusted() const;
   /// Calls `call(const IpDatagram&)` with each plain datagram that a super-packet is, as
   /// `Packet::for_each_plain`; what was checked of the whole is not checked again.
   void for_each_plain(const std::function<void(const IpDatagram&)>& call) const;
@@ -31,27 +31,27 @@ struct IpDatagram {
 
 /// What stands behind an IP protocol number. Who accepts super-packets gets a datagram whose payload is that
 /// of many; `arrival.packet` says how it is segmented.
-class RawDatagramProtocol : public virtual Protocol {
+class TransportProtocol : public virtual Protocol {
  public:
   virtual void datagram_received(const IpDatagram& datagram) = 0;
 };
 
-/// Demultiplexes IPv4. Behind an `EthernetProtocol`, or on a TUN port by itself. Drops: `truncated`,
+/// Demultiplexes IPv4. Behind an `EthernetDemux`, or on a TUN port by itself. Drops: `truncated`,
 /// `ip_short`, `ip_bad_version`, `ip_bad_header_length`, `ip_bad_total_length`, `ip_bad_checksum`,
 /// `ip_fragment` (there is no reassembly), `unknown_ip_protocol`. Options are skipped.
 ///
-///     IpProtocol ip; ip.add_proto(17, udp);
-class IpProtocol : public IpPacketProtocol, public RawPacketProtocol {
+///     IpDemux ip; ip.add_proto(17, udp);
+class IpDemux : public IpPacketProtocol, public NetworkProtocol {
  public:
-  /// `number`: an IP protocol, 0 to 255; std::out_of_range otherwise. As `EthernetProtocol::add_proto`.
-  void add_proto(int number, RawDatagramProtocol& protocol) { protocols_.add(number, protocol); }
-  void remove_proto(int number, RawDatagramProtocol& protocol) { protocols_.remove(number, protocol); }
+  /// `number`: an IP protocol, 0 to 255; std::out_of_range otherwise. As `EthernetDemux::add_proto`.
+  void add_proto(int number, TransportProtocol& protocol) { protocols_.add(number, protocol); }
+  void remove_proto(int number, TransportProtocol& protocol) { protocols_.remove(number, protocol); }
 
   void start_protocol() override { protocols_.start(); }
   void stop_protocol() override { protocols_.stop(); }
   /// From a TUN port.
   void frame_received(const Packet& packet) override;
-  /// From an `EthernetProtocol`.
+  /// From an `EthernetDemux`.
   void packet_received(Bytes payload, const Arrival& arrival) override;
   /// Super-packets go on whole to a protocol that accepts them and has its number to itself, in segments to
   /// others.
@@ -64,7 +64,7 @@ class IpProtocol : public IpPacketProtocol, public RawPacketProtocol {
  private:
   void deliver(const IpDatagram& datagram);
 
-  ProtocolTable<RawDatagramProtocol> protocols_{"IP protocol", 0xff};
+  ProtocolTable<TransportProtocol> protocols_{"IP protocol", 0xff};
 };
 
 }  // namespace tunport

@@ -8,7 +8,7 @@
 
 namespace tunport {
 
-/// Which frames an `EthernetProtocol` takes.
+/// Which frames an `EthernetDemux` takes.
 struct EthernetOptions {
   /// Frames for others are dropped (`ethernet_wrong_mac`); groups pass. Without it, every frame is taken.
   std::optional<MacAddress> address = std::nullopt;
@@ -20,15 +20,15 @@ struct EthernetOptions {
 /// Demultiplexes Ethernet frames. Drops: `truncated`, `ethernet_short`, `ethernet_wrong_mac`, `vlan_tagged`,
 /// `unknown_ethertype` (802.3 lengths too).
 ///
-///     EthernetProtocol eth; eth.add_proto(0x0800, ip);
-class EthernetProtocol : public EthernetFrameProtocol {
+///     EthernetDemux eth; eth.add_proto(0x0800, ip);
+class EthernetDemux : public EthernetFrameProtocol {
  public:
-  explicit EthernetProtocol(EthernetOptions options = {}) : options_{options} {}
+  explicit EthernetDemux(EthernetOptions options = {}) : options_{options} {}
 
   /// `number`: an EtherType, 0 to 65535; std::out_of_range otherwise. Several protocols may share it, each
   /// gets every payload. The protocol is borrowed until it is removed or this goes. Allowed while delivering.
-  void add_proto(int number, RawPacketProtocol& protocol) { protocols_.add(number, protocol); }
-  void remove_proto(int number, RawPacketProtocol& protocol) { protocols_.remove(number, protocol); }
+  void add_proto(int number, NetworkProtocol& protocol) { protocols_.add(number, protocol); }
+  void remove_proto(int number, NetworkProtocol& protocol) { protocols_.remove(number, protocol); }
 
   void start_protocol() override { protocols_.start(); }
   void stop_protocol() override { protocols_.stop(); }
@@ -41,7 +41,7 @@ class EthernetProtocol : public EthernetFrameProtocol {
   void deliver(FrameTransport& port, const EthernetView& frame, const Packet& packet);
 
   EthernetOptions options_;
-  ProtocolTable<RawPacketProtocol> protocols_{"EtherType", 0xffff};
+  ProtocolTable<NetworkProtocol> protocols_{"EtherType", 0xffff};
 };
 
 }  // namespace tunport

@@ -1,7 +1,7 @@
 #pragma once
 /// From IP to protocols, by UDP port; and back.
 
-#include "tunport/protocol/ip_protocol.hpp"
+#include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/protocol_table.hpp"
 #include "tunport/wire/udp.hpp"
 
@@ -11,10 +11,10 @@ namespace tunport {
 /// being delivered, from the address and port that it was for; anybody else is refused with `no_route`.
 /// Drops: `udp_short`, `udp_bad_length`, `udp_bad_checksum`, `unknown_udp_port`.
 ///
-///     RawUdpProtocol udp; udp.add_proto(42, answer);
-class RawUdpProtocol : public RawDatagramProtocol, public DatagramTransport {
+///     UdpDemux udp; udp.add_proto(42, answer);
+class UdpDemux : public TransportProtocol, public DatagramTransport {
  public:
-  /// `number`: a UDP port, 0 to 65535; std::out_of_range otherwise. As `EthernetProtocol::add_proto`.
+  /// `number`: a UDP port, 0 to 65535; std::out_of_range otherwise. As `EthernetDemux::add_proto`.
   void add_proto(int number, DatagramProtocol& protocol) {
     protocols_.check(number);
     protocol.make_connection(*this);

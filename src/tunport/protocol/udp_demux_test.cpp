@@ -1,9 +1,9 @@
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tunport/protocol/ethernet_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
 #include "tunport/testing/fake_transport.hpp"
 #include "tunport/testing/matchers.hpp"
 
@@ -28,23 +28,23 @@ struct Answer : DatagramProtocol {
   WriteResult last = WriteResult::make_queued();
 };
 
-class RawUdpProtocolTest : public testing::Test {
+class UdpDemuxTest : public testing::Test {
  protected:
-  RawUdpProtocolTest() {
+  UdpDemuxTest() {
     udp_.add_proto(42, answer_);
     ip_.add_proto(17, udp_);
     ethernet_.add_proto(0x0800, ip_);
   }
   void deliver(const Buffer& packet) { port_.deliver(ethernet_, packets::ethernet({}, packet)); }
 
-  RawUdpProtocol udp_;
-  IpProtocol ip_;
-  EthernetProtocol ethernet_;
+  UdpDemux udp_;
+  IpDemux ip_;
+  EthernetDemux ethernet_;
   Answer answer_;
   FakeTransport port_;
 };
 
-TEST_F(RawUdpProtocolTest, DeliversAndAnswersTheSender) {
+TEST_F(UdpDemuxTest, DeliversAndAnswersTheSender) {
   deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
   EXPECT_THAT(answer_.received, ElementsAre("hello"));
   EXPECT_THAT(
@@ -53,7 +53,7 @@ TEST_F(RawUdpProtocolTest, DeliversAndAnswersTheSender) {
                               carries_udp(from("10.0.0.2", 42), to("10.0.0.1", 40000), payload("hello")))));
 }
 
-TEST_F(RawUdpProtocolTest, ManyProtocolsMayListenAtOnePort) {
+TEST_F(UdpDemuxTest, ManyProtocolsMayListenAtOnePort) {
   Answer second;
   udp_.add_proto(42, second);
   deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
@@ -66,7 +66,7 @@ TEST_F(RawUdpProtocolTest, ManyProtocolsMayListenAtOnePort) {
   EXPECT_EQ(port_.drops[DropReason::unknown_udp_port], 1U);
 }
 
-TEST_F(RawUdpProtocolTest, OnlyTheSenderCanBeAnswered) {
+TEST_F(UdpDemuxTest, OnlyTheSenderCanBeAnswered) {
   answer_.other = endpoint("10.0.0.9:1");
   deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
   EXPECT_EQ(answer_.last, WriteResult::make_refused(DropReason::no_route));
@@ -77,7 +77,7 @@ TEST_F(RawUdpProtocolTest, OnlyTheSenderCanBeAnswered) {
   EXPECT_THAT(port_.written, IsEmpty());
 }
 
-TEST_F(RawUdpProtocolTest, WhoCannotBeAddedIsNotConnected) {
+TEST_F(UdpDemuxTest, WhoCannotBeAddedIsNotConnected) {
   struct Unwilling : Answer {
     void start_protocol() override { throw std::runtime_error("unwilling"); }
   } unwilling;
@@ -89,7 +89,7 @@ TEST_F(RawUdpProtocolTest, WhoCannotBeAddedIsNotConnected) {
   udp_.do_stop();
 }
 
-TEST_F(RawUdpProtocolTest, IsTheTransportUntilTheLastPortIsTakenAway) {
+TEST_F(UdpDemuxTest, IsTheTransportUntilTheLastPortIsTakenAway) {
   udp_.add_proto(43, answer_);
   udp_.remove_proto(42, answer_);
   EXPECT_EQ(&answer_.transport(), &udp_);
@@ -97,14 +97,14 @@ TEST_F(RawUdpProtocolTest, IsTheTransportUntilTheLastPortIsTakenAway) {
   EXPECT_THROW(answer_.transport(), std::logic_error);
 }
 
-TEST_F(RawUdpProtocolTest, WhoRemovesItselfCanStillAnswer) {
+TEST_F(UdpDemuxTest, WhoRemovesItselfCanStillAnswer) {
   struct Once : Answer {
-    explicit Once(RawUdpProtocol& of) : udp{of} {}
+    explicit Once(UdpDemux& of) : udp{of} {}
     void datagram_received(Bytes data, const Endpoint& from) override {
       udp.remove_proto(43, *this);
       Answer::datagram_received(data, from);
     }
-    RawUdpProtocol& udp;
+    UdpDemux& udp;
   } once{udp_};
   udp_.add_proto(43, once);
   deliver(udp("10.0.0.1:40000", "10.0.0.2:43", "hello"));
@@ -112,7 +112,7 @@ TEST_F(RawUdpProtocolTest, WhoRemovesItselfCanStillAnswer) {
   EXPECT_THAT(port_.written, testing::SizeIs(1));
 }
 
-TEST_F(RawUdpProtocolTest, WhatIsThrownNamesWhoThrewIt) {
+TEST_F(UdpDemuxTest, WhatIsThrownNamesWhoThrewIt) {
   answer_.fails = true;
   try {
     deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
@@ -122,20 +122,20 @@ TEST_F(RawUdpProtocolTest, WhatIsThrownNamesWhoThrewIt) {
   }
 }
 
-TEST_F(RawUdpProtocolTest, TheWayBackIsForgottenAlsoAfterAnException) {
+TEST_F(UdpDemuxTest, TheWayBackIsForgottenAlsoAfterAnException) {
   answer_.fails = true;
   EXPECT_THROW(deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello")), std::runtime_error);
   EXPECT_EQ(udp_.write_to(endpoint("10.0.0.1:40000"), as_bytes("late")),
             WriteResult::make_refused(DropReason::no_route));
 }
 
-TEST_F(RawUdpProtocolTest, NobodyIsAtPortZero) {
+TEST_F(UdpDemuxTest, NobodyIsAtPortZero) {
   deliver(udp("10.0.0.1:0", "10.0.0.2:42", "no answer wanted"));
   EXPECT_EQ(answer_.received.size(), 1U);
   EXPECT_EQ(answer_.last, WriteResult::make_refused(DropReason::no_route));
 }
 
-TEST_F(RawUdpProtocolTest, AnAnswerIsAtMost65507Bytes) {
+TEST_F(UdpDemuxTest, AnAnswerIsAtMost65507Bytes) {
   answer_.answer = Buffer(65'507);
   deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "x"));
   EXPECT_EQ(answer_.last, WriteResult::make_sent());
@@ -144,7 +144,7 @@ TEST_F(RawUdpProtocolTest, AnAnswerIsAtMost65507Bytes) {
   EXPECT_EQ(answer_.last, WriteResult::make_refused(DropReason::too_long));
 }
 
-TEST_F(RawUdpProtocolTest, DropsWithAReason) {
+TEST_F(UdpDemuxTest, DropsWithAReason) {
   const Buffer good = udp_datagram(endpoint("10.0.0.1:40000"), endpoint("10.0.0.2:42"), "hello");
   const auto in_ip = [](const Buffer& datagram) {
     return ipv4({.protocol = 17, .source = kernel_ip, .destination = host_ip}, datagram);

@@ -1,4 +1,4 @@
-#include "tunport/protocol/ethernet_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
 
 namespace tunport {
 namespace {
@@ -11,7 +11,7 @@ bool has_vlan(const EthernetView& frame) {
 
 }  // namespace
 
-void EthernetProtocol::frame_received(const Packet& packet) {
+void EthernetDemux::frame_received(const Packet& packet) {
   FrameTransport& port = transport();
   if (packet.truncated()) return port.drop(DropReason::truncated);
   DropReason why{};
@@ -30,12 +30,12 @@ void EthernetProtocol::frame_received(const Packet& packet) {
 }
 
 /// A frame that was checked, or a segment of one.
-void EthernetProtocol::deliver(FrameTransport& port, const EthernetView& frame, const Packet& packet) {
+void EthernetDemux::deliver(FrameTransport& port, const EthernetView& frame, const Packet& packet) {
   const MacAddress destination = frame.destination();
   const Arrival arrival{port, &frame,
                         options_.address.value_or(destination.is_multicast() ? MacAddress{} : destination),
                         packet};
-  const auto call = [&](RawPacketProtocol& protocol) {
+  const auto call = [&](NetworkProtocol& protocol) {
     if (!packet.is_port_gone()) protocol.packet_received(frame.payload(), arrival);
   };
   if (!protocols_.deliver(frame.ethertype(), call)) drop_rest(port, DropReason::unknown_ethertype, packet);

@@ -1,4 +1,4 @@
-#include "tunport/protocol/raw_udp_protocol.hpp"
+#include "tunport/protocol/udp_demux.hpp"
 
 #include <array>
 #include <utility>
@@ -22,13 +22,12 @@ class Restore {
 
 }  // namespace
 
-void RawUdpProtocol::datagram_received(const IpDatagram& datagram) {
+void UdpDemux::datagram_received(const IpDatagram& datagram) {
   FrameTransport& port = datagram.arrival.transport;
   DropReason why{};
-  const auto udp =
-      datagram.is_checksum_vouched_for()
-          ? UdpView::vouched_for(datagram.payload(), why)
-          : UdpView::checked(datagram.payload(), datagram.ip.source(), datagram.ip.destination(), why);
+  const auto udp = datagram.is_checksum_trusted() ? UdpView::trusted(datagram.payload(), why)
+                                                  : UdpView::checked(datagram.payload(), datagram.ip.source(),
+                                                                     datagram.ip.destination(), why);
   if (!udp) return drop_rest(port, why, datagram.arrival.packet);
   const Packet& packet = datagram.arrival.packet;
   const int number = udp->destination_port();
@@ -37,7 +36,7 @@ void RawUdpProtocol::datagram_received(const IpDatagram& datagram) {
     if (packet.is_super_packet())
       return datagram.for_each_plain([this](const IpDatagram& plain) {
         DropReason ignored{};  // a segment is as whole as the packet was
-        if (const auto part = UdpView::vouched_for(plain.payload(), ignored)) nobody_home(*part, plain);
+        if (const auto part = UdpView::trusted(plain.payload(), ignored)) nobody_home(*part, plain);
       });
     return nobody_home(*udp, datagram);
   }
@@ -57,11 +56,11 @@ void RawUdpProtocol::datagram_received(const IpDatagram& datagram) {
     protocols_.deliver(number, [&](DatagramProtocol& protocol) { call(protocol, udp->payload()); });
 }
 
-void RawUdpProtocol::nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) {
+void UdpDemux::nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) {
   datagram.arrival.transport.drop(DropReason::unknown_udp_port);
 }
 
-WriteResult RawUdpProtocol::write_to(const Endpoint& to, Bytes data) {
+WriteResult UdpDemux::write_to(const Endpoint& to, Bytes data) {
   if (!has_way_back()) return WriteResult::make_refused(DropReason::no_route);
   const UdpView& udp = current_->udp;
   const IpDatagram& datagram = current_->datagram;

@@ -1,9 +1,9 @@
-#include "tunport/protocol/ip_protocol.hpp"
+#include "tunport/protocol/ip_demux.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tunport/protocol/ethernet_protocol.hpp"
+#include "tunport/protocol/ethernet_demux.hpp"
 #include "tunport/testing/fake_transport.hpp"
 #include "tunport/testing/matchers.hpp"
 
@@ -15,7 +15,7 @@ using namespace matchers;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-struct Datagrams : RawDatagramProtocol {
+struct Datagrams : TransportProtocol {
   void datagram_received(const IpDatagram& datagram) override {
     received.emplace_back(as_text(datagram.payload()));
     if (answer_size != 0) {
@@ -29,19 +29,19 @@ struct Datagrams : RawDatagramProtocol {
   WriteResult last = WriteResult::make_queued();
 };
 
-class IpProtocolTest : public testing::Test {
+class IpDemuxTest : public testing::Test {
  protected:
-  IpProtocolTest() { ip_.add_proto(200, datagrams_); }
+  IpDemuxTest() { ip_.add_proto(200, datagrams_); }
   static Ipv4Header header() { return {.protocol = 200, .source = kernel_ip, .destination = host_ip}; }
 
-  IpProtocol ip_;
+  IpDemux ip_;
   Datagrams datagrams_;
   FakeTransport port_{DeviceKind::tun};
 };
 
-TEST_F(IpProtocolTest, DeliversByProtocolOnTunAndBehindEthernet) {
+TEST_F(IpDemuxTest, DeliversByProtocolOnTunAndBehindEthernet) {
   port_.deliver(ip_, ipv4(header(), "on tun"));
-  EthernetProtocol ethernet;
+  EthernetDemux ethernet;
   ethernet.add_proto(0x0800, ip_);
   FakeTransport tap;
   tap.deliver(ethernet, packets::ethernet({}, ipv4(header(), "on tap")));
@@ -54,12 +54,12 @@ TEST_F(IpProtocolTest, DeliversByProtocolOnTunAndBehindEthernet) {
   EXPECT_THROW(ip_.add_proto(-1, datagrams_), std::out_of_range);
 }
 
-TEST_F(IpProtocolTest, ThePayloadEndsWhereTheHeaderSays) {
+TEST_F(IpDemuxTest, ThePayloadEndsWhereTheHeaderSays) {
   port_.deliver(ip_, padded(ipv4(header(), "short"), 60, std::byte{'!'}));
   EXPECT_THAT(datagrams_.received, ElementsAre("short")) << "padding never leaks";
 }
 
-TEST_F(IpProtocolTest, OptionsAreSkipped) {
+TEST_F(IpDemuxTest, OptionsAreSkipped) {
   const Buffer options = hex("94040000 01010100");  // router alert, no-operations, end
   auto with_options = header();
   with_options.options = options;
@@ -67,7 +67,7 @@ TEST_F(IpProtocolTest, OptionsAreSkipped) {
   EXPECT_THAT(datagrams_.received, ElementsAre("behind options"));
 }
 
-TEST_F(IpProtocolTest, DropsWithAReason) {
+TEST_F(IpDemuxTest, DropsWithAReason) {
   const Buffer good = ipv4(header(), "payload");
   auto first = header();
   first.more_fragments = true;
@@ -100,7 +100,7 @@ TEST_F(IpProtocolTest, DropsWithAReason) {
   EXPECT_THAT(datagrams_.received, IsEmpty());
 }
 
-TEST_F(IpProtocolTest, TruncatedAtEveryLengthNothingIsDelivered) {
+TEST_F(IpDemuxTest, TruncatedAtEveryLengthNothingIsDelivered) {
   const Buffer good = ipv4(header(), "payload");
   for (std::size_t size = 0; size < good.size(); ++size)
     port_.deliver(ip_, Buffer(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size)));
@@ -108,7 +108,7 @@ TEST_F(IpProtocolTest, TruncatedAtEveryLengthNothingIsDelivered) {
   EXPECT_EQ(port_.drops.total(), good.size());
 }
 
-TEST_F(IpProtocolTest, AnAnswerSwapsTheAddresses) {
+TEST_F(IpDemuxTest, AnAnswerSwapsTheAddresses) {
   datagrams_.answer_size = 5;
   port_.deliver(ip_, ipv4(header(), "x"));
   ASSERT_THAT(port_.written, ElementsAre(is_ipv4(from("10.0.0.2"), to("10.0.0.1"))));
@@ -120,7 +120,7 @@ TEST_F(IpProtocolTest, AnAnswerSwapsTheAddresses) {
   EXPECT_EQ(view->payload().size(), 5U);
 }
 
-TEST_F(IpProtocolTest, AnAnswerIsAtMost65535Bytes) {
+TEST_F(IpDemuxTest, AnAnswerIsAtMost65535Bytes) {
   datagrams_.answer_size = 65'535 - 20;
   port_.deliver(ip_, ipv4(header(), "x"));
   EXPECT_EQ(datagrams_.last, WriteResult::make_sent());

@@ -1,4 +1,4 @@
-#include "tunport/protocol/ip_protocol.hpp"
+#include "tunport/protocol/ip_demux.hpp"
 
 #include <algorithm>
 #include <array>
@@ -29,8 +29,8 @@ WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payl
   return arrival.reply(std::span{parts}.first(payload.size() + 1));
 }
 
-bool IpDatagram::is_checksum_vouched_for() const {
-  const Offload left = arrival.packet.offload();
+bool IpDatagram::is_checksum_trusted() const {
+  const PacketOffload left = arrival.packet.offload();
   if (left.checksum != ChecksumState::to_fill) return left.checksum == ChecksumState::verified;
   // It is this checksum that is left to fill, and no other field.
   std::size_t offset = 0;
@@ -56,13 +56,13 @@ void IpDatagram::for_each_plain(const std::function<void(const IpDatagram&)>& ca
   });
 }
 
-void IpProtocol::frame_received(const Packet& packet) {
+void IpDemux::frame_received(const Packet& packet) {
   FrameTransport& port = transport();
   if (packet.truncated()) return port.drop(DropReason::truncated);
   packet_received(packet.bytes(), {.transport = port, .packet = packet});
 }
 
-void IpProtocol::packet_received(Bytes payload, const Arrival& arrival) {
+void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
   const auto drop = [&](DropReason reason) { drop_rest(arrival.transport, reason, arrival.packet); };
   DropReason why{};
   const auto ip = Ipv4View::checked(payload, why);
@@ -74,8 +74,8 @@ void IpProtocol::packet_received(Bytes payload, const Arrival& arrival) {
   datagram.for_each_plain([this](const IpDatagram& plain) { deliver(plain); });
 }
 
-void IpProtocol::deliver(const IpDatagram& datagram) {
-  const auto call = [&](RawDatagramProtocol& protocol) {
+void IpDemux::deliver(const IpDatagram& datagram) {
+  const auto call = [&](TransportProtocol& protocol) {
     if (!datagram.arrival.packet.is_port_gone()) protocol.datagram_received(datagram);
   };
   if (!protocols_.deliver(datagram.ip.protocol(), call))
