@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "tunport/offload/traffic_test.hpp"
+#include "support/traffic.hpp"
 
 namespace {
 

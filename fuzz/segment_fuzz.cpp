@@ -5,11 +5,12 @@
 #include <cstdlib>
 #include <vector>
 
-#include "tunport/offload/apart_test.hpp"
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/offload/segmenter.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/offload/virtio_header.hpp"
+
+#include "support/apart.hpp"
+#include "support/shape.hpp"
 
 namespace {
 

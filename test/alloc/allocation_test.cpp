@@ -16,7 +16,6 @@
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/host/udp_echo.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/offload/virtio_header.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/protocol/ethernet_demux.hpp"
@@ -27,6 +26,7 @@
 #include "tunport/testing/packets.hpp"
 
 #include "kernel/sandbox.hpp"
+#include "support/shape.hpp"
 
 namespace {
 

@@ -9,9 +9,9 @@
 
 #include "tunport/device/device.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
-#include "tunport/offload/shape_test.hpp"
 
 #include "contract/world.hpp"
+#include "support/shape.hpp"
 
 namespace tunport::contract {
 

@@ -11,10 +11,10 @@
 #include <sys/socket.h>
 
 #include "tunport/device/device.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/testing/memory_offload.hpp"
 
 #include "kernel/sandbox.hpp"
+#include "support/shape.hpp"
 
 // Super-packets between a device and the kernel's own sockets.
 

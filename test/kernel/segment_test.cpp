@@ -18,11 +18,11 @@
 
 #include "tunport/offload/layout.hpp"
 #include "tunport/offload/segmenter.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/offload/virtio_header.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "kernel/sandbox.hpp"
+#include "support/shape.hpp"
 
 namespace tunport {
 namespace {

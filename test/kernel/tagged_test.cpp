@@ -3,10 +3,10 @@
 #include <string>
 #include <vector>
 
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/offload/virtio_header.hpp"
 
 #include "kernel/port_kit.hpp"
+#include "support/shape.hpp"
 
 namespace tunport::sandbox {
 namespace {

@@ -11,10 +11,10 @@
 #include <sched.h>
 
 #include "tunport/device/net_namespace.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/offload/virtio_header.hpp"
 
 #include "kernel/port_kit.hpp"
+#include "support/shape.hpp"
 
 namespace tunport::sandbox {
 namespace {

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/udp_demux.hpp"
 
 #include "support/port_test_kit.hpp"
+#include "support/shape.hpp"
 
 namespace tunport::port_test {
 

@@ -5,8 +5,9 @@
 #include <linux/if_tun.h>
 
 #include "tunport/device/device.hpp"
-#include "tunport/event/probe_test.hpp"
 #include "tunport/testing/memory_system.hpp"
+
+#include "support/probe.hpp"
 
 namespace tunport {
 namespace {

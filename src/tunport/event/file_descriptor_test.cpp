@@ -5,7 +5,8 @@
 #include <type_traits>
 
 #include "tunport/event/poll_reactor.hpp"
-#include "tunport/event/probe_test.hpp"
+
+#include "support/probe.hpp"
 
 namespace tunport {
 namespace {

@@ -3,7 +3,7 @@
 #include <memory>
 #include <thread>
 
-#include "tunport/event/probe_test.hpp"
+#include "support/probe.hpp"
 
 namespace tunport {
 namespace {

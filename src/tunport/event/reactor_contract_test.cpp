@@ -8,9 +8,10 @@
 
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/event/poll_reactor.hpp"
-#include "tunport/event/probe_test.hpp"
 #include "tunport/event/reactor.hpp"
 #include "tunport/testing/manual_reactor.hpp"
+
+#include "support/probe.hpp"
 
 namespace tunport {
 namespace {

@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/testing/packets.hpp"
+
+#include "support/shape.hpp"
 
 namespace tunport {
 namespace {

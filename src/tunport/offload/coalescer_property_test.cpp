@@ -4,7 +4,8 @@
 #include <rapidcheck/gtest.h>
 
 #include "tunport/offload/coalescer.hpp"
-#include "tunport/offload/traffic_test.hpp"
+
+#include "support/traffic.hpp"
 
 namespace rc {
 

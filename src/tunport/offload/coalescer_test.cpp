@@ -3,9 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tunport/offload/apart_test.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/testing/packets.hpp"
+
+#include "support/apart.hpp"
+#include "support/shape.hpp"
 
 namespace tunport {
 namespace {

@@ -5,8 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "tunport/offload/segmenter.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/testing/packets.hpp"
+
+#include "support/shape.hpp"
 
 namespace tunport {
 namespace {

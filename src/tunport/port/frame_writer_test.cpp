@@ -4,8 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/testing/memory_system.hpp"
+
+#include "support/shape.hpp"
 
 namespace tunport {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "tunport/event/probe_test.hpp"
+#include "support/probe.hpp"
 
 namespace tunport {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tunport/offload/shape_test.hpp"
+#include "support/shape.hpp"
 
 namespace tunport {
 namespace {

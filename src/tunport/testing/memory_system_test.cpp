@@ -15,9 +15,10 @@
 #include <sys/ioctl.h>
 
 #include "tunport/device/device.hpp"
-#include "tunport/event/probe_test.hpp"
-#include "tunport/offload/shape_test.hpp"
 #include "tunport/testing/manual_reactor.hpp"
+
+#include "support/probe.hpp"
+#include "support/shape.hpp"
 
 // What the fake alone can show; what it shares with the kernel is tested on both by test/contract.
 

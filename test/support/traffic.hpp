@@ -9,10 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "tunport/offload/apart_test.hpp"
 #include "tunport/offload/coalescer.hpp"
 #include "tunport/offload/segmenter.hpp"
-#include "tunport/offload/shape_test.hpp"
+
+#include "support/apart.hpp"
+#include "support/shape.hpp"
 
 namespace tunport::traffic {
 
