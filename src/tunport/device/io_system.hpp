@@ -12,9 +12,10 @@
 
 namespace tunport {
 
-/// Descriptor calls. Each is the system call of its name; a result below zero is a negated `errno`. A
-/// descriptor is a real one, so that any loop can watch it and `close(2)` ends it: an implementation notices
-/// that by itself.
+/// Descriptor calls. Each is the system call of its name; a result below zero is a negated `errno`. A call
+/// that a signal interrupts is made again by the implementation: callers treat EINTR as EAGAIN. A descriptor
+/// is a real one, so that any loop can watch it and `close(2)` ends it: an implementation notices that by
+/// itself.
 class IoSystem {
  public:
   virtual ~IoSystem() = default;

@@ -9,57 +9,72 @@
 namespace tunport {
 namespace {
 
-/// -1 and errno become a negated errno.
-template <typename Result>
-Result checked(Result result) {
-  return result < 0 ? static_cast<Result>(-errno) : result;
+/// How often a call that a signal interrupts is made again: a flood of signals must not hold the caller.
+constexpr int interrupted_retries = 16;
+
+/// Makes a system call, and again after EINTR. A result of -1 becomes the negated errno.
+template <typename Call>
+auto checked(Call call) {
+  using Result = decltype(call());
+  for (int tries = 0;; ++tries) {
+    const Result result = call();
+    if (result >= 0) return result;
+    if (errno != EINTR || tries == interrupted_retries) return static_cast<Result>(-errno);
+  }
 }
 
 class LinuxIo final : public IoSystem {
  public:
-  int open(const char* path, int flags) override { return checked(::open(path, flags)); }
+  int open(const char* path, int flags) override {
+    return checked([&] { return ::open(path, flags); });
+  }
   int ioctl(int fd, unsigned long request, void* argument) override {
-    return checked(::ioctl(fd, request, argument));
+    return checked([&] { return ::ioctl(fd, request, argument); });
   }
   int ioctl_value(int fd, unsigned long request, unsigned long argument) override {
-    return checked(::ioctl(fd, request, argument));
+    return checked([&] { return ::ioctl(fd, request, argument); });
   }
-  ssize_t read(int fd, void* buffer, std::size_t size) override { return checked(::read(fd, buffer, size)); }
+  ssize_t read(int fd, void* buffer, std::size_t size) override {
+    return checked([&] { return ::read(fd, buffer, size); });
+  }
   ssize_t readv(int fd, std::span<const iovec> parts) override {
-    return checked(::readv(fd, parts.data(), static_cast<int>(parts.size())));
+    return checked([&] { return ::readv(fd, parts.data(), static_cast<int>(parts.size())); });
   }
   ssize_t write(int fd, const void* buffer, std::size_t size) override {
-    return checked(::write(fd, buffer, size));
+    return checked([&] { return ::write(fd, buffer, size); });
   }
   ssize_t writev(int fd, std::span<const iovec> parts) override {
-    return checked(::writev(fd, parts.data(), static_cast<int>(parts.size())));
+    return checked([&] { return ::writev(fd, parts.data(), static_cast<int>(parts.size())); });
   }
-  int get_flags(int fd) override { return checked(::fcntl(fd, F_GETFL)); }
+  int get_flags(int fd) override {
+    return checked([&] { return ::fcntl(fd, F_GETFL); });
+  }
   int set_flags(int fd, int flags, bool close_on_exec) override {
-    if (const int result = checked(::fcntl(fd, F_SETFL, flags)); result < 0 || !close_on_exec) return result;
-    return checked(::fcntl(fd, F_SETFD, FD_CLOEXEC));
+    if (const int result = checked([&] { return ::fcntl(fd, F_SETFL, flags); }); result < 0 || !close_on_exec)
+      return result;
+    return checked([&] { return ::fcntl(fd, F_SETFD, FD_CLOEXEC); });
   }
 
   int socket(int domain, int type, int protocol) override {
-    return checked(::socket(domain, type, protocol));
+    return checked([&] { return ::socket(domain, type, protocol); });
   }
   int bind(int fd, const sockaddr* address, socklen_t length) override {
-    return checked(::bind(fd, address, length));
+    return checked([&] { return ::bind(fd, address, length); });
   }
   int getsockname(int fd, sockaddr* address, socklen_t* length) override {
-    return checked(::getsockname(fd, address, length));
+    return checked([&] { return ::getsockname(fd, address, length); });
   }
   int getsockopt(int fd, int level, int option, void* value, socklen_t* length) override {
-    return checked(::getsockopt(fd, level, option, value, length));
+    return checked([&] { return ::getsockopt(fd, level, option, value, length); });
   }
   int setsockopt(int fd, int level, int option, const void* value, socklen_t length) override {
-    return checked(::setsockopt(fd, level, option, value, length));
+    return checked([&] { return ::setsockopt(fd, level, option, value, length); });
   }
   ssize_t recvmsg(int fd, msghdr* message, int flags) override {
-    return checked(::recvmsg(fd, message, flags));
+    return checked([&] { return ::recvmsg(fd, message, flags); });
   }
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override {
-    return checked(::sendmsg(fd, message, flags));
+    return checked([&] { return ::sendmsg(fd, message, flags); });
   }
 };
 
