@@ -34,17 +34,15 @@ void block_signals() {
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
 }
 
-Signals::Signals(Reactor& reactor, Handler handler) : FileDescriptor{reactor}, handler_{std::move(handler)} {
+Signals::Signals(Reactor& reactor, Handler handler) : reactor_{reactor}, handler_{std::move(handler)} {
   const sigset_t set = blocked_signals();
   fd_.reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd_) throw Error{errno_code(errno), "signals"};
-  set_log_prefix("signals");
-  attach();
-  start_reading();
+  reactor_.add(*this);
 }
 
 void Signals::close() {
-  detach();
+  reactor_.remove(*this);
   fd_.reset();
 }
 
@@ -52,12 +50,5 @@ void Signals::do_read() {
   signalfd_siginfo info{};
   while (fd_ && ::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) handler_(info);
 }
-
-std::size_t Signals::write_some_data(Bytes, std::error_code& ec) {
-  ec = errno_code(EINVAL);
-  return 0;
-}
-
-void Signals::connection_lost(const std::error_code&) { close(); }
 
 }  // namespace tunport::tool

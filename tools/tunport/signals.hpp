@@ -11,7 +11,7 @@
 #include <sys/signalfd.h>
 
 #include "tunport/base/unique_fd.hpp"
-#include "tunport/event/file_descriptor.hpp"
+#include "tunport/event/reactor.hpp"
 
 namespace tunport::tool {
 
@@ -21,28 +21,29 @@ namespace tunport::tool {
 void block_signals();
 
 /// Calls `handler` for each blocked signal that has come.
-class Signals final : public FileDescriptor {
+class Signals final : public Watched {
  public:
   using Handler = std::function<void(const signalfd_siginfo& info)>;
 
   /// Throws `Error` if there is no descriptor left.
   Signals(Reactor& reactor, Handler handler);
   ~Signals() override { close(); }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
 
   /// Takes no more; the reactor has one descriptor fewer to wait for. Safe from the handler.
   void close();
 
   int fileno() const override { return fd_.get(); }
+  bool reading() const override { return true; }
+  bool writing() const override { return false; }
   /// Handles all that has come.
   void do_read() override;
   void do_write() override {}
   void do_error() override {}
-  std::size_t write_some_data(Bytes data, std::error_code& ec) override;
-  void connection_lost(const std::error_code& reason) override;
-  void lose_connection() override { close(); }
-  void lose_write_connection() override {}
 
  private:
+  Reactor& reactor_;
   UniqueFd fd_;
   Handler handler_;
 };

@@ -10,6 +10,7 @@
 /// The context keeps running while a descriptor is watched or a timer is pending.
 
 #include <memory>
+#include <string>
 #include <unordered_map>
 
 #include <asio/io_context.hpp>
@@ -19,7 +20,6 @@
 #include <poll.h>
 
 #include "tunport/base/error.hpp"
-#include "tunport/event/file_descriptor.hpp"
 #include "tunport/event/reactor.hpp"
 
 namespace tunport {
@@ -32,17 +32,17 @@ class AsioReactor final : public Reactor {
 
   asio::io_context& context() const { return context_; }
 
-  void add(FileDescriptor& fd) override {
+  void add(Watched& fd) override {
     auto watch = std::make_shared<Watch>(context_, fd);
     asio::error_code ec;
     watch->descriptor.assign(fd.fileno(), ec);  // EEXIST, EPERM: not a descriptor that can be watched
-    if (ec) throw Error{errno_code(ec.value()), fd.log_prefix()};
+    if (ec) throw Error{errno_code(ec.value()), "descriptor " + std::to_string(fd.fileno())};
     watches_[&fd] = watch;
     Watch::arm_error(watch);
     update(fd);
   }
 
-  void remove(FileDescriptor& fd) noexcept override {
+  void remove(Watched& fd) noexcept override {
     const auto found = watches_.find(&fd);
     if (found == watches_.end()) return;
     found->second->fd = nullptr;
@@ -50,7 +50,7 @@ class AsioReactor final : public Reactor {
     watches_.erase(found);
   }
 
-  void update(FileDescriptor& fd) override {
+  void update(Watched& fd) override {
     const auto found = watches_.find(&fd);
     if (found == watches_.end()) return;
     Watch::arm_read(found->second);
@@ -79,7 +79,7 @@ class AsioReactor final : public Reactor {
 
  private:
   struct Watch {
-    Watch(asio::io_context& context, FileDescriptor& watched) : descriptor{context}, fd{&watched} {}
+    Watch(asio::io_context& context, Watched& watched) : descriptor{context}, fd{&watched} {}
 
     using Ptr = std::shared_ptr<Watch>;  // held by the waits, so that they may outlive the registration
 
@@ -119,7 +119,7 @@ class AsioReactor final : public Reactor {
     }
 
     asio::posix::stream_descriptor descriptor;
-    FileDescriptor* fd;
+    Watched* fd;
     bool read_armed = false;
     bool write_armed = false;
   };
@@ -127,7 +127,7 @@ class AsioReactor final : public Reactor {
   using Timers = std::unordered_map<std::uint64_t, std::unique_ptr<asio::steady_timer>>;
 
   asio::io_context& context_;
-  std::unordered_map<FileDescriptor*, Watch::Ptr> watches_;
+  std::unordered_map<Watched*, Watch::Ptr> watches_;
   std::shared_ptr<Timers> timers_ = std::make_shared<Timers>();
   std::uint64_t last_timer_ = 0;
 };

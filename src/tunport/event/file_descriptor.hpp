@@ -1,5 +1,5 @@
 #pragma once
-/// What a reactor watches: the abstract descriptor with its two directions, its producer, and its end.
+/// The abstract descriptor of the reference: two directions, a producer, and an end.
 ///
 /// Theory. A FileDescriptor reads or does not, writes or does not; the reactor is told of each change. It is
 /// a consumer (a producer may be registered, and is paused while too much is queued) and a producer itself
@@ -19,7 +19,7 @@
 namespace tunport {
 
 /// See the theory above. Belongs to its reactor's thread.
-class FileDescriptor : public Producer {
+class FileDescriptor : public Watched, public Producer {
  public:
   explicit FileDescriptor(Reactor& reactor) : reactor_{reactor} {}
   ~FileDescriptor() override;
@@ -28,14 +28,8 @@ class FileDescriptor : public Producer {
 
   Reactor& reactor() const { return reactor_; }
 
-  /// The descriptor's number; -1 when closed.
-  virtual int fileno() const = 0;
-  /// The reactor says: readable. It may say so in vain. Default: nothing.
-  virtual void do_read() {}
-  /// The reactor says: writable. It may say so in vain.
-  virtual void do_write() = 0;
-  /// The reactor says: an error is pending. The one called in every state, paused or not.
-  virtual void do_error() = 0;
+  /// Default: nothing.
+  void do_read() override {}
 
   /// The reactor says: what was gathered since it was corked goes out now. Default: nothing.
   virtual void flush() {}
@@ -64,8 +58,8 @@ class FileDescriptor : public Producer {
   void start_writing();
   void stop_writing();
   /// What the reactor should watch for: the wanted events of a foreign loop.
-  bool reading() const { return reading_; }
-  bool writing() const { return writing_; }
+  bool reading() const final { return reading_; }
+  bool writing() const final { return writing_; }
 
   /// Registers who writes here. A push producer is paused above the high mark and resumed below the low one;
   /// a pull producer is resumed at once and after each drain. On a closed descriptor `stop_producing` is

@@ -14,15 +14,15 @@ namespace {
 /// Counts what it is told.
 class RecordingReactor : public PollReactor {
  public:
-  void add(FileDescriptor& fd) override {
+  void add(Watched& fd) override {
     ++added;
     PollReactor::add(fd);
   }
-  void remove(FileDescriptor& fd) noexcept override {
+  void remove(Watched& fd) noexcept override {
     ++removed;
     PollReactor::remove(fd);
   }
-  void update(FileDescriptor& fd) override {
+  void update(Watched& fd) override {
     ++updated;
     PollReactor::update(fd);
   }

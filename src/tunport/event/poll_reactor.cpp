@@ -6,7 +6,6 @@
 #include <sys/eventfd.h>
 
 #include "tunport/base/error.hpp"
-#include "tunport/event/file_descriptor.hpp"
 
 namespace tunport {
 
@@ -16,21 +15,21 @@ PollReactor::PollReactor() : wake_{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)} {
 
 PollReactor::~PollReactor() = default;
 
-void PollReactor::add(FileDescriptor& fd) {
+void PollReactor::add(Watched& fd) {
   const int number = fd.fileno();
-  if (number < 0) throw Error{errno_code(EBADF), fd.log_prefix()};
+  if (number < 0) throw Error{errno_code(EBADF), "descriptor " + std::to_string(fd.fileno())};
   if (std::ranges::find(watches_, number, &Watch::number) != watches_.end())
-    throw Error{errno_code(EEXIST), fd.log_prefix()};
+    throw Error{errno_code(EEXIST), "descriptor " + std::to_string(fd.fileno())};
   watches_.push_back({number, &fd, false});
   wanted_stale_ = true;
 }
 
-void PollReactor::remove(FileDescriptor& fd) noexcept {
+void PollReactor::remove(Watched& fd) noexcept {
   std::erase_if(watches_, [&](const Watch& watch) { return watch.fd == &fd; });
   wanted_stale_ = true;
 }
 
-void PollReactor::update(FileDescriptor&) { wanted_stale_ = true; }
+void PollReactor::update(Watched&) { wanted_stale_ = true; }
 
 void PollReactor::post(std::function<void()> call) {
   const std::lock_guard lock{mutex_};
@@ -75,12 +74,12 @@ std::size_t PollReactor::dispatch(int number, short revents) {
     (found->fd->*member)();
     return 1;
   };
-  const auto always = [](const FileDescriptor&) { return true; };
-  if (const auto errors = call(POLLERR | POLLHUP | POLLNVAL | POLLPRI, always, &FileDescriptor::do_error);
+  const auto always = [](const Watched&) { return true; };
+  if (const auto errors = call(POLLERR | POLLHUP | POLLNVAL | POLLPRI, always, &Watched::do_error);
       errors != 0)
     return errors;
-  return call(POLLIN, std::mem_fn(&FileDescriptor::reading), &FileDescriptor::do_read) +
-         call(POLLOUT, std::mem_fn(&FileDescriptor::writing), &FileDescriptor::do_write);
+  return call(POLLIN, std::mem_fn(&Watched::reading), &Watched::do_read) +
+         call(POLLOUT, std::mem_fn(&Watched::writing), &Watched::do_write);
 }
 
 std::size_t PollReactor::run_due() {

@@ -24,9 +24,9 @@ class PollReactor : public Reactor {
   PollReactor();
   ~PollReactor() override;
 
-  void add(FileDescriptor& fd) override;
-  void remove(FileDescriptor& fd) noexcept override;
-  void update(FileDescriptor& fd) override;
+  void add(Watched& fd) override;
+  void remove(Watched& fd) noexcept override;
+  void update(Watched& fd) override;
   TimePoint now() const override { return Clock::now(); }
   void post(std::function<void()> call) override;
 
@@ -55,7 +55,7 @@ class PollReactor : public Reactor {
  private:
   struct Watch {
     int number;  // as it was when added: the descriptor may be closed when it is removed
-    FileDescriptor* fd;
+    Watched* fd;
     bool offered;  // by `wanted`: what became ready before that was another descriptor of the same number
   };
 

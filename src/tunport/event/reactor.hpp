@@ -13,6 +13,25 @@ namespace tunport {
 
 class FileDescriptor;
 
+/// What a reactor watches: a descriptor, the directions that are wanted, and the calls for what happens.
+/// Neither copied nor moved while it is watched.
+class Watched {
+ public:
+  virtual ~Watched() = default;
+  /// The descriptor's number; -1 when closed.
+  virtual int fileno() const = 0;
+  /// True while the reactor should tell of what can be read.
+  virtual bool reading() const = 0;
+  /// True while the reactor should tell that something can be written.
+  virtual bool writing() const = 0;
+  /// The reactor says: readable. It may say so in vain.
+  virtual void do_read() = 0;
+  /// The reactor says: writable. It may say so in vain.
+  virtual void do_write() = 0;
+  /// The reactor says: an error is pending. Called in every state, whatever is wanted.
+  virtual void do_error() = 0;
+};
+
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 using Duration = Clock::duration;
@@ -29,12 +48,12 @@ class Reactor {
   /// Watches `fd` from now on: always for errors, for reading and writing as `fd.reading()` and
   /// `fd.writing()` say. Precondition: its `fileno()` is open and not being watched. Throws `Error` if it
   /// cannot be watched.
-  virtual void add(FileDescriptor& fd) = 0;
+  virtual void add(Watched& fd) = 0;
   /// Stops watching; nothing of `fd` is called afterwards. Must come before the descriptor is closed.
   /// Idempotent.
-  virtual void remove(FileDescriptor& fd) noexcept = 0;
+  virtual void remove(Watched& fd) noexcept = 0;
   /// `fd.reading()` or `fd.writing()` has changed. No effect if `fd` is not watched.
-  virtual void update(FileDescriptor& fd) = 0;
+  virtual void update(Watched& fd) = 0;
 
   virtual TimePoint now() const = 0;
   /// Runs `call` on the reactor's thread as soon as it comes round; the one function that any thread may

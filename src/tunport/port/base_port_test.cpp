@@ -442,7 +442,7 @@ TEST_F(DeviceGone, DestroyingAListeningPortStopsItsProtocolAndProducer) {
 
 /// A reactor that has no room left.
 class FullReactor : public PollReactor {
-  void add(FileDescriptor& fd) override { throw Error{errno_code(ENOSPC), fd.log_prefix()}; }
+  void add(Watched&) override { throw Error{errno_code(ENOSPC), "reactor"}; }
 };
 
 TEST(Start, WhatTheReactorCannotWatchIsAnErrorOfTheSystem) {
