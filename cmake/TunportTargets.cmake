@@ -5,7 +5,7 @@ target_compile_options(tunport_options INTERFACE
   -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wundef -Wnull-dereference
   $<$<BOOL:${TUNPORT_WERROR}>:-Werror>)
 # GCC 12 reports these on sound code at -O2 and above: null dereferences in the standard library and coroutines,
-# dangling pointers where a destructor takes a local's address back (BasePort::Watchdog). Clang keeps watch.
+# dangling pointers where a destructor takes a local's address back (Lifeline::Watch). Clang keeps watch.
 target_compile_options(tunport_options INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-null-dereference -Wno-dangling-pointer>)
 if(TUNPORT_SANITIZE)

@@ -56,16 +56,10 @@ BasePort::BasePort(Reactor& reactor, PortOptions options)
       queue_{options_.queue_limit, std::max(options_.max_packet_size, max_super_packet) + headroom} {}
 
 BasePort::~BasePort() {
-  Watchdog* outermost = nullptr;
-  for (Watchdog* watchdog = watchdog_; watchdog != nullptr; watchdog = watchdog->outer_) {
-    watchdog->port_ = nullptr;
-    outermost = watchdog;
-  }
   if (slab_) {
     slab_->context.segmenter.hold();
     slab_->context.port_gone = true;
   }
-  if (outermost != nullptr) outermost->slab_ = std::move(slab_);
 }
 
 void BasePort::start_listening() {
@@ -86,7 +80,7 @@ void BasePort::start_listening(std::error_code& ec) {
     packet_space_ = headroom + packet_space();
     const std::size_t slab =
         packet_end(options_.max_throughput, 0) + burst_packets * packet_end(0, 0) + packet_space_;
-    if (!slab_ || slab_->size < slab) slab_ = std::make_unique<Slab>(slab);
+    if (!slab_ || slab_->size < slab) slab_ = std::make_shared<Slab>(slab);
     slab_->context.reactor = &reactor();
     attach();
   } catch (const Error& error) {  // the reactor cannot watch it
@@ -99,13 +93,13 @@ void BasePort::start_listening(std::error_code& ec) {
   }
   state_ = State::listening;
   write_end_ = WriteEnd::none;
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   try {
     start_reading();    // before the protocol starts, so that it may pause at once
     connected_ = true;  // likewise, as it may destroy the port
     connect_to_protocol();
   } catch (...) {
-    if (!watchdog.alive()) throw;
+    if (!watch.alive()) throw;
     connected_ = false;
     flush_quietly();
     end_timer_.cancel();
@@ -115,7 +109,7 @@ void BasePort::start_listening(std::error_code& ec) {
     retry_timer_.cancel();
     rest_timer_.cancel();
     guarded([this] { stop_producer(); });
-    if (!watchdog.alive()) throw;
+    if (!watch.alive()) throw;
     close_device();
     state_ = State::closed;
     for (auto& completion : std::exchange(stop_completions_, {})) reactor().post(std::move(completion));
@@ -159,9 +153,9 @@ void BasePort::end_writing_if_done() {
 
 void BasePort::finish_if_flushed() {
   if (state_ != State::losing || !queue_.empty() || has_producer()) return;
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   post_lose_connection();
-  if (watchdog.alive()) finish({});
+  if (watch.alive()) finish({});
 }
 
 void BasePort::disconnect() {
@@ -191,7 +185,7 @@ void BasePort::finish(const std::error_code& reason) {
 
 void BasePort::connection_lost(const std::error_code& reason) {
   if (state_ == State::closed) return;
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   detach();
   end_timer_.cancel();
   linger_timer_.cancel();
@@ -201,9 +195,9 @@ void BasePort::connection_lost(const std::error_code& reason) {
   drop_queue(reason ? DropReason::device_gone : DropReason::aborted);
   if (slab_) abandon_rest();
   guarded([this] { stop_producer(); });
-  if (!watchdog.alive()) return;
+  if (!watch.alive()) return;
   disconnect();
-  if (!watchdog.alive()) return;
+  if (!watch.alive()) return;
   close_device();
   state_ = State::closed;
   // From here on the port may be started again, or destroyed, by any of these.
@@ -225,17 +219,18 @@ void BasePort::connection_lost(const std::error_code& reason) {
 void BasePort::do_read() {
   if (in_burst_) throw std::logic_error(log_prefix() + ": do_read inside do_read");
   if (!reading()) return;
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
+  const std::shared_ptr<Slab> borrowed = slab_;
   Reactor& loop = reactor();
   in_burst_ = true;
   std::size_t packets = 0;
   int error = 0;
   {
     const Cork cork{loop};
-    error = read_packets(watchdog, packets);
+    error = read_packets(watch, packets);
   }
   if (loop.corked()) loop.flush();  // by others too: what was gathered may lie in the slab
-  if (!watchdog.alive()) return;
+  if (!watch.alive()) return;
   in_burst_ = false;
   if (reading()) reading_changed();  // it may have been resumed while the burst was flushed
   if (packets != 0) ++statistics_.bursts;
@@ -243,7 +238,7 @@ void BasePort::do_read() {
 }
 
 /// Reads and delivers until that ends; why, if it was an error. `packets` counts those read.
-int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
+int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
   deliver_rest();
   std::size_t bytes = 0;
   std::size_t used = 0;  // of the slab
@@ -252,9 +247,9 @@ int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
   bool spinning = false;  // since `spun_since`, and not longer than `spin`: others want their turn
   bool found = false;     // something, by spinning: so it goes on after others have had it
   TimePoint spun_since;
-  while (watchdog.alive() && reading() && packets < burst_packets && bytes < options_.max_throughput) {
+  while (watch.alive() && reading() && packets < burst_packets && bytes < options_.max_throughput) {
     const ssize_t got = receive_packet({slab_->bytes.get() + used, packet_space_});
-    if (!watchdog.alive()) return 0;
+    if (!watch.alive()) return 0;
     if (got >= 0) {
       ++packets;
       bytes += static_cast<std::size_t>(got);
@@ -268,14 +263,14 @@ int BasePort::read_packets(const Watchdog& watchdog, std::size_t& packets) {
       return static_cast<int>(-got);
     } else if (!idle) {  // nothing there: look again for a while of real time, with all answers out
       reactor().flush();
-      if (!watchdog.alive()) return 0;
+      if (!watch.alive()) return 0;
       idle = true;
       if (!std::exchange(spinning, true)) spun_since = Clock::now();
     } else if (Clock::now() - spun_since >= options_.spin) {
       break;
     }
   }
-  if (found && watchdog.alive() && reading())
+  if (found && watch.alive() && reading())
     rest_timer_ = reactor().call_later(Duration::zero(), [this] { do_read(); });
   return 0;
 }
@@ -353,13 +348,13 @@ void BasePort::do_write() {
     if (!writing()) throw std::logic_error(log_prefix() + ": nothing to write");
     return stop_writing();  // somebody asked to be told, and there is nothing to do
   }
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   if (!queue_.empty()) drain();
-  if (watchdog.alive() && queue_.empty() && has_pull_producer()) guarded([this] { pull_from_producer(); });
+  if (watch.alive() && queue_.empty() && has_pull_producer()) guarded([this] { pull_from_producer(); });
 }
 
 void BasePort::drain() {
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   while (!queue_.empty()) {
     const Bytes record = queue_.front();
     const int error = transmit({&record, 1});
@@ -374,15 +369,15 @@ void BasePort::drain() {
     queue_.pop();
   }
   if (queue_.bytes() <= options_.queue_low_mark) guarded([this] { resume_producer(); });
-  if (watchdog.alive() && queue_.empty()) drained();
+  if (watch.alive() && queue_.empty()) drained();
 }
 
 void BasePort::drained() {
   retry_timer_.cancel();
   if (!has_pull_producer()) stop_writing();
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   end_writing_if_done();
-  if (watchdog.alive()) finish_if_flushed();
+  if (watch.alive()) finish_if_flushed();
 }
 
 void BasePort::drop_queue(DropReason reason) {
@@ -397,9 +392,9 @@ void BasePort::drop_queue(DropReason reason) {
 
 void BasePort::retry_later() {
   retry_timer_ = reactor().call_later(queue_retry_interval, [this] {
-    Watchdog watchdog{*this};
+    const Lifeline::Watch watch{lifeline_};
     drain();
-    if (watchdog.alive() && !queue_.empty()) retry_later();
+    if (watch.alive() && !queue_.empty()) retry_later();
   });
 }
 
@@ -407,9 +402,9 @@ void BasePort::producer_gone() {
   flush_quietly();  // its last writes may begin a queue, which is waited for then
   if (!queue_.empty()) return;
   stop_writing();
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   end_writing_if_done();
-  if (watchdog.alive()) finish_if_flushed();
+  if (watch.alive()) finish_if_flushed();
 }
 
 UniqueFd BasePort::create_internet_socket(int domain, int type) {

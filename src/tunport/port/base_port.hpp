@@ -15,8 +15,9 @@
 /// allocated once; a protocol borrows them. The reactor is corked meanwhile, and flushed at the end: until
 /// then nothing is read over a packet that a port has gathered by reference (`PacketContext::referred_to`);
 /// others are read to the same place one after the other, which stays in the cache. Any callback may pause,
-/// stop or destroy the port: whoever runs callbacks holds a `Watchdog`. A packet that is delivered in parts
-/// may be interrupted by a pause; the rest of it waits in the slab, and comes first when reading goes on.
+/// stop or destroy the port: what runs callbacks holds a `Lifeline::Watch`. A packet that is delivered in
+/// parts may be interrupted by a pause; the rest of it waits in the slab, and comes first when reading goes
+/// on.
 ///
 /// Writes go straight to the kernel. What it does not take now (EAGAIN) is copied to the queue, bounded in
 /// bytes; from then on nothing overtakes the queue. It drains when the reactor says writable, and is tried at
@@ -30,6 +31,7 @@
 #include <system_error>
 #include <vector>
 
+#include "tunport/base/lifeline.hpp"
 #include "tunport/base/token_bucket.hpp"
 #include "tunport/base/unique_fd.hpp"
 #include "tunport/event/file_descriptor.hpp"
@@ -168,13 +170,13 @@ class BasePort : public FileDescriptor {
   /// Runs protocol code: what it throws is counted, and logged within reason.
   template <class Call>
   void guarded(Call call) {
-    Watchdog watchdog{*this};
+    const Lifeline::Watch watch{lifeline_};
     try {
       call();
     } catch (const std::exception& error) {
-      if (watchdog.alive()) note_exception(error.what());
+      if (watch.alive()) note_exception(error.what());
     } catch (...) {
-      if (watchdog.alive()) note_exception("not a std::exception");
+      if (watch.alive()) note_exception("not a std::exception");
     }
   }
 
@@ -193,35 +195,18 @@ class BasePort : public FileDescriptor {
     std::size_t size;
   };
 
-  /// Knows whether the port was destroyed by a callback. On the stack of whoever runs one, innermost first.
-  class Watchdog {
-   public:
-    explicit Watchdog(BasePort& port) : port_{&port}, outer_{port.watchdog_} { port.watchdog_ = this; }
-    ~Watchdog() {
-      if (port_ != nullptr) port_->watchdog_ = outer_;
-    }
-    Watchdog(const Watchdog&) = delete;
-    Watchdog& operator=(const Watchdog&) = delete;
-    bool alive() const { return port_ != nullptr; }
-
-   private:
-    friend BasePort;
-    BasePort* port_;
-    Watchdog* outer_;
-    std::unique_ptr<Slab> slab_;  // outlives the port for as long as a callback borrows from it
-  };
-
   /// How often a call that a signal interrupted is tried again.
   static constexpr int interrupted_retries = 8;
 
   Statistics statistics_;
+  Lifeline lifeline_;
 
  private:
   enum class State : std::uint8_t { closed, listening, losing, ending };
   /// How far `lose_write_connection` has come: the producer writes on, the queue drains, it is done.
   enum class WriteEnd : std::uint8_t { none, asked, flushing, done };
 
-  int read_packets(const Watchdog& watchdog, std::size_t& packets);
+  int read_packets(const Lifeline::Watch& watch, std::size_t& packets);
   void drain();
   void drop_queue(DropReason reason);
   void drained();
@@ -237,8 +222,7 @@ class BasePort : public FileDescriptor {
   WriteEnd write_end_ = WriteEnd::none;
   bool in_burst_ = false;
   std::size_t packet_space_ = 0;
-  Watchdog* watchdog_ = nullptr;
-  std::unique_ptr<Slab> slab_;
+  std::shared_ptr<Slab> slab_;  // a burst holds it too: what it borrows outlives the port
   WriteQueue queue_;
   Reactor::Timer end_timer_;
   Reactor::Timer linger_timer_;

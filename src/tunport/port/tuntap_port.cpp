@@ -173,10 +173,10 @@ void TuntapPort::deliver(const Packet& packet) {
   if (!packet.is_super_packet()) return hand_over(packet);
   // Somebody behind the protocol may hand it on in parts, and throw, or pause the port, in between.
   Segmenter& segmenter = packet_context().segmenter;
-  Watchdog watchdog{*this};
+  const Lifeline::Watch watch{lifeline_};
   for (std::size_t remaining = packet.size();; remaining = segmenter.remaining()) {
     hand_over(packet);
-    if (!watchdog.alive() || segmenter.done() || !reading()) return;
+    if (!watch.alive() || segmenter.done() || !reading()) return;
     if (segmenter.remaining() >= remaining) break;
     prepare_rest();
   }
@@ -380,11 +380,11 @@ void TuntapPort::receive(MutableBytes buffer, Completions::ReceiveHandler handle
 std::uint64_t TuntapPort::send(Bytes datagram, Completions::SendHandler handler) {
   flush_quietly();  // its fate is its own
   Reactor& loop = reactor();
-  Watchdog watchdog{*this};  // a producer that is paused may destroy the port
+  const Lifeline::Watch watch{lifeline_};  // a producer that is paused may destroy the port
   const std::uint64_t ticket = ++last_ticket_;
   const WriteResult result = write_checked({&datagram, 1}, ticket);
   const bool queued = result.status() == WriteResult::queued;
-  if (queued && watchdog.alive()) {
+  if (queued && watch.alive()) {
     completions().await(ticket, std::move(handler));
     return ticket;
   }

@@ -1,0 +1,49 @@
+#pragma once
+/// A guard against destruction from inside a callback.
+
+namespace tunport {
+
+/// A member of an object that callbacks may destroy. A `Watch` on the stack of the code that runs a callback
+/// tells afterwards whether the object is still there. One thread; the watches of one object end in the
+/// reverse order of their beginning, as objects on a stack do.
+///
+///     void Port::tell() {
+///       const Lifeline::Watch watch{lifeline_};
+///       handler_();                        // may destroy this port
+///       if (watch.alive()) ++told_;
+///     }
+class Lifeline {
+ public:
+  Lifeline() = default;
+  ~Lifeline() {
+    for (Watch* watch = innermost_; watch != nullptr; watch = watch->outer_) watch->lifeline_ = nullptr;
+  }
+  Lifeline(const Lifeline&) = delete;
+  Lifeline& operator=(const Lifeline&) = delete;
+
+  /// Sees the end of the object whose lifeline it was made from.
+  class Watch {
+   public:
+    explicit Watch(Lifeline& lifeline) : lifeline_{&lifeline}, outer_{lifeline.innermost_} {
+      lifeline.innermost_ = this;
+    }
+    ~Watch() {
+      if (lifeline_ != nullptr) lifeline_->innermost_ = outer_;
+    }
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+
+    /// False once the object is destroyed.
+    bool alive() const { return lifeline_ != nullptr; }
+
+   private:
+    friend Lifeline;
+    Lifeline* lifeline_;
+    Watch* outer_;
+  };
+
+ private:
+  Watch* innermost_ = nullptr;
+};
+
+}  // namespace tunport
