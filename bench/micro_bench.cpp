@@ -91,7 +91,8 @@ class CountingTransport final : public FrameTransport {
     return WriteResult::make_sent();
   }
   WriteResult forward(const Packet& packet) override { return write(packet.bytes()); }
-  void drop(DropReason /*reason*/) override { ++dropped; }
+  using FrameTransport::drop;
+  void drop(DropReason /*reason*/, std::size_t datagrams) override { dropped += datagrams; }
   DeviceKind kind() const override { return DeviceKind::tap; }
   Reactor& reactor() const override { return default_reactor(); }
 

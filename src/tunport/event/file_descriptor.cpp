@@ -44,14 +44,12 @@ void FileDescriptor::start_reading() {
   if (reading_ || !attached_ || !is_open()) return;
   reading_ = true;
   reactor_.update(*this);
-  reading_changed();
 }
 
 void FileDescriptor::stop_reading() {
   if (!reading_) return;
   reading_ = false;
   if (attached_) reactor_.update(*this);
-  reading_changed();
 }
 
 void FileDescriptor::start_writing() {

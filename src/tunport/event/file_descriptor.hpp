@@ -92,8 +92,6 @@ class FileDescriptor : public Watched, public Producer {
   /// Called after the producer has been unregistered.
   virtual void producer_gone() {}
 
-  /// Called when reading has started or stopped. Default: nothing.
-  virtual void reading_changed() {}
   /// Has the reactor call `flush` once, at its end of this cork. Idempotent. Precondition: the reactor is
   /// corked.
   void flush_when_uncorked() {

@@ -68,18 +68,16 @@ void Segmenter::start(MutableBytes packet, const PacketOffload& offload, DeviceK
   segment_size_ = offload.segment_size;
   next_ = header_length_;
   end_ = layout->end;
-  stop_ = held_ ? next_ : end_;
   make_template(packet);
 }
 
 void Segmenter::reset() {
   data_ = nullptr;
-  next_ = stop_ = end_ = 0;
+  next_ = end_ = 0;
   index_ = 0;
 }
 
 void Segmenter::make_template(Bytes packet) {
-  std::copy_n(packet.begin(), header_length_, headers_.begin());
   std::copy_n(packet.begin(), header_length_, template_.begin());
   const MutableBytes out = MutableBytes{template_}.first(header_length_);
   const std::size_t transport = layout_.transport;
@@ -218,7 +216,5 @@ std::size_t Segmenter::next_into(MutableBytes out, ChecksumState wanted) {
   advance(payload.size());
   return size;
 }
-
-void Segmenter::rewind_headers() { std::memcpy(data_, headers_.data(), header_length_); }
 
 }  // namespace tunport

@@ -55,17 +55,6 @@ class Segmenter {
   /// How many datagrams are left.
   std::size_t remaining() const { return done() ? 0 : (end_ - next_ + segment_size_ - 1) / segment_size_; }
 
-  /// Until `release` there is no next datagram, though there may be some left, of this packet or of one that
-  /// is started meanwhile: for a port that is paused.
-  void hold() {
-    held_ = true;
-    stop_ = next_;
-  }
-  void release() {
-    held_ = false;
-    stop_ = end_;
-  }
-
   /// The next datagram's payload; empty if there is none.
   Bytes next_payload() {
     const MutableBytes payload = peek();
@@ -80,12 +69,8 @@ class Segmenter {
   /// The size of the largest datagram.
   std::size_t largest() const { return header_length_ + segment_size_; }
 
-  /// Puts the packet's own headers back to its front, so that it can be parsed again, with the next datagram
-  /// being what it was before. This writes over what was handed out before. Precondition: started.
-  void rewind_headers();
-
  private:
-  MutableBytes peek() const { return {data_ + next_, std::min(segment_size_, stop_ - next_)}; }
+  MutableBytes peek() const { return {data_ + next_, std::min(segment_size_, end_ - next_)}; }
   void advance(std::size_t size) {
     next_ += size;
     index_ += size != 0;
@@ -106,12 +91,10 @@ class Segmenter {
   // All zero: nothing started, and nothing left.
   std::byte* data_ = nullptr;
   std::size_t next_ = 0;  // where the next payload begins
-  std::size_t stop_ = 0;  // the end, or the next payload while held
   std::size_t end_ = 0;
   std::size_t segment_size_ = 0;
   std::size_t header_length_ = 0;
   std::uint32_t index_ = 0;  // of the next datagram
-  bool held_ = false;
 
   Layout layout_;  // of the super-packet
   std::uint32_t checksum_at_ = 0;
@@ -125,7 +108,6 @@ class Segmenter {
   std::uint32_t transport_sum_ = 0;  // of that and of its transport header, as it lies in memory
 
   // A template is a datagram's headers between first and last, to be filled, its sequence number 0.
-  std::array<std::byte, longest_headers> headers_{};  // the super-packet's own
   std::array<std::byte, longest_headers> template_{};
 };
 

@@ -155,45 +155,6 @@ TEST(Segmenter, TheWaysMayBeMixed) {
     }
 }
 
-TEST(Segmenter, NothingComesWhileItIsHeld) {
-  const Shape shape{};
-  Buffer packet = shapes::super_packet(shape, shapes::some_bytes(100));
-  Segmenter segmenter;
-  segmenter.start(packet, shapes::offload_of(shape, 30), shape.kind);
-  segmenter.next_payload();
-  segmenter.hold();
-  const Buffer before = packet;
-  Buffer out(segmenter.largest());
-  EXPECT_TRUE(segmenter.next_payload().empty());
-  EXPECT_TRUE(segmenter.next_in_place(ChecksumState::verified).empty());
-  EXPECT_EQ(segmenter.next_into(out, ChecksumState::verified), 0U);
-  EXPECT_FALSE(segmenter.done());
-  EXPECT_EQ(segmenter.remaining(), 3U);
-  EXPECT_EQ(packet, before);
-  segmenter.release();
-  const auto expected = shapes::segments(shape, shapes::some_bytes(100), 30);
-  EXPECT_EQ(copy_of(segmenter.next_in_place(ChecksumState::verified)), expected[1]);
-}
-
-TEST(Segmenter, AfterRewindingThePacketIsParsedFromTheFrontAndGoesOnWhereItWas) {
-  for (const Shape& shape : shapes::all())
-    for (const std::size_t segment_size : {1U, 7U, 40U, 300U}) {
-      const Buffer payload = shapes::some_bytes(1000);
-      const Buffer original = shapes::super_packet(shape, payload);
-      const auto expected = shapes::segments(shape, payload, segment_size);
-      Buffer packet = original;
-      Segmenter segmenter;
-      segmenter.start(packet, shapes::offload_of(shape, segment_size), shape.kind);
-      for (std::size_t i = 0; i < expected.size(); ++i) {
-        ASSERT_EQ(to_hex(segmenter.next_in_place(ChecksumState::verified)), to_hex(expected[i])) << i;
-        segmenter.rewind_headers();
-        ASSERT_EQ(to_hex(Bytes{packet}.first(shape.header_length())),
-                  to_hex(Bytes{original}.first(shape.header_length())));
-      }
-      EXPECT_TRUE(segmenter.done());
-    }
-}
-
 TEST(Segmenter, StartsAgainAndAgain) {
   Segmenter segmenter;
   EXPECT_FALSE(segmenter.started());
@@ -202,11 +163,8 @@ TEST(Segmenter, StartsAgainAndAgain) {
   for (const Shape& shape : shapes::all()) {
     Buffer packet = shapes::super_packet(shape, shapes::some_bytes(100));
     const auto expected = shapes::segments(shape, shapes::some_bytes(100), 30);
-    segmenter.hold();
     segmenter.start(packet, shapes::offload_of(shape, 30), shape.kind);
     EXPECT_TRUE(segmenter.started());
-    EXPECT_TRUE(segmenter.next_payload().empty()) << "held before it was started";
-    segmenter.release();
     EXPECT_EQ(copy_of(segmenter.next_in_place(ChecksumState::verified)), expected[0]);
     EXPECT_EQ(copy_of(segmenter.next_in_place(ChecksumState::verified)), expected[1]);
   }

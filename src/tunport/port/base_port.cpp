@@ -57,8 +57,8 @@ BasePort::BasePort(Reactor& reactor, PortOptions options)
 
 BasePort::~BasePort() {
   if (slab_) {
-    slab_->context.segmenter.hold();
-    slab_->context.port_gone = true;
+    slab_->origin.ended = true;
+    slab_->origin.port = nullptr;
   }
 }
 
@@ -81,7 +81,8 @@ void BasePort::start_listening(std::error_code& ec) {
     const std::size_t slab =
         packet_end(options_.max_throughput, 0) + burst_packets * packet_end(0, 0) + packet_space_;
     if (!slab_ || slab_->size < slab) slab_ = std::make_shared<Slab>(slab);
-    slab_->context.reactor = &reactor();
+    slab_->origin.reactor = &reactor();
+    slab_->origin.port = this;
     attach();
   } catch (const Error& error) {  // the reactor cannot watch it
     ec = error.code();
@@ -107,7 +108,7 @@ void BasePort::start_listening(std::error_code& ec) {
     detach();
     drop_queue(DropReason::aborted);
     retry_timer_.cancel();
-    rest_timer_.cancel();
+    turn_timer_.cancel();
     guarded([this] { stop_producer(); });
     if (!watch.alive()) throw;
     close_device();
@@ -131,6 +132,7 @@ void BasePort::lose_connection() {
   flush_quietly();
   if (state_ != State::listening) return;  // what was flushed has met the end already
   stop_reading();
+  slab_->origin.ended = true;
   state_ = State::losing;
   linger_timer_ = reactor().call_later(options_.linger, [this] { finish({}); });
   finish_if_flushed();
@@ -176,10 +178,10 @@ void BasePort::finish(const std::error_code& reason) {
   if (state_ == State::ending) return;  // what was flushed has met the end already
   state_ = State::ending;
   detach();
-  if (slab_) slab_->context.segmenter.hold();
+  slab_->origin.ended = true;
   linger_timer_.cancel();
   retry_timer_.cancel();
-  rest_timer_.cancel();
+  turn_timer_.cancel();
   end_timer_ = reactor().call_later(Duration::zero(), [this, reason] { connection_lost(reason); });
 }
 
@@ -190,10 +192,9 @@ void BasePort::connection_lost(const std::error_code& reason) {
   end_timer_.cancel();
   linger_timer_.cancel();
   retry_timer_.cancel();
-  rest_timer_.cancel();
+  turn_timer_.cancel();
   state_ = State::ending;
   drop_queue(reason ? DropReason::device_gone : DropReason::aborted);
-  if (slab_) abandon_rest();
   guarded([this] { stop_producer(); });
   if (!watch.alive()) return;
   disconnect();
@@ -232,14 +233,12 @@ void BasePort::do_read() {
   if (loop.corked()) loop.flush();  // by others too: what was gathered may lie in the slab
   if (!watch.alive()) return;
   in_burst_ = false;
-  if (reading()) reading_changed();  // it may have been resumed while the burst was flushed
   if (packets != 0) ++statistics_.bursts;
   if (error != 0 && !would_block(error) && !passes(error)) finish(code_of(error));
 }
 
 /// Reads and delivers until that ends; why, if it was an error. `packets` counts those read.
 int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
-  deliver_rest();
   std::size_t bytes = 0;
   std::size_t used = 0;  // of the slab
   int interrupted = 0;
@@ -251,10 +250,12 @@ int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
     const ssize_t got = receive_packet({slab_->bytes.get() + used, packet_space_});
     if (!watch.alive()) return 0;
     if (got >= 0) {
+      if (const std::size_t aborted = std::exchange(slab_->origin.aborted, 0); aborted != 0)
+        count_drop(statistics_, DropReason::aborted, aborted);
       ++packets;
       bytes += static_cast<std::size_t>(got);
       // Else the next one goes to the same place, which is in the cache.
-      if (slab_->context.referred_to) used = packet_end(used, static_cast<std::size_t>(got));
+      if (slab_->origin.referred_to) used = packet_end(used, static_cast<std::size_t>(got));
       idle = false;
       found = spinning;
     } else if (got == -EINTR && ++interrupted <= interrupted_retries) {
@@ -271,24 +272,8 @@ int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
     }
   }
   if (found && watch.alive() && reading())
-    rest_timer_ = reactor().call_later(Duration::zero(), [this] { do_read(); });
+    turn_timer_ = reactor().call_later(Duration::zero(), [this] { do_read(); });
   return 0;
-}
-
-void BasePort::abandon_rest() {
-  Segmenter& segmenter = slab_->context.segmenter;
-  if (!segmenter.done()) count_drop(statistics_, DropReason::aborted, segmenter.remaining());
-  segmenter.reset();
-}
-
-void BasePort::reading_changed() {
-  if (!slab_) return;
-  Segmenter& segmenter = slab_->context.segmenter;
-  if (!reading()) return segmenter.hold();
-  segmenter.release();
-  // What is left of a packet is in no descriptor, so no descriptor will tell of it.
-  if (!segmenter.done() && !in_burst_)
-    rest_timer_ = reactor().call_later(Duration::zero(), [this] { do_read(); });
 }
 
 WriteResult BasePort::submit(std::span<const Bytes> parts, std::uint64_t ticket) {
@@ -413,10 +398,17 @@ UniqueFd BasePort::create_internet_socket(int domain, int type) {
   return UniqueFd{fd};
 }
 
-void BasePort::note_exception(const char* what) {
+void BasePort::note_exception() {
   ++statistics_.exceptions;
-  if (exception_log_.take(reactor().now()))
-    log(LogLevel::error, log_prefix(), std::string{"exception from the protocol: "} + what);
+  if (!exception_log_.take(reactor().now())) return;
+  std::string what = "not a std::exception";
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    what = error.what();
+  } catch (...) {
+  }
+  log(LogLevel::error, log_prefix(), "exception from the protocol: " + what);
 }
 
 }  // namespace tunport

@@ -13,11 +13,11 @@
 /// read, until the device is empty, reading is paused, the port ends, or the budget is spent
 /// (`burst_packets`, `max_throughput`). They are read into the slab, which belongs to the port and is
 /// allocated once; a protocol borrows them. The reactor is corked meanwhile, and flushed at the end: until
-/// then nothing is read over a packet that a port has gathered by reference (`PacketContext::referred_to`);
+/// then nothing is read over a packet that a port has gathered by reference (`PacketOrigin::referred_to`);
 /// others are read to the same place one after the other, which stays in the cache. Any callback may pause,
-/// stop or destroy the port: what runs callbacks holds a `Lifeline::Watch`. A packet that is delivered in
-/// parts may be interrupted by a pause; the rest of it waits in the slab, and comes first when reading goes
-/// on.
+/// stop or destroy the port: what runs callbacks holds a `Lifeline::Watch`. A pause takes
+/// effect after the packet that was read, and a super-packet is one. A stop and the port's end take effect at
+/// once: the rest of a super-packet is dropped as `aborted`.
 ///
 /// Writes go straight to the kernel. What it does not take now (EAGAIN) is copied to the queue, bounded in
 /// bytes; from then on nothing overtakes the queue. It drains when the reactor says writable, and is tried at
@@ -91,6 +91,10 @@ class BasePort : public FileDescriptor {
   /// A non-blocking, close-on-exec socket of the port's system. Throws `Error`.
   UniqueFd create_internet_socket(int domain, int type);
 
+  /// Counts the exception that is being handled as one of the protocol, and logs it within reason. For those
+  /// who deliver for the port; in a catch block only.
+  void note_exception();
+
   const Statistics& statistics() const { return statistics_; }
   /// Bytes that wait in the queue.
   std::size_t queued_bytes() const { return queue_.bytes(); }
@@ -111,8 +115,6 @@ class BasePort : public FileDescriptor {
   /// reading one packet into `space`, at `headroom`, and delivering it (its bytes, or a negated errno;
   /// nothing of the port may be touched after delivering),
   virtual ssize_t receive_packet(MutableBytes space) = 0;
-  /// going on to deliver the packet that a pause interrupted, if there is one (nothing may be touched after),
-  virtual void deliver_rest() {}
   /// and giving the kernel one datagram, or what was queued as one. Zero, and it is counted, or a positive
   /// errno.
   virtual int transmit(std::span<const Bytes> parts) = 0;
@@ -126,12 +128,9 @@ class BasePort : public FileDescriptor {
   bool is_open() const override { return state_ == State::listening; }
   bool is_open_for_writing() const override { return is_open() && write_end_ == WriteEnd::none; }
   void producer_gone() override;
-  void reading_changed() override;
 
-  /// What a packet that is being delivered has got to. Precondition: was started once.
-  PacketContext& packet_context() { return slab_->context; }
-  /// What is left of it is delivered to nobody. Precondition: as above.
-  void abandon_rest();
+  /// Of the packet that is being delivered. Precondition: was started once.
+  PacketOrigin& packet_origin() { return slab_->origin; }
 
   /// Sends or queues one datagram, already checked. With a `ticket`, its fate after queueing goes to
   /// `ticket_done`.
@@ -173,10 +172,8 @@ class BasePort : public FileDescriptor {
     const Lifeline::Watch watch{lifeline_};
     try {
       call();
-    } catch (const std::exception& error) {
-      if (watch.alive()) note_exception(error.what());
     } catch (...) {
-      if (watch.alive()) note_exception("not a std::exception");
+      if (watch.alive()) note_exception();
     }
   }
 
@@ -190,7 +187,7 @@ class BasePort : public FileDescriptor {
   struct Slab {
     explicit Slab(std::size_t capacity)
         : bytes{std::make_unique_for_overwrite<std::byte[]>(capacity)}, size{capacity} {}
-    PacketContext context;
+    PacketOrigin origin;
     std::unique_ptr<std::byte[]> bytes;
     std::size_t size;
   };
@@ -214,7 +211,6 @@ class BasePort : public FileDescriptor {
   void end_writing_if_done();
   void finish_if_flushed();
   void disconnect();
-  void note_exception(const char* what);
 
   PortOptions options_;
   State state_ = State::closed;
@@ -227,7 +223,7 @@ class BasePort : public FileDescriptor {
   Reactor::Timer end_timer_;
   Reactor::Timer linger_timer_;
   Reactor::Timer retry_timer_;
-  Reactor::Timer rest_timer_;
+  Reactor::Timer turn_timer_;
   std::vector<std::function<void()>> stop_completions_;
   LostHandler lost_handler_;
   TokenBucket exception_log_{1, 5};

@@ -16,7 +16,10 @@ void Completions::receive(MutableBytes buffer, ReceiveHandler handler) {
     return;
   }
   pending_ = {buffer, std::move(handler)};
-  port_->resume_producing();
+  if (!has_kept()) return port_->resume_producing();
+  port_->reactor().post([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->give_kept();
+  });
 }
 
 void Completions::end_receive(const std::error_code& why) {
@@ -43,20 +46,50 @@ void Completions::port_gone() {
 
 void Completions::start_protocol() { port_->pause_producing(); }
 
+void Completions::stop_protocol() {
+  if (has_kept()) {
+    transport().drop(DropReason::aborted, kept_->segmenter.remaining());
+    kept_->segmenter.reset();
+  }
+  end_receive(Errc::operation_aborted);
+}
+
 void Completions::frame_received(const Packet& packet) {
   const auto self = shared_from_this();  // the handler may destroy the port
   // Mostly the handler asks for the next one, and the burst goes on. Also if it throws.
   struct Pause {
     ~Pause() {
-      if (of.port_ != nullptr && !of.pending_.handler) of.port_->pause_producing();
+      if (of.port_ != nullptr && (!of.pending_.handler || of.has_kept())) of.port_->pause_producing();
     }
     Completions& of;
   } const pause{*this};
+  // The port reads unasked after a call of `resume_producing` from elsewhere.
+  if (!pending_.handler || has_kept()) return transport().drop(DropReason::not_listening, packet.datagrams());
+  if (packet.is_super_packet()) {
+    keep(*packet.origin());
+    return give_kept();
+  }
+  packet.for_each_plain([this](const Packet& plain) { give(plain.bytes(), plain.truncated()); });
+}
+
+void Completions::keep(const PacketOrigin& packet) {
+  if (!kept_) kept_ = std::make_unique<Kept>();
+  const MutableBytes copy{kept_->bytes.get(), std::min(packet.bytes.size(), max_super_packet)};
+  std::ranges::copy(packet.bytes.first(copy.size()), copy.begin());
+  kept_->segmenter.start(copy, packet.left, packet.kind);
+}
+
+void Completions::give(Bytes datagram, bool truncated) {
   const auto [buffer, handler] = std::exchange(pending_, {});
-  if (!handler) return transport().drop(DropReason::not_listening);  // somebody has the port read unasked
-  const std::size_t size = std::min(buffer.size(), packet.size());
-  std::ranges::copy(packet.bytes().first(size), buffer.begin());
-  handler({}, Packet{buffer.first(size), packet.truncated() || size < packet.size()});
+  const std::size_t size = std::min(buffer.size(), datagram.size());
+  std::ranges::copy(datagram.first(size), buffer.begin());
+  handler({}, Packet{buffer.first(size), truncated || size < datagram.size()});
+}
+
+void Completions::give_kept() {
+  const auto self = shared_from_this();
+  while (pending_.handler && has_kept()) give(kept_->segmenter.next_in_place(ChecksumState::verified), false);
+  if (port_ != nullptr && pending_.handler) port_->resume_producing();
 }
 
 }  // namespace tunport

@@ -9,13 +9,16 @@
 #include <memory>
 #include <system_error>
 
+#include "tunport/offload/segmenter.hpp"
 #include "tunport/port/protocol.hpp"
 
 namespace tunport {
 
 class TuntapPort;
 
-/// The protocol of a port that was given none, and the sends that wait. Made by `TuntapPort`.
+/// The protocol of a port that was given none, and the sends that wait. Made by `TuntapPort`. The port is
+/// paused while nobody receives. A super-packet is taken whole, and copied: receives take its datagrams one
+/// by one, and the port reads on behind the last of them.
 class Completions final : public FrameProtocol, public std::enable_shared_from_this<Completions> {
  public:
   /// The packet lies in the caller's buffer; with an error there is none.
@@ -38,7 +41,8 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
   void port_gone();
 
   void start_protocol() override;
-  void stop_protocol() override { end_receive(Errc::operation_aborted); }
+  void stop_protocol() override;
+  bool accepts_super_packets() const override { return true; }
   void frame_received(const Packet& packet) override;
   std::string name() const override { return "Completions"; }
 
@@ -47,10 +51,21 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
     MutableBytes buffer;
     ReceiveHandler handler;
   };
+  /// A super-packet that is being received datagram by datagram.
+  struct Kept {
+    std::unique_ptr<std::byte[]> bytes = std::make_unique_for_overwrite<std::byte[]>(max_super_packet);
+    Segmenter segmenter;
+  };
+
+  bool has_kept() const { return kept_ && !kept_->segmenter.done(); }
+  void keep(const PacketOrigin& packet);
+  void give(Bytes datagram, bool truncated);
+  void give_kept();
   void end_receive(const std::error_code& why);
 
   TuntapPort* port_;
   Pending pending_;
+  std::unique_ptr<Kept> kept_;  // allocated with the first super-packet
   std::map<std::uint64_t, SendHandler> sends_;
 };
 

@@ -3,29 +3,31 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
-#include "tunport/offload/checksum_state.hpp"
+#include "tunport/base/function_ref.hpp"
 #include "tunport/offload/offload.hpp"
-#include "tunport/offload/segmenter.hpp"
 
 namespace tunport {
 
+class BasePort;
 class Reactor;
 
-/// What a port knows of the packet that it delivers, for as long as it does: one for all the copies of a
-/// `Packet`, as what is done to its bytes is done to all of them.
-struct PacketContext {
+/// Where a packet lies, and what its port knows of it while it is delivered: one for all the copies of a
+/// `Packet`, since what is done to the bytes is done for all of them. A burst keeps it, also after a callback
+/// has destroyed the port.
+struct PacketOrigin {
   DeviceKind kind = DeviceKind::tun;
-  MutableBytes bytes;        ///< `max_framing` bytes before them are there too, and may be overwritten
-  PacketOffload offload;     ///< what is left to do on it
-  bool taken_apart = false;  ///< in place, so that the bytes are no packet any more; or it is delivered again
-  const Reactor* reactor = nullptr;  ///< whose burst delivers it
-  bool referred_to = false;  ///< somebody reads its bytes until the burst is over: they stay where they are
-  bool port_gone = false;    ///< the port was destroyed: this lives until the call that delivers returns
-  Segmenter segmenter;       ///< started by whoever hands it on in parts
+  MutableBytes bytes;                ///< `max_framing` bytes before them may be overwritten, too
+  PacketOffload left;                ///< what is left to do on the packet
+  const Reactor* reactor = nullptr;  ///< of the port that delivers it
+  BasePort* port = nullptr;          ///< the port that delivers it; null once destroyed
+  bool ended = false;        ///< the port was stopped or destroyed: no more of the packet is delivered
+  bool spent = false;        ///< segments were made in place: the bytes are no packet any more
+  bool referred_to = false;  ///< an outbox sends the bytes at the end of the burst: they stay where they are
+  std::size_t aborted = 0;   ///< datagrams of the packet that a stop has cut off
 };
 
 /// One packet from a device: an Ethernet frame on TAP, an IP packet on TUN. Borrowed: its bytes live until
-/// the call that delivered it returns. A value of a few words; copying it does not copy the bytes.
+/// the call that delivered it returns. A value of a few words; a copy shares the bytes.
 ///
 /// A protocol that accepts super-packets is given them whole, and datagrams with the checksum left to fill:
 /// `offload()` says so. All others are given plain datagrams.
@@ -33,86 +35,49 @@ class Packet {
  public:
   Packet() = default;
   explicit Packet(Bytes bytes, bool truncated = false) : bytes_{bytes}, truncated_{truncated} {}
-  /// A packet with something left to do; `context` outlives it.
-  explicit Packet(PacketContext& context, bool truncated = false)
-      : bytes_{context.bytes}, context_{&context}, origin_{&context}, truncated_{truncated} {}
+  /// The packet that lies there, with what is left to do on it. `origin` outlives it.
+  explicit Packet(PacketOrigin& origin, bool truncated = false)
+      : bytes_{origin.bytes}, origin_{&origin}, whole_{true}, truncated_{truncated} {}
 
   Bytes bytes() const { return bytes_; }
+  /// Bytes of the packet.
   std::size_t size() const { return bytes_.size(); }
   /// The packet was longer than the port's `max_packet_size`: these are its first bytes.
   bool truncated() const { return truncated_; }
   /// What is left to do on it: nothing, for a plain datagram.
-  PacketOffload offload() const { return context_ != nullptr ? context_->offload : PacketOffload{}; }
-  bool is_super_packet() const { return context_ != nullptr && context_->offload.is_super_packet(); }
+  PacketOffload offload() const { return whole_ ? origin_->left : PacketOffload{}; }
+  bool is_super_packet() const { return whole_ && origin_->left.is_super_packet(); }
+  /// How many datagrams it is: 1 unless it is a super-packet.
+  std::size_t datagrams() const { return whole_ ? datagrams_in(size(), origin_->left) : 1; }
   /// True if it is a single datagram with its checksum in place: what every protocol takes.
   bool is_plain() const {
-    return context_ == nullptr ||
-           (!is_super_packet() && context_->offload.checksum != ChecksumState::to_fill);
+    return !whole_ || (!is_super_packet() && origin_->left.checksum != ChecksumState::to_fill);
   }
-  /// True if it was handed on in parts: its own bytes are no packet any more, or this is the rest of one that
-  /// is delivered again.
-  bool is_taken_apart() const { return context_ != nullptr && context_->taken_apart; }
 
   /// True if a callback has destroyed the port that delivers it: its transport is no more.
-  bool is_port_gone() const { return origin_ != nullptr && origin_->port_gone; }
+  bool is_port_gone() const { return origin_ != nullptr && origin_->port == nullptr; }
 
-  /// Calls `call(const Packet&)` with plain datagrams: the packet itself, with its checksum filled in, or
-  /// each of its segments, made in place. A pause of the port ends it early; the port delivers the packet
-  /// again when it reads on, and the next call goes on behind. The packet cannot be forwarded any more.
-  template <class Call>
-  void for_each_plain(Call call) const;
-  /// The payload of the next datagram of a super-packet; empty when there is none, or the port pauses. Who
-  /// takes one takes all: what is left when the call returns is delivered again, and only the first delivery
-  /// can be forwarded. Precondition: a super-packet.
-  Bytes next_payload() const;
+  /// Calls `call` with plain datagrams: the packet itself, with its checksum filled in, or each segment of a
+  /// super-packet, made in place. A pause of the port takes effect behind the last of them; a stop, or the
+  /// port's end, at once. The port counts an exception of a segment's call, and the next segment follows. The
+  /// bytes of a super-packet are used up: it cannot be forwarded afterwards (`bad_offload`).
+  void for_each_plain(FunctionRef<void(const Packet&)> call) const;
+  /// Calls `call` with the payload of each datagram of a super-packet, where it lies; nothing is written, so
+  /// that the packet can be forwarded afterwards. Pauses, ends and exceptions as with `for_each_plain`.
+  /// Precondition: a super-packet.
+  void for_each_payload(FunctionRef<void(Bytes)> call) const;
 
-  /// Gives up what is left of it, so that the port does not deliver that again. Returns how many datagrams
-  /// that is.
-  std::size_t give_up() const;
-
-  /// For ports.
-  PacketContext* context() const { return context_; }
+  /// For ports: null for a segment, and for bytes that no port delivered.
+  PacketOrigin* origin() const { return whole_ ? origin_ : nullptr; }
 
  private:
-  Packet(Bytes segment, const PacketContext& origin) : bytes_{segment}, origin_{&origin} {}
-  Segmenter& segmenter() const;
+  Packet(Bytes segment, PacketOrigin& origin, bool whole)
+      : bytes_{segment}, origin_{&origin}, whole_{whole} {}
 
   Bytes bytes_;
-  PacketContext* context_ = nullptr;
-  const PacketContext* origin_ = nullptr;  // of a segment too
+  PacketOrigin* origin_ = nullptr;  // of a segment, too
+  bool whole_ = false;              // all that lies there, not a segment of it
   bool truncated_ = false;
 };
-
-inline Segmenter& Packet::segmenter() const {
-  Segmenter& segmenter = context_->segmenter;
-  if (!segmenter.started()) segmenter.start(context_->bytes, context_->offload, context_->kind);
-  return segmenter;
-}
-
-inline Bytes Packet::next_payload() const { return segmenter().next_payload(); }
-
-inline std::size_t Packet::give_up() const {
-  if (context_ == nullptr) return 1;
-  if (!context_->segmenter.started()) return datagrams_in(size(), context_->offload);
-  const std::size_t left = context_->segmenter.remaining();
-  context_->segmenter.reset();
-  return left;
-}
-
-template <class Call>
-void Packet::for_each_plain(Call call) const {
-  if (is_super_packet()) {
-    Segmenter& segments = segmenter();
-    context_->taken_apart = true;
-    for (Bytes segment; !(segment = segments.next_in_place(ChecksumState::verified)).empty();)
-      call(Packet{segment, *context_});
-    return;
-  }
-  if (!is_plain()) {
-    complete_checksum(context_->bytes, context_->offload);
-    context_->offload = {.checksum = ChecksumState::verified};
-  }
-  call(*this);
-}
 
 }  // namespace tunport

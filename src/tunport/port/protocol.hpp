@@ -33,8 +33,10 @@ class FrameTransport {
   /// it, in segments otherwise. Only within the call that delivered it. Its bytes may be sent from where they
   /// lie at the end of the burst: they must not be changed after this.
   virtual WriteResult forward(const Packet& packet) = 0;
-  /// Counts a packet that was read and goes no further.
-  virtual void drop(DropReason reason) = 0;
+  /// Counts a packet that was read and goes no further, as so many datagrams.
+  virtual void drop(DropReason reason, std::size_t datagrams) = 0;
+  /// The same for one datagram.
+  void drop(DropReason reason) { drop(reason, 1); }
   virtual DeviceKind kind() const = 0;
   /// The loop that delivers; its clock is the one to use.
   virtual Reactor& reactor() const = 0;

@@ -128,12 +128,11 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
   }
   TUNPORT_PROBE(read, result.size, this);
   const auto size = static_cast<ssize_t>(result.size);
-  PacketContext& context = packet_context();
-  context.kind = device.kind;
-  context.bytes = space.subspan(headroom, result.size);
-  context.offload = {};
-  context.taken_apart = context.referred_to = false;
-  if (context.segmenter.started()) context.segmenter.reset();
+  PacketOrigin& origin = packet_origin();
+  origin.kind = device.kind;
+  origin.bytes = space.subspan(headroom, result.size);
+  origin.left = {};
+  origin.ended = origin.spent = origin.referred_to = false;
   bool truncated = result.truncated;
   if (device.vnet_header && !truncated) {
     DropReason why{};
@@ -144,55 +143,32 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
       count_drop(statistics_, why);
       return size;
     }
-    context.offload = *left;
+    origin.left = *left;
   }
-  statistics_.packets_in += datagrams_in(result.size, context.offload);
+  statistics_.packets_in += datagrams_in(result.size, origin.left);
   statistics_.bytes_in += result.size;
-  if (context.offload.is_super_packet()) {
+  if (origin.left.is_super_packet()) {
     ++statistics_.super_packets_in;
   } else if (result.size > options().max_packet_size) {
     truncated = true;
-    context.bytes = context.bytes.first(options().max_packet_size);
-    context.offload = {};
+    origin.bytes = origin.bytes.first(options().max_packet_size);
+    origin.left = {};
   }
-  deliver(Packet{context, truncated});
+  deliver(Packet{origin, truncated});
   return size;
 }
 
-void TuntapPort::drop(DropReason reason) { count_drop(statistics_, reason); }
+void TuntapPort::drop(DropReason reason, std::size_t datagrams) {
+  count_drop(statistics_, reason, datagrams);
+}
 
 void TuntapPort::deliver(const Packet& packet) {
   TUNPORT_PROBE(deliver, packet.size(), this);
-  const auto hand_over = [&](const Packet& part) {
-    guarded([&] {
-      protocol_.make_connection(*this);
-      protocol_.frame_received(part);
-    });
+  const auto hand_over = [&](const Packet& datagram) {
+    protocol_.make_connection(*this);
+    protocol_.frame_received(datagram);
   };
-  if (!accepts_super_packets_) return packet.for_each_plain(hand_over);
-  if (!packet.is_super_packet()) return hand_over(packet);
-  // Somebody behind the protocol may hand it on in parts, and throw, or pause the port, in between.
-  Segmenter& segmenter = packet_context().segmenter;
-  const Lifeline::Watch watch{lifeline_};
-  for (std::size_t remaining = packet.size();; remaining = segmenter.remaining()) {
-    hand_over(packet);
-    if (!watch.alive() || segmenter.done() || !reading()) return;
-    if (segmenter.remaining() >= remaining) break;
-    prepare_rest();
-  }
-  abandon_rest();
-}
-
-void TuntapPort::deliver_rest() {
-  if (packet_context().segmenter.done()) return;
-  prepare_rest();
-  deliver(Packet{packet_context()});
-}
-
-/// Whoever forwards a packet as it is delivered has done so with this one.
-void TuntapPort::prepare_rest() {
-  packet_context().segmenter.rewind_headers();
-  packet_context().taken_apart = true;
+  guarded([&] { accepts_super_packets_ ? hand_over(packet) : packet.for_each_plain(hand_over); });
 }
 
 int TuntapPort::transmit(std::span<const Bytes> parts) {
@@ -291,47 +267,47 @@ WriteResult TuntapPort::write_checked(std::span<const Bytes> parts, std::uint64_
 
 WriteResult TuntapPort::forward(const Packet& packet) {
   if (packet.truncated()) return refuse(DropReason::truncated);
-  PacketContext* const context = packet.context();
-  if (context == nullptr) return write(packet.bytes());
-  if (packet.is_taken_apart()) return refuse(DropReason::bad_offload);
-  if (packet.is_super_packet()) return forward_super_packet(*context);
+  PacketOrigin* const origin = packet.origin();
+  if (origin == nullptr) return write(packet.bytes());
+  if (origin->spent) return refuse(DropReason::bad_offload);
+  if (packet.is_super_packet()) return forward_super_packet(*origin);
   if (const auto reason = objection(packet.bytes(), packet.size())) return refuse(*reason);
   const Bytes bytes = packet.bytes();
   if (gathers()) {
     // The burst's end flushes the ports of its own reactor only, before it reads over the bytes.
-    const bool stays = context->reactor == &reactor();
-    context->referred_to |= stays;
+    const bool stays = origin->reactor == &reactor();
+    origin->referred_to |= stays;
     const Keep keep = stays ? Keep::reference : Keep::copy;
-    return gather([&] { return coalescer_->add(bytes, context->offload, keep, writer_.takes()); },
-                  {&bytes, 1}, context->offload);
+    return gather([&] { return coalescer_->add(bytes, origin->left, keep, writer_.takes()); }, {&bytes, 1},
+                  origin->left);
   }
-  return write_now_or_queue({&bytes, 1}, context->offload);
+  return write_now_or_queue({&bytes, 1}, origin->left);
 }
 
-WriteResult TuntapPort::forward_super_packet(PacketContext& packet) {
+WriteResult TuntapPort::forward_super_packet(PacketOrigin& packet) {
   if (packet.kind != kind_)
-    return refuse(DropReason::bad_offload, datagrams_in(packet.bytes.size(), packet.offload));
+    return refuse(DropReason::bad_offload, datagrams_in(packet.bytes.size(), packet.left));
   flush_quietly();  // nothing written before is overtaken
-  if (!writer_.takes().covers(packet.offload)) return forward_segments(packet);
+  if (!writer_.takes().covers(packet.left)) return forward_segments(packet);
   const Bytes bytes = packet.bytes;
   iovec part{packet.bytes.data(), packet.bytes.size()};
   // Verified by the kernel, which takes super-packets in the other way only.
-  if (packet.offload.checksum != ChecksumState::to_fill)
+  if (packet.left.checksum != ChecksumState::to_fill)
     if (const auto layout = find_layout(bytes, packet.kind))
-      prepare_checksum(packet.bytes, *layout, packet.offload);
-  const int error = may_transmit() ? writer_.write_in_place({&part, 1}, packet.offload) : EAGAIN;
-  return error == 0 ? WriteResult::make_sent() : not_sent(error, {&bytes, 1}, packet.offload);
+      prepare_checksum(packet.bytes, *layout, packet.left);
+  const int error = may_transmit() ? writer_.write_in_place({&part, 1}, packet.left) : EAGAIN;
+  return error == 0 ? WriteResult::make_sent() : not_sent(error, {&bytes, 1}, packet.left);
 }
 
 /// Pauses the producer after the last one only: that may destroy the port, or forward another super-packet,
 /// and the writer has room for one.
-WriteResult TuntapPort::forward_segments(const PacketContext& packet) {
+WriteResult TuntapPort::forward_segments(const PacketOrigin& packet) {
   if (!takes_writes())
-    return refuse(DropReason::not_listening, datagrams_in(packet.bytes.size(), packet.offload));
+    return refuse(DropReason::not_listening, datagrams_in(packet.bytes.size(), packet.left));
   const PacketOffload nothing;
   const iovec part{packet.bytes.data(), packet.bytes.size()};
   WriteResult last = WriteResult::make_sent();
-  writer_.for_each_datagram({&part, 1}, packet.offload, [&](Bytes datagram) {
+  writer_.for_each_datagram({&part, 1}, packet.left, [&](Bytes datagram) {
     const std::array<Bytes, 2> record{std::as_bytes(std::span{&nothing, 1}), datagram};
     const int error = may_transmit() ? send_now({&datagram, 1}, nothing) : EAGAIN;
     last = error == 0 ? WriteResult::make_sent() : settle(error, record);

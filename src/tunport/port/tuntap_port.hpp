@@ -69,11 +69,12 @@ class TuntapPort final : public BasePort, public FrameTransport {
   WriteResult write(Bytes datagram) override;
   /// Writes one datagram gathered from at most 16 parts. As `write`.
   WriteResult write_sequence(std::span<const Bytes> parts) override;
-  /// As `write`; a packet that was cut off is refused as `truncated`, as `bad_offload` one that was taken
-  /// apart, and a super-packet of a device of the other kind. A super-packet goes at once, behind what was
-  /// written before.
+  /// As `write`; a packet that was cut off is refused as `truncated`, as `bad_offload` one whose
+  /// segments were made in place, and a super-packet of a device of the other kind. A super-packet goes at
+  /// once, behind what was written before.
   WriteResult forward(const Packet& packet) override;
-  void drop(DropReason reason) override;
+  using FrameTransport::drop;
+  void drop(DropReason reason, std::size_t datagrams) override;
   DeviceKind kind() const override { return kind_; }
   Reactor& reactor() const override { return BasePort::reactor(); }
 
@@ -120,7 +121,6 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void disconnect_protocol() override { protocol_.disconnect(*this); }
   std::size_t packet_space() const override;
   ssize_t receive_packet(MutableBytes space) override;
-  void deliver_rest() override;
   int transmit(std::span<const Bytes> parts) override;
   int transmit_plain(Bytes data) override;
   void flush_quietly() override;
@@ -130,7 +130,6 @@ class TuntapPort final : public BasePort, public FrameTransport {
   std::string subject() const override;
   void ticket_done(std::uint64_t ticket, const std::error_code& ec) override;
   void deliver(const Packet& packet);
-  void prepare_rest();
   bool gathers() const { return coalescer_ && reactor().corked() && may_transmit(); }
   WriteResult write_checked(std::span<const Bytes> parts, std::uint64_t ticket);
   template <class Add>
@@ -139,8 +138,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   WriteResult write_now_or_queue(std::span<const Bytes> parts, const PacketOffload& left);
   WriteResult not_sent(int error, std::span<const Bytes> parts, const PacketOffload& left,
                        std::uint64_t ticket = 0);
-  WriteResult forward_super_packet(PacketContext& packet);
-  WriteResult forward_segments(const PacketContext& packet);
+  WriteResult forward_super_packet(PacketOrigin& packet);
+  WriteResult forward_segments(const PacketOrigin& packet);
   void not_flushed(int error, const Coalesced& packet);
   Completions& completions();
 

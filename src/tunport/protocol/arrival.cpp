@@ -13,10 +13,6 @@ WriteResult refuse(FrameTransport& transport, DropReason reason) {
 
 }  // namespace
 
-void drop_rest(FrameTransport& transport, DropReason reason, const Packet& packet) {
-  for (std::size_t left = packet.give_up(); left > 0; --left) transport.drop(reason);
-}
-
 WriteResult Arrival::reply(std::span<const Bytes> parts) const {
   if (ethernet == nullptr) return transport.write_sequence(parts);
   if (ethernet->source().is_multicast()) return refuse(transport, DropReason::answer_not_allowed);

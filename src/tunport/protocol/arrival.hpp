@@ -27,9 +27,6 @@ struct Arrival {
   WriteResult reply(std::span<const Bytes> parts) const;
 };
 
-/// Counts each datagram that is left of a packet as dropped.
-void drop_rest(FrameTransport& transport, DropReason reason, const Packet& packet);
-
 /// What stands behind an EtherType: receives the payloads of frames. On a TUN port it receives the packets
 /// themselves, so an IP protocol works on both.
 class NetworkProtocol : public virtual Protocol {

@@ -16,12 +16,12 @@ void EthernetDemux::frame_received(const Packet& packet) {
   if (packet.truncated()) return port.drop(DropReason::truncated);
   DropReason why{};
   const auto frame = EthernetView::checked(packet.bytes(), why);
-  if (!frame) return drop_rest(port, why, packet);
+  if (!frame) return port.drop(why, packet.datagrams());
   const MacAddress destination = frame->destination();
   const bool group = destination.is_multicast();
   if (options_.address && !group && destination != *options_.address)
-    return drop_rest(port, DropReason::ethernet_wrong_mac, packet);
-  if (!options_.any_vlan && has_vlan(*frame)) return drop_rest(port, DropReason::vlan_tagged, packet);
+    return port.drop(DropReason::ethernet_wrong_mac, packet.datagrams());
+  if (!options_.any_vlan && has_vlan(*frame)) return port.drop(DropReason::vlan_tagged, packet.datagrams());
   if (packet.is_plain() || protocols_.accepts_super_packets(frame->ethertype()))
     return deliver(port, *frame, packet);
   packet.for_each_plain([&](const Packet& plain) {
@@ -38,7 +38,8 @@ void EthernetDemux::deliver(FrameTransport& port, const EthernetView& frame, con
   const auto call = [&](NetworkProtocol& protocol) {
     if (!packet.is_port_gone()) protocol.packet_received(frame.payload(), arrival);
   };
-  if (!protocols_.deliver(frame.ethertype(), call)) drop_rest(port, DropReason::unknown_ethertype, packet);
+  if (!protocols_.deliver(frame.ethertype(), call))
+    port.drop(DropReason::unknown_ethertype, packet.datagrams());
 }
 
 }  // namespace tunport

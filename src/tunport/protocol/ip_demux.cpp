@@ -44,7 +44,7 @@ bool IpDatagram::is_checksum_trusted() const {
          payload().data() == arrival.packet.bytes().data() + left.checksum_start;
 }
 
-void IpDatagram::for_each_plain(const std::function<void(const IpDatagram&)>& call) const {
+void IpDatagram::for_each_plain(FunctionRef<void(const IpDatagram&)> call) const {
   const auto offset = static_cast<std::size_t>(ip.bytes().data() - arrival.packet.bytes().data());
   arrival.packet.for_each_plain([&](const Packet& plain) {
     DropReason why{};
@@ -63,7 +63,7 @@ void IpDemux::frame_received(const Packet& packet) {
 }
 
 void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
-  const auto drop = [&](DropReason reason) { drop_rest(arrival.transport, reason, arrival.packet); };
+  const auto drop = [&](DropReason reason) { arrival.transport.drop(reason, arrival.packet.datagrams()); };
   DropReason why{};
   const auto ip = Ipv4View::checked(payload, why);
   if (!ip) return drop(why);
@@ -79,7 +79,7 @@ void IpDemux::deliver(const IpDatagram& datagram) {
     if (!datagram.arrival.packet.is_port_gone()) protocol.datagram_received(datagram);
   };
   if (!protocols_.deliver(datagram.ip.protocol(), call))
-    drop_rest(datagram.arrival.transport, DropReason::unknown_ip_protocol, datagram.arrival.packet);
+    datagram.arrival.transport.drop(DropReason::unknown_ip_protocol, datagram.arrival.packet.datagrams());
 }
 
 }  // namespace tunport

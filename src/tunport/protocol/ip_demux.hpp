@@ -1,7 +1,6 @@
 #pragma once
 /// From Ethernet, or from a TUN port, to protocols, by IP protocol number.
 
-#include <functional>
 #include <optional>
 #include <span>
 
@@ -23,7 +22,7 @@ struct IpDatagram {
   bool is_checksum_trusted() const;
   /// Calls `call(const IpDatagram&)` with each plain datagram that a super-packet is, as
   /// `Packet::for_each_plain`; what was checked of the whole is not checked again.
-  void for_each_plain(const std::function<void(const IpDatagram&)>& call) const;
+  void for_each_plain(FunctionRef<void(const IpDatagram&)> call) const;
   /// Writes a datagram of the given protocol back to its sender, from the address that it was for. At most 13
   /// parts. Refused: `too_long` beyond 65,535 bytes, else as `Arrival::reply`.
   WriteResult reply(std::uint8_t protocol, std::span<const Bytes> payload) const;

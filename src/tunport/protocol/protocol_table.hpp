@@ -87,23 +87,6 @@ class ProtocolTable {
     return any;
   }
 
-  /// Calls `deliver(protocol, item)` for each item that `next()` gives, until one is empty, and each protocol
-  /// of `number`; `nobody()` for an item when all have been removed meanwhile.
-  template <class Next, class Deliver, class Nobody>
-  void deliver_each(int number, Next next, Deliver call, Nobody nobody) {
-    const std::size_t first = first_of(number);
-    const Delivery guard{*this};
-    for (auto item = next(); !item.empty(); item = next()) {
-      bool any = false;
-      for (std::size_t at = first; at < entries_.size() && entries_[at].number == number; ++at) {
-        if (entries_[at].protocol == nullptr) continue;
-        any = true;
-        named(*entries_[at].protocol, [&](P& protocol) { call(protocol, item); });
-      }
-      if (!any) nobody();
-    }
-  }
-
   /// True if this protocol stands behind any number.
   bool has(const P& protocol) const {
     const auto is_it = [&](const Entry& entry) { return entry.protocol == &protocol; };

@@ -182,23 +182,29 @@ TEST_P(InParts, EachDatagramComesOnce) {
   EXPECT_EQ(heard, "a b c d e ");
 }
 
-TEST_P(InParts, APauseTakesEffectBetweenTwoOfThem) {
+TEST_P(InParts, APauseTakesEffectBehindTheLastOfThem) {
   listen();
   hear = [&] {
-    if (heard.size() % 4 == 0) port->pause_producing();
+    if (heard == "a b ") port->pause_producing();
   };
   send("abcde");
   send("fg");
   clock.run_ready();
-  EXPECT_EQ(heard, "a b ");
-  port->resume_producing();
-  clock.run_ready();
-  EXPECT_EQ(heard, "a b c d ") << "though the device has nothing more to tell";
-  hear = {};
+  EXPECT_EQ(heard, "a b c d e ");
   port->resume_producing();
   clock.run_ready();
   EXPECT_EQ(heard, "a b c d e f g ");
   EXPECT_EQ(port->statistics().packets_in, 7U);
+}
+
+TEST_P(InParts, AnOrderlyEndDropsTheRestAndCountsIt) {
+  listen();
+  hear = [&] { port->lose_connection(); };
+  send("abc");
+  send("de");
+  clock.run_ready();
+  EXPECT_EQ(heard, "a ");
+  EXPECT_EQ(drops(DropReason::aborted), 2U);
 }
 
 TEST_P(InParts, PausingAndResumingWithinACallChangesNothing) {
@@ -285,23 +291,14 @@ TEST_F(SuperPackets, WhoLeavesAnotherFieldToFillVouchesForNothing) {
   EXPECT_THAT(endpoint.payloads, SizeIs(1)) << "the kernel's own, which has none yet";
 }
 
-TEST_F(SuperPackets, APauseBeforeTheFirstHoldsAll) {
+TEST_F(SuperPackets, PayloadsComeThoughThePortIsPausedBeforeTheFirst) {
   start(accepter);
   std::string heard;
-  bool pauses = true;
   accepter.on_frame = [&](const Packet& packet) {
-    if (pauses) port->pause_producing();
-    while (true) {
-      const Bytes payload = packet.next_payload();
-      if (payload.empty()) break;
-      heard += as_text(payload);
-    }
+    port->pause_producing();
+    packet.for_each_payload([&](Bytes payload) { heard += as_text(payload); });
   };
   inject_text("abc", 1);
-  clock.run_ready();
-  EXPECT_EQ(heard, "");
-  pauses = false;
-  port->resume_producing();
   clock.run_ready();
   EXPECT_EQ(heard, "abc");
 }

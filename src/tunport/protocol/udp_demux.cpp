@@ -28,7 +28,7 @@ void UdpDemux::datagram_received(const IpDatagram& datagram) {
   const auto udp = datagram.is_checksum_trusted() ? UdpView::trusted(datagram.payload(), why)
                                                   : UdpView::checked(datagram.payload(), datagram.ip.source(),
                                                                      datagram.ip.destination(), why);
-  if (!udp) return drop_rest(port, why, datagram.arrival.packet);
+  if (!udp) return port.drop(why, datagram.arrival.packet.datagrams());
   const Packet& packet = datagram.arrival.packet;
   const int number = udp->destination_port();
   if (!protocols_.has(number)) {
@@ -49,9 +49,10 @@ void UdpDemux::datagram_received(const IpDatagram& datagram) {
     protocol.datagram_received(payload, from);
   };
   if (packet.is_super_packet())
-    protocols_.deliver_each(
-        number, [&] { return packet.next_payload(); }, call,
-        [&] { port.drop(DropReason::unknown_udp_port); });
+    packet.for_each_payload([&](Bytes payload) {
+      if (!protocols_.deliver(number, [&](DatagramProtocol& protocol) { call(protocol, payload); }))
+        port.drop(DropReason::unknown_udp_port);
+    });
   else
     protocols_.deliver(number, [&](DatagramProtocol& protocol) { call(protocol, udp->payload()); });
 }

@@ -27,7 +27,8 @@ class FakeTransport : public FrameTransport {
     return result;
   }
   WriteResult forward(const Packet& packet) override { return write(packet.bytes()); }
-  void drop(DropReason reason) override { drops.add(reason); }
+  using FrameTransport::drop;
+  void drop(DropReason reason, std::size_t datagrams) override { drops.add(reason, datagrams); }
   DeviceKind kind() const override { return kind_; }
   Reactor& reactor() const override { return clock; }
 

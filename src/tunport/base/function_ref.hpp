@@ -1,0 +1,39 @@
+#pragma once
+/// A reference to anything that can be called.
+
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace tunport {
+
+template <class Signature>
+class FunctionRef;
+
+/// Borrows a callable for the length of a call: two words, no allocation. A parameter, never a member.
+///
+///     void each(FunctionRef<void(Bytes)> call);
+///     each([&](Bytes bytes) { total += bytes.size(); });
+template <class Result, class... Arguments>
+class FunctionRef<Result(Arguments...)> {
+ public:
+  template <class Call>
+  requires(!std::is_same_v<std::remove_cvref_t<Call>, FunctionRef> &&
+           std::is_invocable_r_v<Result, Call&, Arguments...>)
+      FunctionRef(Call&& call)  // NOLINT(bugprone-forwarding-reference-overload): never for a FunctionRef
+      : object_{const_cast<void*>(static_cast<const void*>(std::addressof(call)))},
+        call_{[](void* object, Arguments... arguments) -> Result {
+          return (*static_cast<std::remove_reference_t<Call>*>(object))(
+              std::forward<Arguments>(arguments)...);
+        }} {}
+
+  Result operator()(Arguments... arguments) const {
+    return call_(object_, std::forward<Arguments>(arguments)...);
+  }
+
+ private:
+  void* object_;
+  Result (*call_)(void*, Arguments...);
+};
+
+}  // namespace tunport
