@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "tunport/base/log.hpp"
+#include "tunport/port/outbox.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/testing/manual_reactor.hpp"
 #include "tunport/testing/memory_system.hpp"
@@ -80,6 +81,22 @@ class RecordingProducer : public Producer {
   std::function<void()> on_stop;
 };
 
+/// A sink that answers each write with the same errno, or takes it.
+struct NextSink {
+  using Tag = char;
+  std::optional<DropReason> objection(const char&, const Parts&) const { return std::nullopt; }
+  bool gathers() const { return false; }
+  bool has_gathered() const { return false; }
+  bool gather(const char&, const Parts&) { return false; }
+  template <class Call>
+  void give(Call) {}
+  int write(const char&, const Parts&) { return error; }
+  std::size_t datagrams(const char&, std::size_t) const { return 1; }
+  std::size_t done() const { return 0; }
+  void forget() {}
+  int error = 0;
+};
+
 /// Shows the hooks of a port, and what they were called with.
 class HookedPort : public BasePort {
  public:
@@ -91,23 +108,30 @@ class HookedPort : public BasePort {
     BasePort::connection_lost(reason);
   }
 
-  WriteResult write(Bytes data) { return submit({&data, 1}); }
+  std::size_t write_some_data(Bytes /*data*/, std::error_code& /*ec*/) override { return 0; }
+
+  WriteResult write(Bytes data) { return outbox_.write({}, {.bytes = {&data, 1}}); }
 
   UniqueFd fd;
   std::string said;
   std::vector<std::error_code> reasons;
-  int next_error = 0;
+  NextSink sink;
 
  private:
-  void bind_device(std::error_code& /*ec*/) override { fd.reset(::open("/dev/null", O_RDWR | O_CLOEXEC)); }
+  std::size_t bind_device(std::error_code& /*ec*/) override {
+    fd.reset(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    return options().max_packet_size;
+  }
   void close_device() noexcept override { fd.reset(); }
   void connect_to_protocol() override { said += "connect "; }
   void disconnect_protocol() override { said += "disconnect "; }
   ssize_t receive_packet(MutableBytes /*space*/) override { return -EAGAIN; }
-  int transmit(std::span<const Bytes> /*parts*/) override { return next_error; }
+  AnyOutbox& outbox() const override { return outbox_; }
   std::string subject() const override { return "hooked"; }
   void post_lose_connection() override { said += "post_lose_connection "; }
   void close_write_connection() override { said += "close_write_connection "; }
+
+  mutable Outbox<NextSink> outbox_{sink, *this, reactor(), statistics_, 1'000'000, 65'600};
 };
 
 /// A TAP port on the fake kernel, in virtual time, whose interface is up once it listens.

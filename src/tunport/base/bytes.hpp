@@ -14,6 +14,16 @@ using Bytes = std::span<const std::byte>;
 /// Bytes that somebody else owns and that may be written to.
 using MutableBytes = std::span<std::byte>;
 
+/// The most parts that one packet is written from.
+inline constexpr std::size_t max_write_parts = 16;
+
+/// Bytes in all parts.
+constexpr std::size_t size_of(std::span<const Bytes> parts) {
+  std::size_t size = 0;
+  for (const Bytes part : parts) size += part.size();
+  return size;
+}
+
 /// The byte at `offset`. Precondition: `offset < bytes.size()`.
 constexpr std::uint8_t load_u8(Bytes bytes, std::size_t offset) {
   return std::to_integer<std::uint8_t>(bytes[offset]);

@@ -75,7 +75,7 @@ void FileDescriptor::register_producer(Producer& producer, ProducerKind kind) {
   producer_paused_ = false;
   if (kind != ProducerKind::pull) return;
   start_writing();
-  producer.resume_producing();
+  pull_from_producer();
 }
 
 void FileDescriptor::unregister_producer() {

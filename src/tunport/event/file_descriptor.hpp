@@ -107,7 +107,7 @@ class FileDescriptor : public Watched, public Producer {
   void pause_producer();
   void resume_producer();
   /// Lets a pull producer write one portion.
-  void pull_from_producer();
+  virtual void pull_from_producer();
   /// Unregisters the producer and tells it to stop.
   void stop_producer();
 

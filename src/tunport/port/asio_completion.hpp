@@ -3,6 +3,7 @@
 /// `asio_reactor.hpp`.
 
 #include <memory>
+#include <stdexcept>
 #include <utility>
 
 #include <asio/associated_cancellation_slot.hpp>
@@ -10,13 +11,19 @@
 #include <asio/async_result.hpp>
 #include <asio/buffer.hpp>
 #include <asio/dispatch.hpp>
+#include <asio/error.hpp>
 
 #include "tunport/event/asio_reactor.hpp"
-#include "tunport/port/completions.hpp"
 #include "tunport/port/tuntap_port.hpp"
 
 namespace tunport {
 namespace detail {
+
+/// An error as Asio's users compare it.
+inline std::error_code as_asio(const std::error_code& ec) {
+  return ec == Errc::operation_aborted ? std::error_code{asio::error::operation_aborted} : ec;
+}
+inline Packet as_asio(const Packet& packet) { return packet; }
 
 /// A handler that can be copied, as std::function wants it, and that is called where it asked to be.
 template <class Handler, class Executor>
@@ -25,12 +32,15 @@ auto shared_handler(Handler handler, const Executor& fallback) {
   auto held = std::make_shared<Handler>(std::move(handler));
   return [held, executor](auto... results) {
     asio::get_associated_cancellation_slot(*held).clear();
-    asio::dispatch(executor, [held, results...]() mutable { std::move (*held)(std::move(results)...); });
+    asio::dispatch(executor, [held, results...]() mutable { std::move (*held)(as_asio(results)...); });
   };
 }
 
+/// Throws std::logic_error for a port on a reactor without executors.
 inline auto executor_of(const TuntapPort& port) {
-  return dynamic_cast<AsioReactor&>(port.reactor()).context().get_executor();
+  if (const auto* const reactor = dynamic_cast<const AsioReactor*>(&port.reactor()))
+    return reactor->context().get_executor();
+  throw std::logic_error(port.log_prefix() + ": async_receive and async_send need a port on an AsioReactor");
 }
 
 }  // namespace detail
@@ -44,9 +54,7 @@ auto TuntapPort::async_receive(const asio::mutable_buffer& buffer, Token&& token
         // Throws if another one is outstanding, which this slot must not cancel.
         receive(space, detail::shared_handler(std::move(handler), detail::executor_of(*this)));
         if (slot.is_connected())
-          slot.assign([weak = std::weak_ptr{completions_}](asio::cancellation_type) {
-            if (const auto completions = weak.lock()) completions->cancel_receive();
-          });
+          slot.assign([cancel = receive_canceller()](asio::cancellation_type) { cancel(); });
       },
       token);
 }
@@ -56,12 +64,10 @@ auto TuntapPort::async_send(Bytes datagram, Token&& token) {
   return asio::async_initiate<Token, void(std::error_code)>(
       [this, datagram](auto handler) {
         auto slot = asio::get_associated_cancellation_slot(handler);
-        const std::uint64_t ticket =
+        const Ticket ticket =
             send(datagram, detail::shared_handler(std::move(handler), detail::executor_of(*this)));
         if (slot.is_connected() && ticket != 0)
-          slot.assign([weak = std::weak_ptr{completions_}, ticket](asio::cancellation_type) {
-            if (const auto completions = weak.lock()) completions->cancel_send(ticket);
-          });
+          slot.assign([cancel = send_canceller(ticket)](asio::cancellation_type) { cancel(); });
       },
       token);
 }

@@ -8,6 +8,7 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
+#include <asio/error.hpp>
 #include <asio/io_context.hpp>
 #include <asio/use_awaitable.hpp>
 
@@ -118,7 +119,7 @@ TEST_F(AsioCompletion, StoppingAborts) {
   port_->stop_listening();
   EXPECT_THAT(ends, IsEmpty()) << "not inside the call";
   run();
-  EXPECT_THAT(ends, ElementsAre(Errc::operation_aborted, Errc::operation_aborted));
+  EXPECT_THAT(ends, ElementsAre(asio::error::operation_aborted, asio::error::operation_aborted));
   ends.clear();
   port_->async_receive(asio::buffer(buffer),
                        [&](const std::error_code& ec, const Packet&) { ends.push_back(ec); });
@@ -171,7 +172,20 @@ TEST_F(AsioCompletion, DestroyingAborts) {
   port_.reset();
   late.emit(asio::cancellation_type::all);
   run();
-  EXPECT_THAT(ends, ElementsAre(Errc::operation_aborted, Errc::operation_aborted));
+  EXPECT_THAT(ends, ElementsAre(asio::error::operation_aborted, asio::error::operation_aborted));
+}
+
+TEST_F(AsioCompletion, APortOnAnotherReactorSaysWhatItNeeds) {
+  ManualReactor other;
+  TuntapPort port{other, DeviceKind::tap, "tap1", PortOptions{.system = kernel_}};
+  std::array<std::byte, 100> buffer;
+  try {
+    port.async_receive(asio::buffer(buffer), [](const std::error_code&, const Packet&) {});
+    FAIL() << "an executor out of nowhere";
+  } catch (const std::logic_error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("AsioReactor"));
+  }
+  EXPECT_THROW(port.async_send(frame(1), [](const std::error_code&) {}), std::logic_error);
 }
 
 TEST_F(AsioCompletion, DestroyingFromAHandler) {
@@ -199,7 +213,7 @@ TEST_F(AsioCompletion, BothAreCancellable) {
   receive.emit(asio::cancellation_type::terminal);
   send.emit(asio::cancellation_type::terminal);
   run();
-  EXPECT_THAT(ends, ElementsAre(Errc::operation_aborted, Errc::operation_aborted));
+  EXPECT_THAT(ends, ElementsAre(asio::error::operation_aborted, asio::error::operation_aborted));
   interface().inject(frame(2));
   run();
   EXPECT_EQ(interface().waiting(), 1U) << "nothing reads any more";

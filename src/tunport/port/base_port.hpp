@@ -19,33 +19,33 @@
 /// effect after the packet that was read, and a super-packet is one. A stop and the port's end take effect at
 /// once: the rest of a super-packet is dropped as `aborted`.
 ///
-/// Writes go straight to the kernel. What it does not take now (EAGAIN) is copied to the queue, bounded in
-/// bytes; from then on nothing overtakes the queue. It drains when the reactor says writable, and is tried at
-/// intervals besides: a link that is down withholds writability, and a queue that waited for it would burst
-/// out an hour later. The try meets the link's EIO, and the queue is dropped and counted.
+/// What is written goes through an `Outbox`, which the kind of port brings: it gathers, sends and queues. A
+/// queue drains when the reactor says writable, and is tried at intervals besides: a link that is down
+/// withholds writability, and a queue that waited for it would burst out an hour later. The try meets the
+/// link's EIO, and the queue is dropped and counted. What follows from a change of the outbox is decided at
+/// one place, `outbox_changed`, which may run callbacks and destroy the port.
 
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include "tunport/base/lifeline.hpp"
-#include "tunport/base/token_bucket.hpp"
 #include "tunport/base/unique_fd.hpp"
 #include "tunport/event/file_descriptor.hpp"
+#include "tunport/port/outbox_owner.hpp"
 #include "tunport/port/packet.hpp"
 #include "tunport/port/port_options.hpp"
 #include "tunport/port/protocol.hpp"
 #include "tunport/port/statistics.hpp"
-#include "tunport/port/write_queue.hpp"
-#include "tunport/port/write_result.hpp"
 
 namespace tunport {
 
+class TokenBucket;
+
 /// See the theory above. Members carry the reference's names; docs/twisted.md has the table.
-class BasePort : public FileDescriptor {
+class BasePort : public FileDescriptor, protected OutboxOwner {
  public:
   /// Bytes before each packet in memory, for what goes before it on a descriptor.
   static constexpr std::size_t headroom = max_framing;
@@ -84,9 +84,8 @@ class BasePort : public FileDescriptor {
   /// Drains the queue, and lets a pull producer write. Throws std::logic_error if neither is there: nobody
   /// asked.
   void do_write() override;
-  /// One attempt to write a datagram now, without queueing; zero bytes and `ec` while others are queued
-  /// (EAGAIN).
-  std::size_t write_some_data(Bytes data, std::error_code& ec) override;
+  /// Sends what was gathered. The reactor calls it when it is uncorked.
+  void flush() override;
 
   /// A non-blocking, close-on-exec socket of the port's system. Throws `Error`.
   UniqueFd create_internet_socket(int domain, int type);
@@ -97,31 +96,28 @@ class BasePort : public FileDescriptor {
 
   const Statistics& statistics() const { return statistics_; }
   /// Bytes that wait in the queue.
-  std::size_t queued_bytes() const { return queue_.bytes(); }
+  std::size_t queued_bytes() const { return outbox().queued_bytes(); }
   const PortOptions& options() const { return options_; }
 
  protected:
-  /// Throws std::invalid_argument for options that contradict each other.
+  /// Throws std::invalid_argument for options that contradict each other, or are negative.
   BasePort(Reactor& reactor, PortOptions options);
 
-  /// What a kind of port brings: opening and closing,
-  virtual void bind_device(std::error_code& ec) = 0;
+  // What a kind of port brings.
+
+  /// Opens what is read and written. Returns the space that one packet takes when it is read, in bytes.
+  virtual std::size_t bind_device(std::error_code& ec) = 0;
   virtual void close_device() noexcept = 0;
-  /// telling the protocol that it is connected, and that it is not any more,
+  /// Tells the protocol that it is connected. What it throws makes the start fail.
   virtual void connect_to_protocol() = 0;
   virtual void disconnect_protocol() = 0;
-  /// how much space one packet needs, in bytes; asked while open,
-  virtual std::size_t packet_space() const { return options_.max_packet_size + 1; }
-  /// reading one packet into `space`, at `headroom`, and delivering it (its bytes, or a negated errno;
-  /// nothing of the port may be touched after delivering),
+  /// Reads one packet into `space`, at `headroom`, and delivers it. Returns its bytes, or a negated errno.
+  /// Nothing of the port may be touched after delivering.
   virtual ssize_t receive_packet(MutableBytes space) = 0;
-  /// and giving the kernel one datagram, or what was queued as one. Zero, and it is counted, or a positive
-  /// errno.
-  virtual int transmit(std::span<const Bytes> parts) = 0;
-  /// The same for a datagram as it is, with nothing queued about it.
-  virtual int transmit_plain(Bytes data) { return transmit({&data, 1}); }
-  /// What `flush` does, but calls nobody: for whoever goes on with the port.
-  virtual void flush_quietly() {}
+  /// What all writes go through.
+  virtual AnyOutbox& outbox() const = 0;
+  /// A write with a ticket, which was queued, has met its fate. Must not run code of users.
+  void write_done(Ticket /*ticket*/, const std::error_code& /*ec*/) override {}
   /// What is bound, for errors: "tp0".
   virtual std::string subject() const = 0;
 
@@ -129,42 +125,10 @@ class BasePort : public FileDescriptor {
   bool is_open_for_writing() const override { return is_open() && write_end_ == WriteEnd::none; }
   void producer_gone() override;
 
-  /// Of the packet that is being delivered. Precondition: was started once.
-  PacketOrigin& packet_origin() { return slab_->origin; }
+  void pull_from_producer() override;
 
-  /// Sends or queues one datagram, already checked. With a `ticket`, its fate after queueing goes to
-  /// `ticket_done`.
-  WriteResult submit(std::span<const Bytes> parts, std::uint64_t ticket = 0);
-  /// True unless it is over, or the writing side is.
-  bool takes_writes() const {
-    return write_end_ <= WriteEnd::asked && (state_ == State::listening || state_ == State::losing);
-  }
-  /// `submit` in its steps, for a port that knows a shorter way to its kernel than `transmit`: true if a
-  /// datagram may go there at once,
-  bool may_transmit() const { return queue_.empty() && takes_writes(); }
-  /// it has gone, which counts it,
-  WriteResult note_sent(std::size_t size, std::size_t datagrams = 1) {
-    statistics_.packets_out += datagrams;
-    statistics_.bytes_out += size;
-    return WriteResult::make_sent();
-  }
-  /// or it has not, by a positive errno; EAGAIN if it was not tried. Pauses the producer last of all, which
-  /// may destroy the port.
-  WriteResult not_sent(int error, std::span<const Bytes> parts, std::uint64_t ticket = 0,
-                       std::size_t datagrams = 1);
-  /// What becomes of a datagram (or so many in one) that the kernel did not take, by a positive errno: it is
-  /// queued, or dropped and counted. Calls nobody: afterwards, `pause_producer_if_high`.
-  WriteResult settle(int error, std::span<const Bytes> parts, std::size_t datagrams = 1,
-                     std::uint64_t ticket = 0);
-  /// May destroy the port, as it runs the producer's code.
-  void pause_producer_if_high();
-  /// Counts and returns a refusal.
-  WriteResult refuse(DropReason reason, std::size_t datagrams = 1);
-  /// How many datagrams the queue's oldest record is.
-  virtual std::size_t datagrams_of(Bytes /*record*/) const { return 1; }
-  /// What became of the queue's oldest record, which leaves it; 0 if it has no ticket. Must not call the
-  /// user's code: it runs amidst the queue.
-  virtual void ticket_done(std::uint64_t /*ticket*/, const std::error_code& /*ec*/) {}
+  /// Of the packet that is being delivered. Precondition: was started once.
+  PacketOrigin& packet_origin() const;
 
   /// Runs protocol code: what it throws is counted, and logged within reason.
   template <class Call>
@@ -183,18 +147,6 @@ class BasePort : public FileDescriptor {
   /// Decides the end: nothing is watched any more, `connection_lost(reason)` follows from the reactor.
   void finish(const std::error_code& reason);
 
-  /// Where packets are read to.
-  struct Slab {
-    explicit Slab(std::size_t capacity)
-        : bytes{std::make_unique_for_overwrite<std::byte[]>(capacity)}, size{capacity} {}
-    PacketOrigin origin;
-    std::unique_ptr<std::byte[]> bytes;
-    std::size_t size;
-  };
-
-  /// How often a call that a signal interrupted is tried again.
-  static constexpr int interrupted_retries = 8;
-
   Statistics statistics_;
   Lifeline lifeline_;
 
@@ -203,13 +155,28 @@ class BasePort : public FileDescriptor {
   /// How far `lose_write_connection` has come: the producer writes on, the queue drains, it is done.
   enum class WriteEnd : std::uint8_t { none, asked, flushing, done };
 
+  /// Where packets are read to.
+  struct Slab;
+  /// All that the end of a port cancels.
+  struct Timers {
+    Reactor::Timer end;     // carries out the end that was decided
+    Reactor::Timer linger;  // an orderly end waits no longer
+    Reactor::Timer retry;   // a queue that waits is tried
+    Reactor::Timer turn;    // a port that spins goes on after others had their turn
+  };
+
+  void flush_later() override { flush_when_uncorked(); }
+  void drain_later() override;
+  void outbox_changed() override;
+
+  void open_slab(std::size_t packet_space);
   int read_packets(const Lifeline::Watch& watch, std::size_t& packets);
-  void drain();
-  void drop_queue(DropReason reason);
-  void drained();
-  void retry_later();
+  /// What was gathered goes out. False if the device turned out to be gone: the end is decided.
+  bool send_gathered();
   void end_writing_if_done();
   void finish_if_flushed();
+  /// Ends all that runs, tells the producer and the protocol, and closes. False if that destroyed the port.
+  bool tear_down(DropReason reason);
   void disconnect();
 
   PortOptions options_;
@@ -219,14 +186,10 @@ class BasePort : public FileDescriptor {
   bool in_burst_ = false;
   std::size_t packet_space_ = 0;
   std::shared_ptr<Slab> slab_;  // a burst holds it too: what it borrows outlives the port
-  WriteQueue queue_;
-  Reactor::Timer end_timer_;
-  Reactor::Timer linger_timer_;
-  Reactor::Timer retry_timer_;
-  Reactor::Timer turn_timer_;
+  Timers timers_;
   std::vector<std::function<void()>> stop_completions_;
   LostHandler lost_handler_;
-  TokenBucket exception_log_{1, 5};
+  std::unique_ptr<TokenBucket> exception_log_;
 };
 
 }  // namespace tunport

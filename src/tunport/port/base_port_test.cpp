@@ -51,11 +51,11 @@ TEST_F(Burst, GoesOnInTheNextTurnWithoutANewEvent) {
   EXPECT_EQ(port->statistics().bursts, 4U);
 }
 
-TEST_F(Burst, InterruptedReadsGoOn) {
+TEST_F(Burst, AnInterruptedReadEndsItAndNoMore) {
   start();
   kernel.fail_next(Call::read, EINTR, 3);
   interface().inject(frame(1));
-  port->do_read();
+  clock.run_ready();
   EXPECT_THAT(protocol.frames, SizeIs(1));
 }
 
@@ -182,9 +182,8 @@ TEST_F(Burst, DestroyingFromAnyCallback) {
 
   start();
   producer = {};
-  port->register_producer(producer, ProducerKind::pull);
   producer.on_resume = destroy;
-  clock.run_ready();
+  port->register_producer(producer, ProducerKind::pull);
   EXPECT_FALSE(port);
 }
 
@@ -230,13 +229,15 @@ TEST_F(Writing, WhatCannotBeADatagramIsRefusedAtOnce) {
 
 TEST_F(Writing, TransientErrorsNeverThrow) {
   start();
-  kernel.fail_next(Call::write, EINTR, 2);
   EXPECT_EQ(port->write(frame(1)), WriteResult::make_sent());
   kernel.fail_next(Call::write, ENOBUFS);
   EXPECT_EQ(port->write(frame(2)), WriteResult::make_refused(DropReason::no_buffers));
   kernel.fail_next(Call::write, EINVAL);
   EXPECT_EQ(port->write(frame(3)), WriteResult::make_refused(DropReason::kernel_refused));
-  EXPECT_THAT(numbers_written(), ElementsAre(1));
+  kernel.fail_next(Call::write, EINTR, 2);
+  EXPECT_EQ(port->write(frame(4)), WriteResult::make_queued());
+  clock.run_ready();
+  EXPECT_THAT(numbers_written(), ElementsAre(1, 4));
   EXPECT_TRUE(port->listening());
 }
 
@@ -438,6 +439,35 @@ TEST_F(DeviceGone, DestroyingAListeningPortStopsItsProtocolAndProducer) {
   EXPECT_EQ(producer.said, "s");
   EXPECT_EQ(clock.advance(1min), 0U);
   EXPECT_THAT(lost, IsEmpty());
+}
+
+TEST_F(Burst, AnErrorIsNoMatterForAPortThatIsNotOpen) {
+  make();
+  port->do_error();
+  start();
+  port->stop_listening();
+  clock.run_ready();
+  port->do_error();
+  EXPECT_FALSE(port->listening());
+}
+
+TEST_F(Burst, ALostDeviceIsNeverSilent) {
+  start();
+  std::string said;
+  set_log_sink([&](LogLevel level, std::string_view, std::string_view message) {
+    if (level == LogLevel::error) said += message;
+  });
+  port->on_connection_lost({});
+  interface().remove();
+  clock.run_ready();
+  EXPECT_FALSE(port->listening());
+  EXPECT_THAT(said, testing::StartsWith("tap0: "));
+  said.clear();
+  start();
+  interface().remove();
+  clock.run_ready();
+  EXPECT_THAT(lost, ElementsAre(Errc::device_gone));
+  EXPECT_EQ(said, "") << "the handler tells";
 }
 
 /// A reactor that has no room left.

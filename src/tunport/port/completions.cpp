@@ -29,14 +29,14 @@ void Completions::end_receive(const std::error_code& why) {
   port_->reactor().post([handler, why] { handler(why, {}); });
 }
 
-void Completions::send_done(std::uint64_t ticket, const std::error_code& ec) {
+void Completions::send_done(Ticket ticket, const std::error_code& ec) {
   const auto found = sends_.find(ticket);
   if (found == sends_.end()) return;
   port_->reactor().post([handler = std::move(found->second), ec] { handler(ec); });
   sends_.erase(found);
 }
 
-void Completions::cancel_send(std::uint64_t ticket) { send_done(ticket, Errc::operation_aborted); }
+void Completions::cancel_send(Ticket ticket) { send_done(ticket, Errc::operation_aborted); }
 
 void Completions::port_gone() {
   end_receive(Errc::operation_aborted);

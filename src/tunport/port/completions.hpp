@@ -11,19 +11,17 @@
 
 #include "tunport/offload/segmenter.hpp"
 #include "tunport/port/protocol.hpp"
+#include "tunport/port/tuntap_port.hpp"
 
 namespace tunport {
-
-class TuntapPort;
 
 /// The protocol of a port that was given none, and the sends that wait. Made by `TuntapPort`. The port is
 /// paused while nobody receives. A super-packet is taken whole, and copied: receives take its datagrams one
 /// by one, and the port reads on behind the last of them.
 class Completions final : public FrameProtocol, public std::enable_shared_from_this<Completions> {
  public:
-  /// The packet lies in the caller's buffer; with an error there is none.
-  using ReceiveHandler = std::function<void(const std::error_code& ec, const Packet& packet)>;
-  using SendHandler = std::function<void(const std::error_code& ec)>;
+  using ReceiveHandler = TuntapPort::ReceiveHandler;
+  using SendHandler = TuntapPort::SendHandler;
 
   explicit Completions(TuntapPort& port) : port_{&port} {}
 
@@ -33,10 +31,10 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
   /// The same, with what ended the port.
   void fail_receive(const std::error_code& why) { end_receive(why); }
   /// Remembers a send that was queued; the ticket comes back to `send_done`.
-  void await(std::uint64_t ticket, SendHandler handler) { sends_.emplace(ticket, std::move(handler)); }
+  void await(Ticket ticket, SendHandler handler) { sends_.emplace(ticket, std::move(handler)); }
   /// The handler is called with `operation_aborted`; what was queued goes out all the same.
-  void cancel_send(std::uint64_t ticket);
-  void send_done(std::uint64_t ticket, const std::error_code& ec);
+  void cancel_send(Ticket ticket);
+  void send_done(Ticket ticket, const std::error_code& ec);
   /// The port goes: whatever waits is aborted.
   void port_gone();
 
@@ -66,7 +64,7 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
   TuntapPort* port_;
   Pending pending_;
   std::unique_ptr<Kept> kept_;  // allocated with the first super-packet
-  std::map<std::uint64_t, SendHandler> sends_;
+  std::map<Ticket, SendHandler> sends_;
 };
 
 }  // namespace tunport

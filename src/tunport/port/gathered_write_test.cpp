@@ -292,6 +292,7 @@ TEST_F(SuperPackets, InterruptedFlushesGoOn) {
     const Cork cork{clock};
     port->write(shapes::datagram(udp4, as_bytes("x")));
   }
+  clock.run_ready();
   EXPECT_THAT(interface().collect(), SizeIs(1));
 }
 

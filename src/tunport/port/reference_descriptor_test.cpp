@@ -71,15 +71,15 @@ TEST_F(ReferenceDescriptor, lose_write_connection_leaves_no_room_for_a_producer)
 }
 
 TEST_F(ReferenceDescriptor, lose_write_connection_waits_for_a_producer) {
-  start().register_producer(producer, ProducerKind::pull);
   producer.on_resume = [this] {
     EXPECT_TRUE(port->write(frame(static_cast<int>(producer.said.size()))));
     if (producer.said == "rrr") port->unregister_producer();
   };
+  start().register_producer(producer, ProducerKind::pull);
   port->lose_write_connection();
   clock.run_ready();
   EXPECT_EQ(producer.said, "rrr");
-  EXPECT_THAT(numbers_written(), ElementsAre(2, 3)) << "the first came before the interface was up";
+  EXPECT_THAT(numbers_written(), ElementsAre(1, 2, 3));
   EXPECT_EQ(port->write(frame(4)), WriteResult::make_refused(DropReason::not_listening));
   EXPECT_TRUE(port->listening());
 }
@@ -87,11 +87,11 @@ TEST_F(ReferenceDescriptor, lose_write_connection_waits_for_a_producer) {
 TEST_F(ReferenceDescriptor, close_write_connection) {
   HookedPort hooked{clock};
   hooked.start_listening();
-  hooked.next_error = EAGAIN;
+  hooked.sink.error = EAGAIN;
   hooked.write(frame(1));
   hooked.lose_write_connection();
   EXPECT_EQ(hooked.said, "connect ") << "not before the queue is out";
-  hooked.next_error = 0;
+  hooked.sink.error = 0;
   hooked.do_write();
   EXPECT_EQ(hooked.said, "connect close_write_connection ");
   hooked.lose_write_connection();
@@ -172,6 +172,33 @@ TEST_F(ReferenceDescriptor, register_producer_that_is_pulled) {
   EXPECT_FALSE(port->writing());
 }
 
+TEST_F(ReferenceDescriptor, register_producer_that_writes_nothing_is_not_pulled_until_it_writes) {
+  start();
+  bool writes = false;
+  producer.on_resume = [&] {
+    if (writes) port->write(frame(1));
+  };
+  port->register_producer(producer, ProducerKind::pull);
+  for (int turn = 0; turn < 10; ++turn) clock.run_ready();
+  EXPECT_EQ(producer.said, "r");
+  EXPECT_FALSE(port->writing());
+  port->do_write();
+  EXPECT_EQ(producer.said, "r") << "told in vain";
+
+  port->write(frame(2));
+  EXPECT_TRUE(port->writing());
+  clock.run_ready();
+  EXPECT_EQ(producer.said, "rr");
+  EXPECT_FALSE(port->writing());
+  {
+    const Cork cork{clock};
+    port->write(frame(3));
+  }
+  clock.run_ready();
+  EXPECT_EQ(producer.said, "rrr") << "what is written within a burst counts, too";
+  port->unregister_producer();
+}
+
 TEST_F(ReferenceDescriptor, unregister_producer) {
   start();
   port->register_producer(producer, ProducerKind::push);
@@ -219,11 +246,11 @@ TEST_F(ReferenceDescriptor, stop_producing) {
 TEST_F(ReferenceDescriptor, post_lose_connection) {
   HookedPort hooked{clock};
   hooked.start_listening();
-  hooked.next_error = EAGAIN;
+  hooked.sink.error = EAGAIN;
   hooked.write(frame(1));
   hooked.lose_connection();
   EXPECT_EQ(hooked.said, "connect ");
-  hooked.next_error = 0;
+  hooked.sink.error = 0;
   hooked.do_write();
   EXPECT_EQ(hooked.said, "connect post_lose_connection ") << "all queued data is out";
   clock.run_ready();

@@ -57,6 +57,8 @@ TEST_F(Reference, constructor_refuses_options_that_contradict_each_other) {
       std::invalid_argument);
   EXPECT_THROW(make({.queue_limit = 10, .system = kernel}), std::invalid_argument);
   EXPECT_THROW(make({.queue_low_mark = std::size_t{1} << 20, .system = kernel}), std::invalid_argument);
+  EXPECT_THROW(make({.spin = std::chrono::nanoseconds{-1}, .system = kernel}), std::invalid_argument);
+  EXPECT_THROW(make({.linger = std::chrono::seconds{-1}, .system = kernel}), std::invalid_argument);
   EXPECT_THROW(make({.queue_high_mark = 60'000, .queue_low_mark = 0, .system = kernel}),
                std::invalid_argument);
 }

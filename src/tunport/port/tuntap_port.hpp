@@ -1,16 +1,13 @@
 #pragma once
 /// A port on a TUN/TAP device: packets of the interface, on an event loop.
 
+#include <functional>
 #include <iosfwd>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "tunport/device/device.hpp"
-#include "tunport/offload/coalescer.hpp"
 #include "tunport/port/base_port.hpp"
-#include "tunport/port/completions.hpp"
-#include "tunport/port/frame_writer.hpp"
 
 namespace asio {
 class mutable_buffer;
@@ -57,9 +54,13 @@ class TuntapPort final : public BasePort, public FrameTransport {
   TuntapPort(std::string name, IpPacketProtocol& protocol, PortOptions options = {});
   ~TuntapPort() override;
 
-  int fileno() const override { return device_.fileno(); }
+  /// Told of one packet received into the buffer that was given; with an error there is none.
+  using ReceiveHandler = std::function<void(const std::error_code& ec, const Packet& packet)>;
+  /// Told that a datagram is sent, or why not.
+  using SendHandler = std::function<void(const std::error_code& ec)>;
+
+  int fileno() const override;
   void do_error() override;
-  void flush() override;
 
   /// Writes one datagram: a frame on TAP, an IP packet on TUN. Copied or sent on return; within a burst, or
   /// under a `Cork`, it is gathered and says `queued`, if the device takes super-packets. Refused at once:
@@ -75,6 +76,9 @@ class TuntapPort final : public BasePort, public FrameTransport {
   WriteResult forward(const Packet& packet) override;
   using FrameTransport::drop;
   void drop(DropReason reason, std::size_t datagrams) override;
+  /// One attempt to write a datagram, without queueing: the bytes taken, or zero and `ec`. EAGAIN while
+  /// others are queued.
+  std::size_t write_some_data(Bytes data, std::error_code& ec) override;
   DeviceKind kind() const override { return kind_; }
   Reactor& reactor() const override { return BasePort::reactor(); }
 
@@ -83,17 +87,17 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// outstanding: what comes meanwhile waits in the kernel. Errors: `not_listening`, `operation_aborted`
   /// (stopped or cancelled), `device_gone`. The handler is called by the reactor, never from inside this.
   /// Throws std::logic_error on a port with a protocol, or while another receive is outstanding.
-  void receive(MutableBytes buffer, Completions::ReceiveHandler handler);
+  void receive(MutableBytes buffer, ReceiveHandler handler);
   /// Sends one datagram, copied or sent on return; `handler` is called by the reactor when the kernel has it
   /// or it has failed: `link_down`, `device_gone`, `not_listening`, `operation_aborted`, or an errno
   /// (EMSGSIZE: too long; EINVAL: not a packet for this device; ENOBUFS: queue or kernel full, try again
   /// later). Returns a ticket for `cancel_send` if it waits in the queue, 0 otherwise.
-  std::uint64_t send(Bytes datagram, Completions::SendHandler handler);
+  Ticket send(Bytes datagram, SendHandler handler);
   /// The outstanding receive ends with `operation_aborted`. No effect if there is none.
   void cancel_receive();
   /// Its handler is called with `operation_aborted`; the datagram goes out all the same. No effect if it is
   /// done.
-  void cancel_send(std::uint64_t ticket);
+  void cancel_send(Ticket ticket);
 
   /// `receive` with a completion token: `Packet p = co_await port.async_receive(asio::buffer(b),
   /// asio::use_awaitable);` Defined in tunport/port/asio_completion.hpp, for ports on an `AsioReactor`.
@@ -107,52 +111,33 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// Kind and name: the device's own name once it is open, what was asked for before.
   TunnelAddress get_host() const;
   /// The device, closed while the port is. For its knobs and capabilities; do not read, write or close it.
-  Device& device() { return device_; }
-  const Device& device() const { return device_; }
+  Device& device();
+  const Device& device() const;
   /// Hands the open device over; the port ends as after `stop_listening`. Closed if the port is.
   Device release_device();
   /// An outstanding receive ends with the reason, if there is one: `device_gone`.
   void connection_lost(const std::error_code& reason) override;
 
  private:
-  void bind_device(std::error_code& ec) override;
-  void close_device() noexcept override { device_.close(); }
+  struct State;
+
+  std::size_t bind_device(std::error_code& ec) override;
+  void close_device() noexcept override;
   void connect_to_protocol() override { protocol_.connect(*this); }
   void disconnect_protocol() override { protocol_.disconnect(*this); }
-  std::size_t packet_space() const override;
   ssize_t receive_packet(MutableBytes space) override;
-  int transmit(std::span<const Bytes> parts) override;
-  int transmit_plain(Bytes data) override;
-  void flush_quietly() override;
-  std::size_t datagrams_of(Bytes record) const override;
-  /// Why a datagram of that size which begins with `first` is refused, if it is.
-  std::optional<DropReason> objection(Bytes first, std::size_t size) const;
+  AnyOutbox& outbox() const override;
+  void write_done(Ticket ticket, const std::error_code& ec) override;
   std::string subject() const override;
-  void ticket_done(std::uint64_t ticket, const std::error_code& ec) override;
   void deliver(const Packet& packet);
-  bool gathers() const { return coalescer_ && reactor().corked() && may_transmit(); }
-  WriteResult write_checked(std::span<const Bytes> parts, std::uint64_t ticket);
-  template <class Add>
-  WriteResult gather(Add add, std::span<const Bytes> parts, const PacketOffload& left);
-  int send_now(std::span<const Bytes> parts, const PacketOffload& left);
-  WriteResult write_now_or_queue(std::span<const Bytes> parts, const PacketOffload& left);
-  WriteResult not_sent(int error, std::span<const Bytes> parts, const PacketOffload& left,
-                       std::uint64_t ticket = 0);
-  WriteResult forward_super_packet(PacketOrigin& packet);
-  WriteResult forward_segments(const PacketOrigin& packet);
-  void not_flushed(int error, const Coalesced& packet);
-  Completions& completions();
+  /// The two below may be called after the port is gone.
+  std::function<void()> receive_canceller() const;
+  std::function<void()> send_canceller(Ticket ticket) const;
 
   DeviceKind kind_;
   std::string name_;
-  std::shared_ptr<Completions> completions_;  // shared with cancellations only
-  std::uint64_t last_ticket_ = 0;
+  std::unique_ptr<State> state_;
   FrameProtocol& protocol_;
-  Device device_;
-  std::optional<System> system_;  // of the device that it was given
-  FrameWriter writer_{device_, statistics_};
-  std::optional<Coalescer> coalescer_;  // while the device takes super-packets
-  bool flushing_ = false;
   bool accepts_super_packets_ = false;
 };
 

@@ -2,6 +2,7 @@
 /// A port on a plain UDP socket: the same protocols and the same port as over a tunnel, without one.
 
 #include <iosfwd>
+#include <memory>
 #include <string>
 
 #include "tunport/port/base_port.hpp"
@@ -24,7 +25,7 @@ class UdpPort final : public BasePort, public DatagramTransport {
   UdpPort(const Endpoint& local, DatagramProtocol& protocol, PortOptions options = {});
   ~UdpPort() override;
 
-  int fileno() const override { return socket_.get(); }
+  int fileno() const override;
   void do_error() override;
 
   /// Sends one datagram, an empty one too. Copied or sent on return. Refused: `too_long`, `no_route` (also
@@ -39,18 +40,19 @@ class UdpPort final : public BasePort, public DatagramTransport {
   Endpoint get_host() const;
 
  private:
-  void bind_device(std::error_code& ec) override;
-  void close_device() noexcept override { socket_.reset(); }
+  struct State;
+
+  std::size_t bind_device(std::error_code& ec) override;
+  void close_device() noexcept override;
   void connect_to_protocol() override { protocol_.connect(*this); }
   void disconnect_protocol() override { protocol_.disconnect(*this); }
   ssize_t receive_packet(MutableBytes space) override;
-  int transmit(std::span<const Bytes> parts) override;
+  AnyOutbox& outbox() const override;
   std::string subject() const override;
 
   Endpoint local_;
   DatagramProtocol& protocol_;
-  UniqueFd socket_;
-  Endpoint bound_;
+  std::unique_ptr<State> state_;
 };
 
 /// "<Answer (UDP) on 127.0.0.1:5353, listening>"

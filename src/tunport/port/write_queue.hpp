@@ -1,48 +1,85 @@
 #pragma once
-/// Datagrams that wait for the kernel: a ring of bytes, bounded, allocated once.
+/// Packets that wait for the kernel: a ring of typed records, bounded, allocated once.
 
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
+#include <type_traits>
 
 #include "tunport/base/bytes.hpp"
+#include "tunport/port/outbox_owner.hpp"
 
 namespace tunport {
 
-/// A queue of datagrams in one block of memory, in order. Each record is contiguous, so that it can be
-/// written as it lies; one that does not fit before the block's end starts at its beginning. The block is
-/// allocated at the first push: most ports never queue.
+/// A queue of packets in one block of memory, in order. A record is a tag and the packet's bytes, contiguous,
+/// so that the packet can be written as it lies; a record that does not fit before the block's end starts at
+/// its beginning. The block is allocated at the first push: most ports never queue.
+template <class Tag>
 class WriteQueue {
+  static_assert(std::is_trivially_copyable_v<Tag> && alignof(Tag) <= 8);
+  struct Record {
+    std::uint64_t size;
+    Ticket ticket;
+    Tag tag;
+  };
+
  public:
-  /// `limit`: bytes of records (each with 16 bytes of book-keeping); `largest`: the longest record, in bytes.
+  /// Bytes that a record takes besides its packet, at the most.
+  static constexpr std::size_t overhead = sizeof(Record) + 7;
+
+  /// `limit`: bytes of records, each with its `overhead`; `largest`: the longest packet, in bytes.
   WriteQueue(std::size_t limit, std::size_t largest) : limit_{limit}, capacity_{limit + footprint(largest)} {}
 
   bool empty() const { return bytes_ == 0; }
   /// Bytes taken, book-keeping included.
   std::size_t bytes() const { return bytes_; }
 
-  /// Copies the parts in as one record. `ticket` comes back with it. False, and nothing is changed, if it
-  /// would pass the limit; an empty queue takes any record up to `largest`.
-  bool push(std::span<const Bytes> parts, std::uint64_t ticket = 0);
-  /// The oldest record; lives until it is popped. Precondition: not empty.
-  Bytes front() const;
-  /// What the oldest record was pushed with. Precondition: not empty.
-  std::uint64_t front_ticket() const { return header(head_).ticket; }
-  /// Precondition: not empty.
-  void pop();
+  /// Copies a packet in, from its parts. False, and nothing is changed, if that would pass the limit; an
+  /// empty queue takes any packet up to `largest`.
+  bool push(const Tag& tag, std::span<const Bytes> parts, Ticket ticket = 0) {
+    const std::size_t size = size_of(parts);
+    const std::size_t need = footprint(size);
+    if (need > capacity_ || (bytes_ != 0 && bytes_ + need > limit_)) return false;
+    if (!block_) block_ = std::make_unique_for_overwrite<std::byte[]>(capacity_);
+    // What is left unused behind the tail when it wraps is less than one record: the capacity has that to
+    // spare.
+    const bool wrapped = bytes_ != 0 && tail_ <= head_;
+    if (!wrapped && tail_ + need > capacity_) {
+      end_ = tail_;
+      tail_ = 0;
+    }
+    new (block_.get() + tail_) Record{size, ticket, tag};
+    std::byte* at = block_.get() + tail_ + sizeof(Record);
+    for (const Bytes part : parts) {
+      if (!part.empty()) std::memcpy(at, part.data(), part.size());
+      at += part.size();
+    }
+    tail_ += need;
+    bytes_ += need;
+    return true;
+  }
+
+  /// The oldest record; its packet lives until it is popped. Precondition for this and what follows: not
+  /// empty.
+  const Tag& front_tag() const { return front().tag; }
+  Ticket front_ticket() const { return front().ticket; }
+  Bytes front_packet() const { return {block_.get() + head_ + sizeof(Record), front().size}; }
+  void pop() {
+    const bool wrapped = tail_ <= head_;
+    const std::size_t taken = footprint(front().size);
+    head_ += taken;
+    bytes_ -= taken;
+    if (bytes_ == 0)
+      head_ = tail_ = 0;
+    else if (wrapped && head_ == end_)
+      head_ = 0;
+  }
 
  private:
-  struct Header {
-    std::uint64_t size;
-    std::uint64_t ticket;
-  };
-  static constexpr std::size_t footprint(std::size_t size) { return sizeof(Header) + (size + 7) / 8 * 8; }
-  Header header(std::size_t at) const {
-    Header value;
-    std::memcpy(&value, block_.get() + at, sizeof value);
-    return value;
-  }
+  static constexpr std::size_t footprint(std::size_t size) { return sizeof(Record) + (size + 7) / 8 * 8; }
+  const Record& front() const { return *std::launder(reinterpret_cast<const Record*>(block_.get() + head_)); }
 
   std::size_t limit_;
   std::size_t capacity_;

@@ -31,7 +31,4 @@ class WriteResult {
   DropReason reason_;
 };
 
-/// Why a datagram that the kernel refused with this errno was dropped.
-DropReason drop_reason_of(int error);
-
 }  // namespace tunport

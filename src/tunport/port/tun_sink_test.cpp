@@ -1,4 +1,4 @@
-#include "tunport/port/frame_writer.hpp"
+#include "tunport/port/tun_sink.hpp"
 
 #include <cerrno>
 
@@ -11,19 +11,19 @@
 namespace tunport {
 namespace {
 
-TEST(FrameWriter, APacketOfWhichNoDatagramComesOutIsRefused) {
+TEST(TunSinkTest, APacketOfWhichNoDatagramComesOutIsRefused) {
   MemorySystem kernel;
   std::error_code ec;
   Device device = Device::open(DeviceKind::tap, "tap0", {}, kernel, ec);
   ASSERT_FALSE(ec) << ec.message();
   kernel.tunnel("tap0").set_up(true);
   Statistics statistics;
-  FrameWriter writer{device, statistics};
-  writer.reset();
+  TunSink sink{device, DeviceKind::tap, statistics, 65'600};
+  sink.reset();
   const shapes::Shape on_tun{.protocol = ip_protocol::udp};
   const auto packet = shapes::super_packet(on_tun, shapes::some_bytes(300));
   const Bytes part{packet};
-  EXPECT_EQ(writer.write({&part, 1}, shapes::offload_of(on_tun, 100)), EINVAL) << "no frame";
+  EXPECT_EQ(sink.write(shapes::offload_of(on_tun, 100), {.bytes = {&part, 1}}), EINVAL) << "no frame";
   EXPECT_EQ(statistics.packets_out, 0U);
 }
 

@@ -1,0 +1,186 @@
+#pragma once
+/// What becomes of a write: refused, gathered, sent or queued. Every write of every port goes this way.
+///
+/// Theory. Four steps. **Check**: the sink says what cannot be a packet, and a shut outbox refuses.
+/// **Gather**: within a burst, or under a `Cork`, a sink that joins packets keeps this one; all go out, in
+/// order, when the reactor is uncorked, when there is no room, and before a write that cannot be gathered.
+/// **Send**: the sink writes it, if nothing is queued. **Queue**: what the kernel does not take now is
+/// copied, bounded in bytes, and nothing overtakes the queue. What the kernel's answer means is said by
+/// `fate_of`, here and nowhere else.
+///
+/// Everything is counted where it happens. Code of users runs at one place, `OutboxOwner::outbox_changed`,
+/// last of all. A write that the kernel takes at once costs one look at `ready_` and the sink's system call.
+
+#include <cerrno>
+#include <utility>
+
+#include "tunport/event/reactor.hpp"
+#include "tunport/port/count_drop_internal.hpp"
+#include "tunport/port/fate.hpp"
+#include "tunport/port/outbox_owner.hpp"
+#include "tunport/port/port_options.hpp"
+#include "tunport/port/sink.hpp"
+#include "tunport/port/statistics.hpp"
+#include "tunport/port/write_queue.hpp"
+#include "tunport/port/write_result.hpp"
+
+namespace tunport {
+
+/// See the theory above. Belongs to the reactor's thread; made shut.
+template <Sink S>
+class Outbox final : public AnyOutbox {
+ public:
+  using Tag = typename S::Tag;
+
+  /// `sink`, `owner`, `reactor` and `statistics` outlive the outbox. `limit` bounds the queue, in bytes;
+  /// `largest` is the longest packet.
+  Outbox(S& sink, OutboxOwner& owner, const Reactor& reactor, Statistics& statistics, std::size_t limit,
+         std::size_t largest)
+      : sink_{sink}, owner_{owner}, reactor_{reactor}, statistics_{statistics}, queue_{limit, largest} {}
+
+  /// Writes one packet. With a `ticket` it is not gathered, and if it is queued, its fate goes to
+  /// `OutboxOwner::write_done`.
+  WriteResult write(const Tag& tag, const Parts& parts, Ticket ticket = 0) {
+    if (const auto reason = sink_.objection(tag, parts)) return refuse(*reason);
+    if (reactor_.corked() && sink_.gathers()) {
+      if (ticket == 0 && gather(tag, parts)) return WriteResult::make_queued();
+      send_gathered();  // nothing is overtaken
+    }
+    const int error = ready_ ? sink_.write(tag, parts) : EAGAIN;
+    return error == 0 ? WriteResult::make_sent() : send_or_queue(error, tag, parts, ticket);
+  }
+
+  /// One attempt to send a packet, without queueing. Zero, or a positive errno; EAGAIN while others wait.
+  /// Tells nobody. Precondition: `takes_writes`.
+  int write_once(const Tag& tag, const Parts& parts) {
+    send_gathered();
+    if (sink_.objection(tag, parts)) return EINVAL;
+    return ready_ ? sink_.write(tag, parts) : EAGAIN;
+  }
+
+  /// Counts and returns a refusal.
+  WriteResult refuse(DropReason reason, std::size_t datagrams = 1) {
+    count_drop(statistics_, reason, datagrams);
+    return WriteResult::make_refused(reason);
+  }
+
+  std::size_t queued_bytes() const override { return queue_.bytes(); }
+
+  void send_gathered() override {
+    if (!sink_.has_gathered()) return;
+    sink_.give([this](const Tag& tag, const Parts& parts, std::size_t datagrams) {
+      const int error = ready_ ? sink_.write(tag, parts) : EAGAIN;
+      if (error != 0) settle(error, tag, parts, 0, datagrams);
+    });
+    flush_is_due_ = false;
+  }
+
+  void flush() override {
+    flush_is_due_ = false;
+    send_gathered();
+    tell();
+  }
+
+  void drain() override {
+    while (!queue_.empty()) {
+      const Bytes packet = queue_.front_packet();
+      if (const int error = sink_.write(queue_.front_tag(), {.bytes = {&packet, 1}}); error != 0) {
+        const Fate fate = fate_of(error);
+        if (fate.kind == Fate::wait) break;
+        if (fate.kind == Fate::gone) set_gone();
+        if (fate.kind == Fate::gone || fate.reason == DropReason::link_down) {
+          drop(fate.reason);  // the whole: the rest would meet the same
+          break;
+        }
+        drop_front(fate.reason, fate.code);
+      } else {
+        pop_front({});
+      }
+    }
+    changed_ = true;
+    tell();
+  }
+
+  void drop(DropReason reason) override {
+    while (!queue_.empty()) drop_front(reason, error_of(reason));
+    changed_ = true;
+  }
+
+ private:
+  bool gather(const Tag& tag, const Parts& parts) {
+    if (!ready_) return false;
+    if (!sink_.gather(tag, parts)) {
+      send_gathered();
+      if (!ready_ || !sink_.gather(tag, parts)) return false;
+    }
+    if (!std::exchange(flush_is_due_, true)) owner_.flush_later();
+    return true;
+  }
+
+  /// What does not go out at once: the way of few packets.
+  [[gnu::noinline]] WriteResult send_or_queue(int error, const Tag& tag, const Parts& parts, Ticket ticket) {
+    const std::size_t datagrams = sink_.datagrams(tag, parts.size());
+    if (!open_) return refuse(DropReason::not_listening, datagrams);
+    if (std::exchange(awaited_, false)) {
+      changed_ = true;
+      update_ready();
+      if (ready_) error = sink_.write(tag, parts);
+    }
+    const WriteResult result =
+        error == 0 ? WriteResult::make_sent() : settle(error, tag, parts, ticket, datagrams);
+    tell();
+    return result;
+  }
+
+  /// Queues or drops a packet that was not sent. Tells nobody.
+  WriteResult settle(int error, const Tag& tag, const Parts& parts, Ticket ticket, std::size_t datagrams) {
+    if (!open_) return refuse(gone_ ? DropReason::device_gone : DropReason::aborted, datagrams);
+    const Fate fate = fate_of(error);
+    if (fate.kind == Fate::gone) set_gone();
+    if (fate.kind != Fate::wait) return refuse(fate.reason, datagrams);
+    const bool first = queue_.empty();
+    if (!queue_.push(tag, parts.bytes, ticket)) {
+      const std::size_t done = first ? sink_.done() : 0;  // else that is of the packet at the front
+      if (first) sink_.forget();
+      return refuse(DropReason::queue_full, datagrams - done);
+    }
+    changed_ = true;
+    update_ready();
+    if (first) owner_.drain_later();
+    return WriteResult::make_queued();
+  }
+
+  void set_gone() {
+    gone_ = changed_ = true;
+    set_open(false);
+  }
+
+  void drop_front(DropReason reason, const std::error_code& ec) {
+    const std::size_t datagrams = sink_.datagrams(queue_.front_tag(), queue_.front_packet().size());
+    count_drop(statistics_, reason, datagrams - sink_.done());
+    pop_front(ec);
+  }
+
+  void pop_front(const std::error_code& ec) {
+    const Ticket ticket = queue_.front_ticket();
+    sink_.forget();
+    queue_.pop();
+    update_ready();
+    if (ticket != 0) owner_.write_done(ticket, ec);
+  }
+
+  /// Last of all: this may be destroyed.
+  void tell() {
+    if (std::exchange(changed_, false)) owner_.outbox_changed();
+  }
+
+  S& sink_;
+  OutboxOwner& owner_;
+  const Reactor& reactor_;
+  Statistics& statistics_;
+  WriteQueue<Tag> queue_;
+  bool changed_ = false;       // since the owner was told
+  bool flush_is_due_ = false;  // the owner was told of what is gathered
+};
+
+}  // namespace tunport

@@ -1,0 +1,139 @@
+#pragma once
+/// How packets get from an outbox into a TUN/TAP device: joined, framed, whole or in segments.
+///
+/// Theory. What precedes a packet on the descriptor (packet information, the virtio header) is put right
+/// before it where there is room, and gathered otherwise. A super-packet goes as it is if the device takes
+/// its kind, else in segments. If the kernel refuses it all the same (EINVAL), the same data is sent again in
+/// segments. If the kernel takes all of those, and UDP's are no more than every kernel allows, it was the
+/// kind that the kernel does not like, and super-packets of this kind are segmented from then on. If the
+/// kernel's buffer is full in between, the sink remembers how many segments the kernel has, and goes on
+/// behind them. A packet from elsewhere cannot bring a demotion about: its header has passed our own bounds
+/// before (`virtio_header::decode`), and what is wrong with the packet is wrong with its segments as well.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "tunport/base/bytes.hpp"
+#include "tunport/base/probes_internal.hpp"
+#include "tunport/device/device.hpp"
+#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/offload.hpp"
+#include "tunport/offload/segmenter.hpp"
+#include "tunport/port/sink.hpp"
+#include "tunport/port/statistics.hpp"
+
+namespace tunport {
+
+/// A sink of packets with what is left to do on each. `device` and `statistics` are borrowed.
+class TunSink {
+ public:
+  using Tag = PacketOffload;
+
+  /// `max_packet_size`: of a single packet, in bytes.
+  TunSink(Device& device, DeviceKind kind, Statistics& statistics, std::size_t max_packet_size)
+      : device_{device}, kind_{kind}, statistics_{statistics}, max_packet_size_{max_packet_size} {}
+
+  /// The device was opened: begins with what it was granted.
+  void reset();
+  /// What may be given to the device as it is. Shrinks when the kernel refuses a kind.
+  const OffloadFeatures& takes() const { return takes_; }
+
+  /// As `Sink` has them. A packet is refused as `empty`, `too_long`, `too_short` for an Ethernet header, or
+  /// `wrong_version` on TUN; of a super-packet nothing is looked at.
+  std::optional<DropReason> objection(const PacketOffload& left, const Parts& parts) const {
+    if (left.is_super_packet()) return std::nullopt;
+    std::size_t size = 0;
+    Bytes first;
+    for (const Bytes part : parts.bytes) {
+      if (size == 0) first = part;
+      size += part.size();
+    }
+    if (size == 0) return DropReason::empty;
+    if (size > max_packet_size_ || parts.bytes.size() > max_write_parts) return DropReason::too_long;
+    if (kind_ == DeviceKind::tap) {
+      if (size < ethernet_header_size) return DropReason::too_short;
+    } else if (const auto version = load_u8(first, 0) >> 4; version != 4 && version != 6) {
+      return DropReason::wrong_version;
+    }
+    return std::nullopt;
+  }
+
+  bool gathers() const { return coalescer_.has_value(); }
+  bool has_gathered() const { return coalescer_ && !coalescer_->empty(); }
+  bool gather(const PacketOffload& left, const Parts& parts) {
+    const Bytes first = parts.bytes.front();
+    if (parts.bytes.size() != 1)
+      return parts.size() <= longest_gathered && coalescer_->add(parts.bytes, left, takes_);
+    if (left.is_super_packet() || first.size() > longest_gathered) return false;
+    return left == PacketOffload{} && parts.keep == Keep::copy
+               ? coalescer_->add(first, takes_)
+               : coalescer_->add(first, left, parts.keep, takes_);
+  }
+  template <class Call>
+  void give(Call call) {
+    coalescer_->flush([&](const Coalesced& packet) {
+      std::array<Bytes, Coalescer::max_parts> parts;
+      std::size_t count = 0;
+      for (const iovec& part : packet.parts)
+        parts[count++] = {static_cast<const std::byte*>(part.iov_base), part.iov_len};
+      call(packet.offload, Parts{.bytes = {parts.data(), count}, .has_headroom = true}, packet.datagrams);
+    });
+  }
+
+  int write(const PacketOffload& left, const Parts& parts) {
+    if (left.is_super_packet() || left.checksum == ChecksumState::to_fill || parts.has_headroom)
+      return write_framed(left, parts);
+    const Bytes first = parts.bytes.front();
+    const int error = parts.bytes.size() == 1 ? device_.write(first) : device_.write_sequence(parts.bytes);
+    return note(error, left, parts.size());
+  }
+
+  std::size_t datagrams(const PacketOffload& left, std::size_t size) const {
+    return datagrams_in(size, left);
+  }
+  std::size_t done() const { return done_; }
+  void forget() { done_ = 0; }
+
+ private:
+  /// For packets that must be changed before they go: allocated when the first does.
+  struct Scratch {
+    std::unique_ptr<std::byte[]> bytes;
+    std::size_t capacity = 0;
+    MutableBytes packet;
+    Segmenter segmenter;
+  };
+
+  /// No second datagram of more than this fits into an IP packet with it.
+  static constexpr std::size_t longest_gathered = 0x8000;
+  static constexpr std::size_t ethernet_header_size = 14;
+
+  int write_framed(const PacketOffload& left, const Parts& parts);
+  int send_framed(const PacketOffload& left, const Parts& parts);
+  int write_in_segments(const PacketOffload& left, const Parts& parts);
+  int write_single(Bytes datagram);
+  int note(int error, const PacketOffload& left, std::size_t size) {
+    TUNPORT_PROBE(write, size, error);
+    if (error != 0) return error;
+    statistics_.packets_out += datagrams_in(size, left);
+    statistics_.bytes_out += size;
+    if (left.is_super_packet()) ++statistics_.super_packets_out;
+    return 0;
+  }
+  Scratch& assemble(const Parts& parts);
+  void demote(SegmentKind kind);
+
+  Device& device_;
+  DeviceKind kind_;
+  Statistics& statistics_;
+  std::size_t max_packet_size_;
+  OffloadFeatures takes_;
+  std::optional<Coalescer> coalescer_;  // while the device takes super-packets
+  std::size_t done_ = 0;
+  std::unique_ptr<Scratch> scratch_;
+};
+static_assert(Sink<TunSink>);
+
+}  // namespace tunport
