@@ -12,7 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "tunport/base/log.hpp"
-#include "tunport/port/outbox.hpp"
+#include "tunport/port/outbox_internal.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/testing/manual_reactor.hpp"
 #include "tunport/testing/memory_system.hpp"

@@ -20,7 +20,7 @@ class FunctionRef<Result(Arguments...)> {
   template <class Call>
   requires(!std::is_same_v<std::remove_cvref_t<Call>, FunctionRef> &&
            std::is_invocable_r_v<Result, Call&, Arguments...>)
-      FunctionRef(Call&& call)  // NOLINT(bugprone-forwarding-reference-overload): never for a FunctionRef
+      FunctionRef(Call&& call)  // NOLINT(google-explicit-constructor,bugprone-forwarding-reference-overload)
       : object_{const_cast<void*>(static_cast<const void*>(std::addressof(call)))},
         call_{[](void* object, Arguments... arguments) -> Result {
           return (*static_cast<std::remove_reference_t<Call>*>(object))(

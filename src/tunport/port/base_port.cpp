@@ -10,7 +10,7 @@
 #include "tunport/base/log.hpp"
 #include "tunport/base/token_bucket.hpp"
 #include "tunport/port/count_drop_internal.hpp"
-#include "tunport/port/fate.hpp"
+#include "tunport/port/fate_internal.hpp"
 
 namespace tunport {
 namespace {

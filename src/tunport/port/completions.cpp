@@ -1,10 +1,9 @@
-#include "tunport/port/completions.hpp"
-
 #include <algorithm>
 #include <stdexcept>
 #include <utility>
 
 #include "tunport/base/error.hpp"
+#include "tunport/port/completions_internal.hpp"
 #include "tunport/port/tuntap_port.hpp"
 
 namespace tunport {

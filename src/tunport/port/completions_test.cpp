@@ -1,6 +1,6 @@
-#include "tunport/port/completions.hpp"
-
 #include <array>
+
+#include "tunport/port/completions_internal.hpp"
 
 #include "support/super_packet_kit.hpp"
 

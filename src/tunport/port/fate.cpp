@@ -1,8 +1,7 @@
-#include "tunport/port/fate.hpp"
-
 #include <cerrno>
 
 #include "tunport/base/error.hpp"
+#include "tunport/port/fate_internal.hpp"
 
 namespace tunport {
 

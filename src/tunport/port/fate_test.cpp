@@ -1,10 +1,9 @@
-#include "tunport/port/fate.hpp"
-
 #include <cerrno>
 
 #include <gtest/gtest.h>
 
 #include "tunport/base/error.hpp"
+#include "tunport/port/fate_internal.hpp"
 
 namespace tunport {
 namespace {

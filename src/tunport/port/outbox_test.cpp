@@ -1,5 +1,3 @@
-#include "tunport/port/outbox.hpp"
-
 #include <cerrno>
 #include <deque>
 #include <string>
@@ -7,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include "tunport/port/outbox_internal.hpp"
 #include "tunport/testing/manual_reactor.hpp"
 
 namespace tunport {

@@ -1,5 +1,3 @@
-#include "tunport/port/tun_sink.hpp"
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -9,7 +7,8 @@
 #include "tunport/base/log.hpp"
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/port/count_drop_internal.hpp"
-#include "tunport/port/fate.hpp"
+#include "tunport/port/fate_internal.hpp"
+#include "tunport/port/tun_sink_internal.hpp"
 
 namespace tunport {
 namespace {

@@ -1,9 +1,8 @@
-#include "tunport/port/tun_sink.hpp"
-
 #include <cerrno>
 
 #include <gtest/gtest.h>
 
+#include "tunport/port/tun_sink_internal.hpp"
 #include "tunport/testing/memory_system.hpp"
 
 #include "support/shape.hpp"

@@ -10,11 +10,11 @@
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/offload/layout.hpp"
-#include "tunport/port/completions.hpp"
+#include "tunport/port/completions_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
-#include "tunport/port/fate.hpp"
-#include "tunport/port/outbox.hpp"
-#include "tunport/port/tun_sink.hpp"
+#include "tunport/port/fate_internal.hpp"
+#include "tunport/port/outbox_internal.hpp"
+#include "tunport/port/tun_sink_internal.hpp"
 
 namespace tunport {
 namespace {

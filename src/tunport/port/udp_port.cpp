@@ -12,7 +12,7 @@
 
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/port/count_drop_internal.hpp"
-#include "tunport/port/outbox.hpp"
+#include "tunport/port/outbox_internal.hpp"
 
 namespace tunport {
 namespace {

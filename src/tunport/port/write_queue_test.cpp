@@ -1,5 +1,3 @@
-#include "tunport/port/write_queue.hpp"
-
 #include <algorithm>
 #include <array>
 #include <deque>
@@ -7,6 +5,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "tunport/port/write_queue_internal.hpp"
 
 namespace tunport {
 namespace {

@@ -22,7 +22,7 @@
 #include "tunport/offload/coalescer.hpp"
 #include "tunport/offload/offload.hpp"
 #include "tunport/offload/segmenter.hpp"
-#include "tunport/port/sink.hpp"
+#include "tunport/port/sink_internal.hpp"
 #include "tunport/port/statistics.hpp"
 
 namespace tunport {

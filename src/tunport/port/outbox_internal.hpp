@@ -16,12 +16,12 @@
 
 #include "tunport/event/reactor.hpp"
 #include "tunport/port/count_drop_internal.hpp"
-#include "tunport/port/fate.hpp"
+#include "tunport/port/fate_internal.hpp"
 #include "tunport/port/outbox_owner.hpp"
 #include "tunport/port/port_options.hpp"
-#include "tunport/port/sink.hpp"
+#include "tunport/port/sink_internal.hpp"
 #include "tunport/port/statistics.hpp"
-#include "tunport/port/write_queue.hpp"
+#include "tunport/port/write_queue_internal.hpp"
 #include "tunport/port/write_result.hpp"
 
 namespace tunport {
