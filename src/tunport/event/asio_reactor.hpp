@@ -1,13 +1,15 @@
 #pragma once
-/// A reactor on the user's `asio::io_context`. Opt-in and header-only: it is compiled with the user's Asio.
+/// A reactor on the user's `asio::io_context`. Opt-in and header-only: the user's own Asio compiles the
+/// reactor.
 ///
-/// Theory. A descriptor is watched by `async_wait`, never by Asio's reads, which would turn an empty packet
-/// into an end of file and break packet boundaries. Up to three waits are outstanding: for errors always,
-/// also while paused, since a deleted device is told to nobody who waits for nothing; for reading and writing
-/// as wanted. A wait that is no longer wanted is not cancelled: it completes once in vain at the most, which
-/// makes pausing free. Asio reuses what it knows a descriptor by, so that an event of one that went may be
-/// told to the next: reading and writing in vain is harmless, an error is looked at again before it is told.
-/// The context keeps running while a descriptor is watched or a timer is pending.
+/// Theory. `async_wait` watches a descriptor. Asio's reads are not used: they turn an empty packet into an
+/// end of file and break packet boundaries. Up to three waits are outstanding. The wait for errors is always
+/// there, also while the descriptor is paused: without an armed event the kernel does not report a deleted
+/// device. Waits for reading and writing follow the wanted directions. An unwanted wait is not cancelled but
+/// completes once in vain at the most, so pausing is free. Asio reuses the state of a removed descriptor, so
+/// the next descriptor may get an event of the former. Reading and writing in vain is harmless; an error is
+/// checked with poll(2) before `do_error`. The context keeps running while a descriptor is watched or a timer
+/// is pending.
 
 #include <memory>
 #include <string>
@@ -24,18 +26,20 @@
 
 namespace tunport {
 
-/// See the theory above. One thread runs the context. `asio::io_context io; AsioReactor reactor{io}; ...
+/// See the theory above. One thread runs the context: `asio::io_context io; AsioReactor reactor{io}; ...
 /// io.run();`
 class AsioReactor final : public Reactor {
  public:
+  /// The context is borrowed and outlives the reactor.
   explicit AsioReactor(asio::io_context& context) : context_{context} {}
 
+  /// The context given to the constructor.
   asio::io_context& context() const { return context_; }
 
   void add(Watched& fd) override {
     auto watch = std::make_shared<Watch>(context_, fd);
     asio::error_code ec;
-    watch->descriptor.assign(fd.fileno(), ec);  // EEXIST, EPERM: not a descriptor that can be watched
+    watch->descriptor.assign(fd.fileno(), ec);  // EEXIST, EPERM: not a watchable descriptor
     if (ec) throw Error{errno_code(ec.value()), "descriptor " + std::to_string(fd.fileno())};
     watches_[&fd] = watch;
     Watch::arm_error(watch);
@@ -46,7 +50,7 @@ class AsioReactor final : public Reactor {
     const auto found = watches_.find(&fd);
     if (found == watches_.end()) return;
     found->second->fd = nullptr;
-    found->second->descriptor.release();  // the number is its owner's to close
+    found->second->descriptor.release();  // the owner closes the descriptor
     watches_.erase(found);
   }
 
@@ -64,7 +68,7 @@ class AsioReactor final : public Reactor {
   std::uint64_t start_timer(Duration delay, std::function<void()> call) override {
     const std::uint64_t id = ++last_timer_;
     auto timer = std::make_unique<asio::steady_timer>(context_, delay);
-    // An expired wait may be queued already when its timer is cancelled, or the reactor goes.
+    // An expired wait may be queued already when its timer is cancelled or the reactor is destroyed.
     timer->async_wait(
         [timers = std::weak_ptr{timers_}, id, call = std::move(call)](const asio::error_code& ec) {
           const auto there = timers.lock();

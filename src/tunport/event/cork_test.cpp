@@ -11,7 +11,7 @@
 namespace tunport {
 namespace {
 
-/// Gathers letters, and shows them when it is flushed.
+/// Gathers letters, and shows them in `flush`.
 class Gatherer : public FileDescriptor {
  public:
   Gatherer(Reactor& reactor, std::string& out) : FileDescriptor{reactor}, out_{out} {}

@@ -5,7 +5,7 @@
 namespace tunport {
 
 void Reactor::flush() {
-  // What is flushed may write again, or destroy any other: each is taken off before it is called.
+  // A flush may write again, or destroy another descriptor: take each off the list before the call.
   while (!gathering_.empty()) {
     FileDescriptor* const next = gathering_.front();
     next->forget_flush();

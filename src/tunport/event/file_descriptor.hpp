@@ -1,12 +1,12 @@
 #pragma once
 /// The abstract descriptor of the reference: two directions, a producer, and an end.
 ///
-/// Theory. A FileDescriptor reads or does not, writes or does not; the reactor is told of each change. It is
-/// a consumer (a producer may be registered, and is paused while too much is queued) and a producer itself
-/// (its reading can be paused and resumed). It ends once: `lose_connection` asks for it, in order;
-/// `connection_lost` is what happens then, always from the reactor, never inside somebody's call. Its
-/// identity is its registration: it can be neither copied nor moved, and what persists is the configuration
-/// it was made from.
+/// Theory. A FileDescriptor tells the reactor of each start and stop of reading and writing. A FileDescriptor
+/// is a consumer: a producer may be registered, and is paused while the queue is too long. A FileDescriptor
+/// is a producer as well: reading can be paused and resumed. The end comes once: `lose_connection` asks for
+/// an orderly end; `connection_lost` carries the end out, always called by the reactor, never from inside a
+/// user's call. A FileDescriptor is neither copied nor moved, because the registration is its identity; the
+/// configuration persists.
 
 #include <cstddef>
 #include <string>
@@ -21,94 +21,107 @@ namespace tunport {
 /// See the theory above. Belongs to its reactor's thread.
 class FileDescriptor : public Watched, public Producer {
  public:
+  /// The reactor is borrowed and outlives the descriptor.
   explicit FileDescriptor(Reactor& reactor) : reactor_{reactor} {}
   ~FileDescriptor() override;
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
 
+  /// The reactor given to the constructor.
   Reactor& reactor() const { return reactor_; }
 
-  /// Default: nothing.
+  /// Reads what is ready. Default: nothing.
   void do_read() override {}
 
-  /// The reactor says: what was gathered since it was corked goes out now. Default: nothing.
+  /// Sends what was gathered. The reactor calls `flush` when the last `Cork` goes. Default: nothing.
   virtual void flush() {}
 
-  /// One attempt to write now, without queueing. The bytes taken; zero with `ec` set otherwise. Trying again
+  /// Tries once to write now, without queueing. Returns the bytes taken, or zero with `ec` set. Trying again
   /// helps if `is_transient(ec)`.
   virtual std::size_t write_some_data(Bytes data, std::error_code& ec) = 0;
 
-  /// It is over. Called once, by the reactor. Overriders call the base's.
+  /// Ends the descriptor. The reactor calls `connection_lost` once; overriders call the base's.
   virtual void connection_lost(const std::error_code& reason) = 0;
-  /// The reading side is over. Default: `connection_lost`.
+  /// Ends the reading side. Default: `connection_lost`.
   virtual void read_connection_lost(const std::error_code& reason) { connection_lost(reason); }
-  /// The writing side is over. Default: `connection_lost`.
+  /// Ends the writing side. Default: `connection_lost`.
   virtual void write_connection_lost(const std::error_code& reason) { connection_lost(reason); }
 
-  /// Ends in order: what is queued goes out first.
+  /// Ends in order: queued packets are sent first.
   virtual void lose_connection() = 0;
-  /// Ends the writing side in order: flushes, then `close_write_connection`. Later writes are refused,
+  /// Ends the writing side in order: flushes, then calls `close_write_connection`. Later writes are refused,
   /// reading goes on.
   virtual void lose_write_connection() = 0;
 
-  /// Each idempotent; none has an effect on a closed descriptor. A pull producer keeps the writing side
-  /// watched.
+  /// Watches for reading. Idempotent; no effect on a closed descriptor.
   void start_reading();
+  /// Stops watching for reading. Idempotent.
   void stop_reading();
+  /// Watches for writing. Idempotent; no effect on a closed descriptor.
   void start_writing();
+  /// Stops watching for writing. Idempotent.
   void stop_writing();
-  /// What the reactor should watch for: the wanted events of a foreign loop.
+  /// True while the reactor should watch for reading: a wanted event of a foreign loop.
   bool reading() const final { return reading_; }
+  /// True while the reactor should watch for writing: the second wanted event.
   bool writing() const final { return writing_; }
 
-  /// Registers who writes here. A push producer is paused above the high mark and resumed below the low one;
-  /// a pull producer is resumed at once and after each drain. On a closed descriptor `stop_producing` is
-  /// called at once. Throws std::logic_error if another is registered.
+  /// Registers the producer of the writes; `producer` is borrowed until unregistered or stopped. A push
+  /// producer is paused above the high mark and resumed below the low mark; a pull producer is resumed at
+  /// once and after each drain, and keeps the writing side watched. On a closed descriptor `stop_producing`
+  /// is called at once. Throws std::logic_error while another producer is registered.
   void register_producer(Producer& producer, ProducerKind kind);
-  /// Forgets it. A pending end goes on. Idempotent.
+  /// Forgets the producer; a pending end goes on. Idempotent.
   void unregister_producer();
+  /// True from `register_producer` until the producer is unregistered or stopped.
   bool has_producer() const { return producer_ != nullptr; }
-  /// A consumer that wants no more: unregisters, then `lose_connection`.
+  /// Takes no more from the producer: unregisters, then calls `lose_connection`.
   void stop_consuming();
 
-  /// The descriptor as a push producer: its reading.
+  /// As a push producer: starts reading.
   void resume_producing() override { start_reading(); }
+  /// As a push producer: stops reading.
   void pause_producing() override { stop_reading(); }
+  /// As a push producer: `lose_connection`.
   void stop_producing() override { lose_connection(); }
 
-  /// The name that log lines begin with.
+  /// The prefix of log lines.
   const std::string& log_prefix() const { return log_prefix_; }
+  /// Sets the prefix of log lines.
   void set_log_prefix(std::string prefix) { log_prefix_ = std::move(prefix); }
 
  protected:
-  /// Hook: all that was queued when `lose_connection` was called is out.
+  /// Hook: the packets queued before `lose_connection` are sent.
   virtual void post_lose_connection() {}
   /// Hook: the writing side may close now.
   virtual void close_write_connection() {}
-  /// True while it may read and take producers.
+  /// True while the descriptor may read and take producers.
   virtual bool is_open() const { return fileno() >= 0; }
-  /// True while its writing side is, too: a producer may be registered.
+  /// True while the writing side is open too: a producer may be registered.
   virtual bool is_open_for_writing() const { return is_open(); }
-  /// Called after the producer has been unregistered.
+  /// Called after the producer is unregistered.
   virtual void producer_gone() {}
 
-  /// Has the reactor call `flush` once, at its end of this cork. Idempotent. Precondition: the reactor is
+  /// Has the reactor call `flush` once, when the last `Cork` goes. Idempotent. Precondition: the reactor is
   /// corked.
   void flush_when_uncorked() {
     if (!gathering_) begin_gathering();
   }
 
-  /// Registers with the reactor; `detach` undoes it. For descriptors that open and close.
+  /// Registers with the reactor, for descriptors that open and close. Throws as `Reactor::add`. Idempotent.
   void attach();
+  /// Undoes `attach`. Idempotent.
   void detach() noexcept;
 
+  /// True while a pull producer is registered.
   bool has_pull_producer() const { return producer_ != nullptr && producer_kind_ == ProducerKind::pull; }
-  /// Pauses, or resumes, a push producer; each only if it is not so already.
+  /// Pauses a push producer, unless paused already.
   void pause_producer();
+  /// Resumes a push producer, if paused.
   void resume_producer();
   /// Lets a pull producer write one portion.
   virtual void pull_from_producer();
-  /// Unregisters the producer and tells it to stop.
+  /// Unregisters the producer and calls its `stop_producing`.
   void stop_producer();
 
  private:

@@ -11,7 +11,7 @@
 namespace tunport {
 namespace {
 
-/// Counts what it is told.
+/// Counts the calls of its descriptors.
 class RecordingReactor : public PollReactor {
  public:
   void add(Watched& fd) override {

@@ -42,7 +42,7 @@ const std::vector<pollfd>& PollReactor::wanted() {
     wanted_.clear();
     wanted_.push_back({wake_.get(), POLLIN, 0});
     // POLLPRI stands for the error watch of a descriptor that neither reads nor writes: with no event armed
-    // the kernel would not tell of a deleted device.
+    // the kernel does not report a deleted device.
     for (Watch& watch : watches_) {
       watch.offered = true;
       const int events = POLLPRI | (watch.fd->reading() ? POLLIN : 0) | (watch.fd->writing() ? POLLOUT : 0);
@@ -66,7 +66,7 @@ std::size_t PollReactor::dispatch(int number, short revents) {
     ::eventfd_read(number, &ignored);
     return 0;
   }
-  // Each call may remove the descriptor, or put another in its place: look it up anew.
+  // Each call may remove the descriptor, or put another in its place: look the number up anew.
   const auto call = [&](int events, auto wants, auto member) -> std::size_t {
     if ((revents & events) == 0) return 0;
     const auto found = std::ranges::find(watches_, number, &Watch::number);
@@ -84,7 +84,7 @@ std::size_t PollReactor::dispatch(int number, short revents) {
 
 std::size_t PollReactor::run_due() {
   std::size_t done = 0;
-  // One at a time, so that the others are still there if one throws.
+  // Take one call at a time, so that the rest stay posted if a call throws.
   const auto next_posted = [this] {
     const std::lock_guard lock{mutex_};
     std::function<void()> call;

@@ -1,7 +1,7 @@
 #pragma once
-/// A reactor on poll(2), which shows its inside: what it waits for and until when. So it serves three ways:
-/// run it (`run`), step it (`run_once`), or let a loop of another library do the waiting (the foreign-loop
-/// contract).
+/// A reactor on poll(2) with an open interior: the watched events and the next deadline are public. A program
+/// can run the reactor (`run`), step it (`run_once`), or let a loop of another library do the waiting (the
+/// foreign-loop contract).
 
 #include <deque>
 #include <map>
@@ -15,12 +15,12 @@
 
 namespace tunport {
 
-/// The foreign-loop contract. Whoever waits with another loop: watch `fileno()`s of `wanted()` for their
-/// events (refresh after each turn), wake at `next_deadline()`, then call `dispatch(fd, revents)` for each
-/// that is ready and `run_due()`. `POLLERR` and `POLLHUP` must be passed on whether asked for or not.
+/// The foreign-loop contract, for a program that waits with another loop: watch the descriptors of `wanted()`
+/// for their events (refresh after each turn) and wake at `next_deadline()`; then call `dispatch(fd,
+/// revents)` for each ready descriptor, and `run_due()`. Pass `POLLERR` and `POLLHUP` on, asked for or not.
 class PollReactor : public Reactor {
  public:
-  /// Throws `Error` if there is no descriptor left for waking it up.
+  /// Throws `Error` if no descriptor is left for waking the loop.
   PollReactor();
   ~PollReactor() override;
 
@@ -30,33 +30,35 @@ class PollReactor : public Reactor {
   TimePoint now() const override { return Clock::now(); }
   void post(std::function<void()> call) override;
 
-  /// Runs until `stop`, or until nothing is watched, no timer is pending and nothing is posted.
+  /// Runs until `stop`, or until nothing is watched, pending or posted.
   void run();
-  /// Waits at most `longest` for something to do, does what is ready, returns how much that was.
+  /// Waits at most `longest` for work, does the ready work, and returns the number of calls made.
   std::size_t run_once(Duration longest);
-  /// `run` returns after the present call. From the reactor's thread; elsewhere, `post` it.
+  /// Makes `run` return after the present call. For the reactor's thread; `post` the call from elsewhere.
   void stop() { stopped_ = true; }
 
-  /// What to wait for: one entry for each watched descriptor, and one by which `post` wakes the loop. Valid
-  /// until the next call of anything here.
+  /// The events to wait for: an entry for each watched descriptor, and an entry by which `post` wakes the
+  /// loop. Valid until the next call of any member.
   const std::vector<pollfd>& wanted();
-  /// When `run_due` has something to do; `TimePoint::max()` if never.
+  /// The time of the next work of `run_due`; `TimePoint::max()` if never.
   TimePoint next_deadline() const;
-  /// The descriptor `fd` is ready for `revents` (poll.h). Returns how many calls were made.
+  /// Handles `revents` (poll.h) of the ready descriptor `fd`. Returns the number of calls made.
   std::size_t dispatch(int fd, short revents);
-  /// Runs what was posted and the timers that are due; not those that are started meanwhile.
+  /// Runs the posted calls and the due timers, except timers started meanwhile. Returns the number of calls
+  /// made.
   std::size_t run_due();
 
  protected:
   std::uint64_t start_timer(Duration delay, std::function<void()> call) override;
   void cancel_timer(std::uint64_t id) noexcept override;
+  /// True while nothing is watched, pending or posted.
   bool idle() const;
 
  private:
   struct Watch {
-    int number;  // as it was when added: the descriptor may be closed when it is removed
+    int number;  // as of `add`: the descriptor may be closed at its removal
     Watched* fd;
-    bool offered;  // by `wanted`: what became ready before that was another descriptor of the same number
+    bool offered;  // by `wanted`: earlier events belong to a former descriptor of the same number
   };
 
   std::vector<Watch> watches_;

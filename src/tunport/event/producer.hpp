@@ -1,17 +1,17 @@
 #pragma once
-/// Producers and consumers: who writes, and who says when it is too much.
+/// Producers and consumers: a consumer slows its producer down.
 
 #include <cstdint>
 
 namespace tunport {
 
-/// How a producer works.
+/// The kinds of producers.
 enum class ProducerKind : std::uint8_t {
   push,  ///< writes on its own until paused ("streaming")
-  pull,  ///< writes something each time it is resumed
+  pull,  ///< writes a portion each time it is resumed
 };
 
-/// What writes to a consumer. Registered with it, so that the consumer can slow it down.
+/// A source of writes to a consumer. The consumer, once the producer is registered, pauses and resumes it.
 class Producer {
  public:
   virtual ~Producer() = default;
@@ -19,7 +19,7 @@ class Producer {
   virtual void resume_producing() = 0;
   /// Stop writing until resumed. Only push producers are paused.
   virtual void pause_producing() {}
-  /// Nobody wants it any more: final.
+  /// Stop for good: the consumer takes no more.
   virtual void stop_producing() = 0;
 };
 

@@ -1,7 +1,6 @@
 #pragma once
-/// The seam to an event loop: readiness, a clock, deferred calls. `AsioReactor` is the one most use;
-/// `PollReactor` needs nothing and shows its inside to foreign loops; `testing/manual_reactor.hpp` runs in
-/// virtual time.
+/// The seam to an event loop: readiness, a clock, deferred calls. Most programs use `AsioReactor`.
+/// `PollReactor` needs no library and serves foreign loops. `ManualReactor` (testing) runs in virtual time.
 
 #include <chrono>
 #include <cstdint>
@@ -13,22 +12,22 @@ namespace tunport {
 
 class FileDescriptor;
 
-/// What a reactor watches: a descriptor, the directions that are wanted, and the calls for what happens.
-/// Neither copied nor moved while it is watched.
+/// A descriptor for a reactor to watch: its number, the wanted directions, and the calls for its events.
+/// Neither copied nor moved while watched.
 class Watched {
  public:
   virtual ~Watched() = default;
   /// The descriptor's number; -1 when closed.
   virtual int fileno() const = 0;
-  /// True while the reactor should tell of what can be read.
+  /// True while the reactor should report readable.
   virtual bool reading() const = 0;
-  /// True while the reactor should tell that something can be written.
+  /// True while the reactor should report writable.
   virtual bool writing() const = 0;
-  /// The reactor says: readable. It may say so in vain.
+  /// The descriptor is readable. The report may be in vain.
   virtual void do_read() = 0;
-  /// The reactor says: writable. It may say so in vain.
+  /// The descriptor is writable. The report may be in vain.
   virtual void do_write() = 0;
-  /// The reactor says: an error is pending. Called in every state, whatever is wanted.
+  /// An error is pending. Called in every state, whichever directions are wanted.
   virtual void do_error() = 0;
 };
 
@@ -36,8 +35,8 @@ using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 using Duration = Clock::duration;
 
-/// An event loop. One thread runs it, and everything on it belongs to that thread; only `post` may be called
-/// from another. It outlives what is registered with it and the timers it gave out.
+/// An event loop. One thread runs the reactor, and owns everything on it; only `post` may be called from
+/// another thread. The reactor outlives its registered descriptors and its timers.
 class Reactor {
  public:
   virtual ~Reactor() = default;
@@ -46,8 +45,8 @@ class Reactor {
   Reactor& operator=(const Reactor&) = delete;
 
   /// Watches `fd` from now on: always for errors, for reading and writing as `fd.reading()` and
-  /// `fd.writing()` say. Precondition: its `fileno()` is open and not being watched. Throws `Error` if it
-  /// cannot be watched.
+  /// `fd.writing()` say. `fd` is borrowed until removed. Precondition: `fd.fileno()` is open and not watched.
+  /// Throws `Error` if the kernel cannot watch the descriptor.
   virtual void add(Watched& fd) = 0;
   /// Stops watching; nothing of `fd` is called afterwards. Must come before the descriptor is closed.
   /// Idempotent.
@@ -55,12 +54,12 @@ class Reactor {
   /// `fd.reading()` or `fd.writing()` has changed. No effect if `fd` is not watched.
   virtual void update(Watched& fd) = 0;
 
+  /// The present time of the reactor's clock.
   virtual TimePoint now() const = 0;
-  /// Runs `call` on the reactor's thread as soon as it comes round; the one function that any thread may
-  /// call.
+  /// Runs `call` on the reactor's thread, in the next turn. Any thread may call `post`.
   virtual void post(std::function<void()> call) = 0;
 
-  /// Cancels the call when it goes. Default: nothing to cancel.
+  /// A handle of a pending call; the destructor cancels the call. A default-made handle is empty.
   class Timer {
    public:
     Timer() = default;
@@ -77,7 +76,7 @@ class Reactor {
     Timer(const Timer&) = delete;
     Timer& operator=(const Timer&) = delete;
     ~Timer() { cancel(); }
-    /// The call does not happen any more. No effect if it has happened.
+    /// Cancels the call. No effect after the call has run.
     void cancel() noexcept {
       if (Reactor* const reactor = std::exchange(reactor_, nullptr)) reactor->cancel_timer(id_);
     }
@@ -87,21 +86,21 @@ class Reactor {
     std::uint64_t id_ = 0;
   };
 
-  /// Runs `call` once, `delay` from now, never before this returns. Keep the handle: the call is cancelled
-  /// with it.
+  /// Runs `call` once, after `delay`, never before `call_later` returns. Keep the handle: its destructor
+  /// cancels the call.
   [[nodiscard]] Timer call_later(Duration delay, std::function<void()> call) {
     return {*this, start_timer(delay, std::move(call))};
   }
 
-  /// True while somebody holds a `Cork`: what descriptors are given to write they may gather.
+  /// True while a `Cork` exists: descriptors may gather their writes.
   bool corked() const { return corks_ != 0; }
-  /// What was gathered so far goes out, corks or not.
+  /// Sends what was gathered so far, corked or not.
   void flush();
 
  protected:
-  /// `id`s are not used again.
+  /// Starts a timer and returns its id. An id is not used again.
   virtual std::uint64_t start_timer(Duration delay, std::function<void()> call) = 0;
-  /// No effect for a timer that has run or was cancelled.
+  /// Cancels a timer. No effect on a timer that has run or was cancelled.
   virtual void cancel_timer(std::uint64_t id) noexcept = 0;
 
  private:
@@ -112,17 +111,18 @@ class Reactor {
   std::vector<FileDescriptor*> gathering_;  // in the order in which they began
 };
 
-/// While one is held, what is written to the ports of a reactor is gathered, and joined into super-packets
-/// where a device takes them; it goes out when the last one goes. A burst holds one. A program that writes
-/// much at once, from a timer or before its loop runs, holds one for that long:
+/// Gathers what is written to the ports of a reactor while a `Cork` exists. Gathered packets are joined into
+/// super-packets if the device takes them, and go out when the last `Cork` goes. Each burst holds a `Cork`. A
+/// program that writes much at once, from a timer or before its loop runs, holds a `Cork` meanwhile:
 ///
 ///     { Cork cork{reactor}; for (...) port.write(datagram); }
 ///
-/// On the reactor's thread; hold it within one call, as nothing goes out meanwhile.
+/// For the reactor's thread. Hold a `Cork` within one call only: gathered packets wait for its end.
 class Cork {
  public:
+  /// Corks `reactor`, which outlives the `Cork`.
   explicit Cork(Reactor& reactor) : reactor_{reactor} { ++reactor_.corks_; }
-  /// Still corked while it flushes: what a callback writes then goes out behind what was gathered before.
+  /// Flushes, corked still: a callback's writes go out behind the gathered packets.
   ~Cork() {
     if (reactor_.corks_ == 1) reactor_.flush();
     --reactor_.corks_;
@@ -134,8 +134,7 @@ class Cork {
   Reactor& reactor_;
 };
 
-/// The calling thread's own reactor: a `PollReactor`, made at the first call. For programs that bring no
-/// loop.
+/// The calling thread's own reactor: a `PollReactor`, made at the first call. For programs without a loop.
 class PollReactor;
 PollReactor& default_reactor();
 

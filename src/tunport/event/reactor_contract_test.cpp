@@ -1,4 +1,4 @@
-/// What every reactor does: one suite, run with each of them.
+/// The contract of every reactor: one suite, run with each.
 
 #include <algorithm>
 #include <memory>
@@ -16,14 +16,14 @@
 namespace tunport {
 namespace {
 
-/// A reactor and who runs it.
+/// A reactor and the code that runs it.
 class Driver {
  public:
   virtual ~Driver() = default;
   virtual Reactor& reactor() = 0;
   /// Does what is ready without waiting for more.
   virtual void turn() = 0;
-  /// Lets so much time go by, and does what is due on the way.
+  /// Lets `time` go by, and does the work that falls due.
   virtual void pass(Duration time) = 0;
 };
 
@@ -40,7 +40,7 @@ class PollDriver : public Driver {
   PollReactor reactor_;
 };
 
-/// The same reactor with somebody else waiting for it.
+/// The same reactor, with a foreign loop waiting for it.
 class ForeignLoopDriver : public Driver {
  public:
   Reactor& reactor() override { return reactor_; }
@@ -191,7 +191,7 @@ TEST_P(ReactorContract, WritableIsToldWhileWriting) {
   EXPECT_EQ(probe.writes, 1);
   turn();
   EXPECT_EQ(probe.writes, 1);
-  // Full: told only when there is room again.
+  // The socket is full: writable is reported only when there is room again.
   const std::vector<char> filler(4096);
   while (::send(pair.near.get(), filler.data(), filler.size(), MSG_DONTWAIT) > 0) {
   }
@@ -311,7 +311,7 @@ TEST_P(ReactorContract, ANumberUsedAgainIsAnotherDescriptor) {
   std::unique_ptr<Probe> third;
   first.start_reading();
   second->start_reading();
-  // Ready, and broken, under the old number; neither under the new one.
+  // The old number is ready and broken, the new descriptor under that number is neither.
   const auto exchange = [&] {
     if (third) return;
     second.reset();
@@ -340,7 +340,7 @@ TEST_P(ReactorContract, ANumberUsedAgainIsAnotherDescriptor) {
 TEST_P(ReactorContract, OneRegistrationForEachDescriptor) {
   SocketPair pair;
   Probe probe{reactor(), pair.near.get()};
-  probe.attach();  // is already
+  probe.attach();  // no effect: attached already
   Probe other{reactor(), pair.near.get(), false};
   EXPECT_THROW(other.attach(), Error);
   EXPECT_THROW((Probe{reactor(), -1}), Error);
