@@ -15,13 +15,13 @@
 namespace tunport {
 namespace {
 
-/// Where the next packet begins in a slab after one of `size` bytes at `begin`: at multiples of 16, so that
-/// the headers of all are aligned.
+/// The place of the next packet in a slab, after a packet of `size` bytes at `begin`: a multiple of 16, to
+/// align the headers.
 constexpr std::size_t packet_end(std::size_t begin, std::size_t size) {
   return begin + (BasePort::headroom + size + 1 + 15) / 16 * 16;
 }
 
-/// Sizes up to this cannot overflow what is made of them.
+/// The largest size for which no sum of sizes overflows.
 constexpr std::size_t largest_size = std::size_t{1} << 30;
 
 PortOptions checked(PortOptions options) {
@@ -80,7 +80,7 @@ void BasePort::start_listening(std::error_code& ec) {
   try {
     open_slab(packet_space);
     attach();
-  } catch (const Error& error) {  // the reactor cannot watch it
+  } catch (const Error& error) {  // the reactor cannot watch the descriptor
     ec = error.code();
     close_device();
     return;
@@ -93,8 +93,8 @@ void BasePort::start_listening(std::error_code& ec) {
   outbox().open();
   const Lifeline::Watch watch{lifeline_};
   try {
-    start_reading();    // before the protocol starts, so that it may pause at once
-    connected_ = true;  // likewise, as it may destroy the port
+    start_reading();    // before the protocol starts, which may pause at once
+    connected_ = true;  // likewise: the protocol may destroy the port
     connect_to_protocol();
   } catch (...) {
     if (!watch.alive()) throw;
@@ -204,7 +204,7 @@ void BasePort::connection_lost(const std::error_code& reason) {
   if (state_ == State::closed) return;
   if (reason && !lost_handler_) log(LogLevel::error, log_prefix(), subject() + ": " + reason.message());
   if (!tear_down(reason ? DropReason::device_gone : DropReason::aborted)) return;
-  // From here on the port may be started again, or destroyed, by any of these.
+  // From here on each call may restart or destroy the port.
   const auto completions = std::exchange(stop_completions_, {});
   const LostHandler handler = lost_handler_;
   std::exception_ptr first;
@@ -233,23 +233,24 @@ void BasePort::do_read() {
     const Cork cork{loop};
     error = read_packets(watch, packets);
   }
-  if (loop.corked()) loop.flush();  // by others too: what was gathered may lie in the slab
+  if (loop.corked()) loop.flush();  // held by another cork too: gathered packets may lie in the slab
   if (!watch.alive()) return;
   in_burst_ = false;
   if (packets != 0) ++statistics_.bursts;
   if (error == 0) return;
-  // Anything else would be told again in every turn.
+  // A port that went on would meet a lasting error again in every turn.
   if (const Fate fate = fate_of(error); !is_transient(fate.code)) finish(fate.code);
 }
 
-/// Reads and delivers until that ends; why, if it was an error. `packets` counts those read.
+/// Reads and delivers until the burst ends. Returns the errno that ended the burst, or 0. `packets` counts
+/// reads.
 int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
   PacketOrigin& origin = slab_->origin;
   std::size_t bytes = 0;
-  std::size_t used = 0;   // of the slab
-  bool idle = false;      // nothing was there at the last look
-  bool spinning = false;  // since `spun_since`, and not longer than `spin`: others want their turn
-  bool found = false;     // something, by spinning: so it goes on after others have had it
+  std::size_t used = 0;   // bytes of the slab
+  bool idle = false;      // the last look found nothing
+  bool spinning = false;  // since `spun_since`, for at most `spin`: other descriptors get their turn
+  bool found = false;     // spinning found a packet: the spin continues after other descriptors' turns
   TimePoint spun_since;
   while (watch.alive() && reading() && packets < burst_packets && bytes < options_.max_throughput) {
     const ssize_t got = receive_packet({slab_->bytes.get() + used, packet_space_});
@@ -259,13 +260,13 @@ int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
         count_drop(statistics_, DropReason::aborted, aborted);
       ++packets;
       bytes += static_cast<std::size_t>(got);
-      // Else the next one goes to the same place, which is in the cache.
+      // Without a reference, the next packet goes to the same place, which is in the cache.
       if (origin.referred_to) used = packet_end(used, static_cast<std::size_t>(got));
       idle = false;
       found = spinning;
     } else if (got != -EAGAIN || options_.spin <= Duration::zero()) {
       return static_cast<int>(-got);
-    } else if (!idle) {  // nothing there: look again for a while of real time, with all answers out
+    } else if (!idle) {  // look again for a while of real time, with all answers sent
       reactor().flush();
       if (!watch.alive()) return 0;
       idle = true;
@@ -282,7 +283,7 @@ int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
 void BasePort::do_write() {
   if (outbox().queue_empty() && !has_pull_producer()) {
     if (!writing()) throw std::logic_error(log_prefix() + ": nothing to write");
-    return stop_writing();  // somebody asked to be told, and there is nothing to do
+    return stop_writing();  // a program called `start_writing`, but nothing waits
   }
   const Lifeline::Watch watch{lifeline_};
   if (!outbox().queue_empty()) outbox().drain();
@@ -290,7 +291,7 @@ void BasePort::do_write() {
     guarded([this] { pull_from_producer(); });
 }
 
-/// One portion of a pull producer; the next when the reactor says writable after the producer has written.
+/// Takes one portion from a pull producer. The next follows when the reactor reports writable after a write.
 void BasePort::pull_from_producer() {
   if (!has_pull_producer()) return;
   stop_writing();
@@ -328,7 +329,7 @@ void BasePort::outbox_changed() {
 }
 
 void BasePort::producer_gone() {
-  // The last writes may begin a queue, which is waited for then.
+  // The last writes may begin a queue; the end waits for the queue then.
   if (!send_gathered() || !outbox().queue_empty()) return;
   stop_writing();
   const Lifeline::Watch watch{lifeline_};

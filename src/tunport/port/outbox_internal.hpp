@@ -1,14 +1,15 @@
 #pragma once
-/// What becomes of a write: refused, gathered, sent or queued. Every write of every port goes this way.
+/// The outcome of a write: refused, gathered, sent or queued. Every write of every port goes through an
+/// outbox.
 ///
-/// Theory. Four steps. **Check**: the sink says what cannot be a packet, and a shut outbox refuses.
-/// **Gather**: within a burst, or under a `Cork`, a sink that joins packets keeps this one; all go out, in
-/// order, when the reactor is uncorked, when there is no room, and before a write that cannot be gathered.
-/// **Send**: the sink writes it, if nothing is queued. **Queue**: what the kernel does not take now is
-/// copied, bounded in bytes, and nothing overtakes the queue. What the kernel's answer means is said by
-/// `fate_of`, here and nowhere else.
+/// Theory. Four steps. **Check**: the sink objects to impossible packets, and a shut outbox refuses.
+/// **Gather**: within a burst, or under a `Cork`, a joining sink keeps the packet. Gathered packets are sent,
+/// in order, when the last `Cork` goes, when room is short, and before a write that cannot be gathered.
+/// **Send**: the sink writes the packet, if nothing is queued. **Queue**: a packet that the kernel does not
+/// take now is copied, bounded in bytes, and nothing overtakes the queue. The meaning of the kernel's answer
+/// is decided by `fate_of`, and nowhere else.
 ///
-/// Everything is counted where it happens. Code of users runs at one place, `OutboxOwner::outbox_changed`,
+/// Each drop is counted where it happens. Code of users runs in one place, `OutboxOwner::outbox_changed`,
 /// last of all. A write that the kernel takes at once costs one look at `ready_` and the sink's system call.
 
 #include <cerrno>
@@ -26,39 +27,39 @@
 
 namespace tunport {
 
-/// See the theory above. Belongs to the reactor's thread; made shut.
+/// See the theory above. Belongs to the reactor's thread. Made shut.
 template <Sink S>
 class Outbox final : public AnyOutbox {
  public:
   using Tag = typename S::Tag;
 
   /// `sink`, `owner`, `reactor` and `statistics` outlive the outbox. `limit` bounds the queue, in bytes;
-  /// `largest` is the longest packet.
+  /// `largest` is the longest packet, in bytes.
   Outbox(S& sink, OutboxOwner& owner, const Reactor& reactor, Statistics& statistics, std::size_t limit,
          std::size_t largest)
       : sink_{sink}, owner_{owner}, reactor_{reactor}, statistics_{statistics}, queue_{limit, largest} {}
 
-  /// Writes one packet. With a `ticket` it is not gathered, and if it is queued, its fate goes to
+  /// Writes one packet. A packet with a `ticket` is not gathered, and the outcome of a queued one goes to
   /// `OutboxOwner::write_done`.
   WriteResult write(const Tag& tag, const Parts& parts, Ticket ticket = 0) {
     if (const auto reason = sink_.objection(tag, parts)) return refuse(*reason);
     if (reactor_.corked() && sink_.gathers()) {
       if (ticket == 0 && gather(tag, parts)) return WriteResult::make_queued();
-      send_gathered();  // nothing is overtaken
+      send_gathered();  // the order is kept
     }
     const int error = ready_ ? sink_.write(tag, parts) : EAGAIN;
     return error == 0 ? WriteResult::make_sent() : send_or_queue(error, tag, parts, ticket);
   }
 
-  /// One attempt to send a packet, without queueing. Zero, or a positive errno; EAGAIN while others wait.
-  /// Tells nobody. Precondition: `takes_writes`.
+  /// Tries once to send a packet, without queueing. Returns zero, or a positive errno; EAGAIN while packets
+  /// are queued. Does not tell the owner. Precondition: `takes_writes`.
   int write_once(const Tag& tag, const Parts& parts) {
     send_gathered();
     if (sink_.objection(tag, parts)) return EINVAL;
     return ready_ ? sink_.write(tag, parts) : EAGAIN;
   }
 
-  /// Counts and returns a refusal.
+  /// Counts `datagrams` as dropped for `reason`, and returns the refusal.
   WriteResult refuse(DropReason reason, std::size_t datagrams = 1) {
     count_drop(statistics_, reason, datagrams);
     return WriteResult::make_refused(reason);
@@ -89,7 +90,7 @@ class Outbox final : public AnyOutbox {
         if (fate.kind == Fate::wait) break;
         if (fate.kind == Fate::gone) set_gone();
         if (fate.kind == Fate::gone || fate.reason == DropReason::link_down) {
-          drop(fate.reason);  // the whole: the rest would meet the same
+          drop(fate.reason);  // the whole queue: the rest would meet the same error
           break;
         }
         drop_front(fate.reason, fate.code);
@@ -117,7 +118,7 @@ class Outbox final : public AnyOutbox {
     return true;
   }
 
-  /// What does not go out at once: the way of few packets.
+  /// The rare case: a packet that is not sent at once.
   [[gnu::noinline]] WriteResult send_or_queue(int error, const Tag& tag, const Parts& parts, Ticket ticket) {
     const std::size_t datagrams = sink_.datagrams(tag, parts.size());
     if (!open_) return refuse(DropReason::not_listening, datagrams);
@@ -132,7 +133,7 @@ class Outbox final : public AnyOutbox {
     return result;
   }
 
-  /// Queues or drops a packet that was not sent. Tells nobody.
+  /// Queues or drops an unsent packet. Does not tell the owner.
   WriteResult settle(int error, const Tag& tag, const Parts& parts, Ticket ticket, std::size_t datagrams) {
     if (!open_) return refuse(gone_ ? DropReason::device_gone : DropReason::aborted, datagrams);
     const Fate fate = fate_of(error);
@@ -140,7 +141,7 @@ class Outbox final : public AnyOutbox {
     if (fate.kind != Fate::wait) return refuse(fate.reason, datagrams);
     const bool first = queue_.empty();
     if (!queue_.push(tag, parts.bytes, ticket)) {
-      const std::size_t done = first ? sink_.done() : 0;  // else that is of the packet at the front
+      const std::size_t done = first ? sink_.done() : 0;  // else `done` belongs to the packet at the front
       if (first) sink_.forget();
       return refuse(DropReason::queue_full, datagrams - done);
     }
@@ -169,7 +170,7 @@ class Outbox final : public AnyOutbox {
     if (ticket != 0) owner_.write_done(ticket, ec);
   }
 
-  /// Last of all: this may be destroyed.
+  /// Last of all: the owner may destroy the outbox.
   void tell() {
     if (std::exchange(changed_, false)) owner_.outbox_changed();
   }
@@ -180,7 +181,7 @@ class Outbox final : public AnyOutbox {
   Statistics& statistics_;
   WriteQueue<Tag> queue_;
   bool changed_ = false;       // since the owner was told
-  bool flush_is_due_ = false;  // the owner was told of what is gathered
+  bool flush_is_due_ = false;  // the owner was told of the gathered packets
 };
 
 }  // namespace tunport

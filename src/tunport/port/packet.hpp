@@ -1,5 +1,5 @@
 #pragma once
-/// A packet as it passes from room to room.
+/// A packet on its way from room to room.
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
@@ -11,63 +11,67 @@ namespace tunport {
 class BasePort;
 class Reactor;
 
-/// Where a packet lies, and what its port knows of it while it is delivered: one for all the copies of a
-/// `Packet`, since what is done to the bytes is done for all of them. A burst keeps it, also after a callback
-/// has destroyed the port.
+/// A packet's place in memory, and the port's knowledge of it during delivery. All copies of a `Packet` share
+/// one origin, since a change of the bytes concerns each copy. A burst keeps the origin, also after a
+/// callback has destroyed the port.
 struct PacketOrigin {
   DeviceKind kind = DeviceKind::tun;
-  MutableBytes bytes;                ///< `max_framing` bytes before them may be overwritten, too
-  PacketOffload left;                ///< what is left to do on the packet
-  const Reactor* reactor = nullptr;  ///< of the port that delivers it
-  BasePort* port = nullptr;          ///< the port that delivers it; null once destroyed
-  bool ended = false;        ///< the port was stopped or destroyed: no more of the packet is delivered
-  bool spent = false;        ///< segments were made in place: the bytes are no packet any more
-  bool referred_to = false;  ///< an outbox sends the bytes at the end of the burst: they stay where they are
+  MutableBytes bytes;                ///< `max_framing` bytes before the packet may be overwritten, too
+  PacketOffload left;                ///< the work left to do on the packet
+  const Reactor* reactor = nullptr;  ///< the delivering port's
+  BasePort* port = nullptr;          ///< the delivering port; null once destroyed
+  bool ended = false;        ///< the port was stopped or destroyed: the rest of the packet is not delivered
+  bool spent = false;        ///< segments were made in place: the bytes are not a packet any more
+  bool referred_to = false;  ///< an outbox sends the bytes at the end of the burst: no read over them
   std::size_t aborted = 0;   ///< datagrams of the packet that a stop has cut off
 };
 
-/// One packet from a device: an Ethernet frame on TAP, an IP packet on TUN. Borrowed: its bytes live until
-/// the call that delivered it returns. A value of a few words; a copy shares the bytes.
+/// One packet from a device: an Ethernet frame on TAP, an IP packet on TUN. Borrowed: the bytes live until
+/// the delivering call returns. A value of a few words; a copy shares the bytes.
 ///
-/// A protocol that accepts super-packets is given them whole, and datagrams with the checksum left to fill:
-/// `offload()` says so. All others are given plain datagrams.
+/// A protocol that accepts super-packets is given whole super-packets, and datagrams with the checksum left
+/// to fill: `offload()` tells. Any other protocol is given plain datagrams.
 class Packet {
  public:
+  /// An empty packet.
   Packet() = default;
+  /// A plain datagram in memory without a port. `bytes` are borrowed.
   explicit Packet(Bytes bytes, bool truncated = false) : bytes_{bytes}, truncated_{truncated} {}
-  /// The packet that lies there, with what is left to do on it. `origin` outlives it.
+  /// The packet at `origin`, with the work left to do. `origin` outlives the packet.
   explicit Packet(PacketOrigin& origin, bool truncated = false)
       : bytes_{origin.bytes}, origin_{&origin}, whole_{true}, truncated_{truncated} {}
 
+  /// The bytes of the packet, without the framing.
   Bytes bytes() const { return bytes_; }
-  /// Bytes of the packet.
+  /// The number of bytes.
   std::size_t size() const { return bytes_.size(); }
-  /// The packet was longer than the port's `max_packet_size`: these are its first bytes.
+  /// True if the packet was longer than the port's `max_packet_size`: only the first bytes are here.
   bool truncated() const { return truncated_; }
-  /// What is left to do on it: nothing, for a plain datagram.
+  /// The work left to do on the packet: nothing, for a plain datagram.
   PacketOffload offload() const { return whole_ ? origin_->left : PacketOffload{}; }
+  /// True if the packet stands for several datagrams.
   bool is_super_packet() const { return whole_ && origin_->left.is_super_packet(); }
-  /// How many datagrams it is: 1 unless it is a super-packet.
+  /// The number of datagrams: 1 unless a super-packet.
   std::size_t datagrams() const { return whole_ ? datagrams_in(size(), origin_->left) : 1; }
-  /// True if it is a single datagram with its checksum in place: what every protocol takes.
+  /// True for a single datagram with its checksum in place: the form for every protocol.
   bool is_plain() const {
     return !whole_ || (!is_super_packet() && origin_->left.checksum != ChecksumState::to_fill);
   }
 
-  /// True if a callback has destroyed the port that delivers it: its transport is no more.
+  /// True if a callback has destroyed the delivering port: the transport does not exist any more.
   bool is_port_gone() const { return origin_ != nullptr && origin_->port == nullptr; }
 
   /// Calls `call` with plain datagrams: the packet itself, with its checksum filled in, or each segment of a
-  /// super-packet, made in place. A pause of the port takes effect behind the last of them; a stop, or the
+  /// super-packet, made in place. A pause of the port takes effect behind the last segment; a stop, or the
   /// port's end, at once. The port counts an exception of a segment's call, and the next segment follows. The
-  /// bytes of a super-packet are used up: it cannot be forwarded afterwards (`bad_offload`).
+  /// bytes of a super-packet are used up: `forward` refuses the packet afterwards (`bad_offload`).
   void for_each_plain(FunctionRef<void(const Packet&)> call) const;
-  /// Calls `call` with the payload of each datagram of a super-packet, where it lies; nothing is written, so
-  /// that the packet can be forwarded afterwards. Pauses, ends and exceptions as with `for_each_plain`.
-  /// Precondition: a super-packet.
+  /// Calls `call` with the payload of each datagram of a super-packet, in place. Nothing is written, so the
+  /// packet can be forwarded afterwards. Pauses, ends and exceptions as with `for_each_plain`. Precondition:
+  /// a super-packet.
   void for_each_payload(FunctionRef<void(Bytes)> call) const;
 
-  /// For ports: null for a segment, and for bytes that no port delivered.
+  /// For ports: the origin of a whole packet; null for a segment, and for bytes without a port.
   PacketOrigin* origin() const { return whole_ ? origin_ : nullptr; }
 
  private:
@@ -76,7 +80,7 @@ class Packet {
 
   Bytes bytes_;
   PacketOrigin* origin_ = nullptr;  // of a segment, too
-  bool whole_ = false;              // all that lies there, not a segment of it
+  bool whole_ = false;              // everything at the origin, not a segment
   bool truncated_ = false;
 };
 

@@ -11,11 +11,11 @@ namespace {
 constexpr std::array modes{OpenMode::create, OpenMode::attach, OpenMode::either};
 constexpr std::array kinds{DeviceKind::tap, DeviceKind::tun};
 
-/// What drivers/net/tun.c takes: ETH_MIN_MTU, and 65535 less the Ethernet header on TAP.
+/// The limits in drivers/net/tun.c: ETH_MIN_MTU, and 65535 less the Ethernet header on TAP.
 constexpr unsigned least_mtu = 68;
 constexpr unsigned most_mtu(DeviceKind kind) { return kind == DeviceKind::tap ? 65'521 : 65'535; }
 
-/// Beyond this nobody saves anything by spinning.
+/// A longer spin saves nothing.
 constexpr auto longest_spin = std::chrono::milliseconds{1000};
 struct Unit {
   std::string_view name;
@@ -24,7 +24,7 @@ struct Unit {
 constexpr std::array units{Unit{"us", std::chrono::microseconds{1}},
                            Unit{"ms", std::chrono::milliseconds{1}}};
 
-/// Takes the text apart from its front; every part knows where it began.
+/// Takes text apart from the front; each part has its position.
 class Scanner {
  public:
   explicit Scanner(std::string_view text) : rest_{text} {}
@@ -32,9 +32,9 @@ class Scanner {
   struct Part {
     std::string_view text;
     std::size_t position;
-    bool ended_by_delimiter;  ///< else by the end of the text
+    bool ended_by_delimiter;  ///< else the end of the text
   };
-  /// All up to `delimiter`, which is skipped, or to the end.
+  /// The part up to `delimiter`, which is skipped, or up to the end.
   Part until(char delimiter) {
     const auto found = rest_.find(delimiter);
     const Part part{rest_.substr(0, found), position_, found != std::string_view::npos};
@@ -43,7 +43,7 @@ class Scanner {
     position_ += taken;
     return part;
   }
-  /// All that is left.
+  /// The remaining text.
   Part rest() const { return {rest_, position_, false}; }
 
  private:
@@ -55,14 +55,14 @@ PortConfigResult wrong(const Scanner::Part& part, std::string problem) {
   return {std::nullopt, {part.position, std::string{part.text}, std::move(problem)}};
 }
 
-/// The value whose `to_string` is that text.
+/// The value whose `to_string` is `text`.
 template <class Values>
 auto value_named(const Values& values, std::string_view text) {
   const auto found = std::ranges::find_if(values, [&](auto value) { return to_string(value) == text; });
   return found == values.end() ? std::nullopt : std::optional{*found};
 }
 
-/// Empty, or what is wrong with the text.
+/// Sets an option from `text`. Returns the problem, or an empty string.
 std::string set_mode(PortConfig& config, std::string_view text) {
   const auto mode = value_named(modes, text);
   if (!mode) return "no such mode; there are create, attach, either";

@@ -1,9 +1,9 @@
 #pragma once
-/// A port by its name: what persists of one, as text that people write and read.
+/// A port by name: the persistent configuration of a port, as text for people.
 ///
 ///     tap:tp0                        kind and name
 ///     tap:tp0,mode=attach,mtu=9000   options follow, in any order
-///     tun:tp0,offload=off,spin=50us  no super-packets; looks for 50 us before it sleeps
+///     tun:tp0,offload=off,spin=50us  no super-packets; spins for 50 us before sleeping
 
 #include <chrono>
 #include <cstddef>
@@ -20,40 +20,40 @@ struct PortConfigResult;
 /// The configuration of a TUN/TAP port.
 struct PortConfig {
   DeviceKind kind = DeviceKind::tap;
-  std::string name;  ///< of the interface, or a template ("tp%d"); a comma cannot be written in text
+  std::string name;  ///< interface, or template ("tp%d"); text cannot hold a comma
   OpenMode mode = OpenMode::either;
-  std::optional<unsigned> mtu = {};  ///< bytes of IP; none: as the device has it
+  std::optional<unsigned> mtu = {};  ///< bytes of IP; none: the device's MTU stays
   OffloadFeatures offload =
       OffloadFeatures::all();         ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
   std::chrono::microseconds spin{0};  ///< `PortOptions::spin`: "50us", "1ms", at most a second
 
-  /// Reads the text form: `PortConfig::parse("tap:tp0,mtu=9000").config`. A wrong text is an error that says
-  /// where.
+  /// Reads the text form: `PortConfig::parse("tap:tp0,mtu=9000").config`. Wrong text gives an error with its
+  /// position.
   static PortConfigResult parse(std::string_view text);
-  /// The options of a port of this configuration, the others as they are in `rest`. The MTU is the link's,
-  /// not the port's.
+  /// The options of a port with this configuration, on top of `rest`. The MTU belongs to the link, not to the
+  /// port.
   PortOptions options(PortOptions rest = {}) const;
   bool operator==(const PortConfig&) const = default;
 };
 
-/// Where a text is no port's name, and why.
+/// The position of wrong text, and the reason.
 struct PortConfigError {
   std::size_t position = 0;  ///< characters before the wrong part
-  std::string part;          ///< the wrong part; empty if something is missing there
-  std::string problem;       ///< what is wrong with it, and what would be right
+  std::string part;          ///< the wrong part; empty if a part is missing
+  std::string problem;       ///< the fault, and the accepted values
 };
 
-/// A configuration, or else the error.
+/// A configuration, or an error.
 struct PortConfigResult {
   std::optional<PortConfig> config;
   PortConfigError error = {};
 };
 
-/// "create", "attach", "either"
+/// The text form: "create", "attach", "either".
 std::string_view to_string(OpenMode mode);
-/// The text form, which `parse` reads back; options that have their default are left out.
+/// The text form, for `parse`; options with default values are left out.
 std::string to_string(const PortConfig& config);
-/// "at character 9, 'mtx': no such option; there are mode, mtu, offload, spin"
+/// The text form: "at character 9, 'mtx': no such option; there are mode, mtu, offload, spin".
 std::string to_string(const PortConfigError& error);
 
 }  // namespace tunport

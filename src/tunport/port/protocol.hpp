@@ -1,11 +1,10 @@
 #pragma once
-/// What stands behind a port: the interfaces that a program implements, and the transports that it writes to.
+/// The program's side of a port: the interfaces to implement, and the transports to write to.
 ///
-/// Theory. A port delivers; a protocol receives and writes back through its transport. Start and stop are
-/// counted over all the ports (or demultiplexers) that a protocol serves: `start_protocol` before its first,
-/// `stop_protocol` after its last. A protocol outlives its ports. An exception that leaves a protocol's
-/// callback is logged and counted by the port, which lives on; from `start_protocol` it makes the port's
-/// start fail.
+/// Theory. A port delivers; a protocol receives, and writes back through its transport. Starts and stops are
+/// counted over all ports (or demultiplexers) of a protocol: `start_protocol` precedes the first,
+/// `stop_protocol` follows the last. A protocol outlives its ports. A port logs and counts an exception from
+/// its protocol's callback, and goes on; an exception from `start_protocol` makes the port's start fail.
 
 #include <span>
 #include <stdexcept>
@@ -21,7 +20,7 @@
 
 namespace tunport {
 
-/// Where a frame protocol writes: a port as its protocols see it.
+/// The way to write for a frame protocol: a port as seen by its protocols.
 class FrameTransport {
  public:
   virtual ~FrameTransport() = default;
@@ -29,31 +28,32 @@ class FrameTransport {
   virtual WriteResult write(Bytes datagram) = 0;
   /// Writes one datagram gathered from at most 16 parts. Copied or sent on return.
   virtual WriteResult write_sequence(std::span<const Bytes> parts) = 0;
-  /// Writes a packet as it was delivered, here or by another port: a super-packet whole, if the device takes
-  /// it, in segments otherwise. Only within the call that delivered it. Its bytes may be sent from where they
-  /// lie at the end of the burst: they must not be changed after this.
+  /// Writes a packet as delivered, by the same port or another: a super-packet whole, if the device takes its
+  /// kind, in segments otherwise. Only within the delivering call. The bytes may be sent from their place at
+  /// the end of the burst: do not change them after `forward`.
   virtual WriteResult forward(const Packet& packet) = 0;
-  /// Counts a packet that was read and goes no further, as so many datagrams.
+  /// Counts a packet that was read and dropped, as `datagrams` datagrams.
   virtual void drop(DropReason reason, std::size_t datagrams) = 0;
-  /// The same for one datagram.
+  /// Counts one datagram that was read and dropped.
   void drop(DropReason reason) { drop(reason, 1); }
+  /// The kind of device.
   virtual DeviceKind kind() const = 0;
-  /// The loop that delivers; its clock is the one to use.
+  /// The delivering loop, whose clock protocols use.
   virtual Reactor& reactor() const = 0;
 };
 
-/// Where a datagram protocol writes: a UDP port, or a UDP demultiplexer.
+/// The way to write for a datagram protocol: a UDP port, or a UDP demultiplexer.
 class DatagramTransport {
  public:
   virtual ~DatagramTransport() = default;
   /// Sends one datagram. Copied or sent on return. A demultiplexer knows the way back to the sender of the
-  /// datagram being delivered, and refuses others with `DropReason::no_route`.
+  /// datagram being delivered, and refuses other destinations with `DropReason::no_route`.
   virtual WriteResult write_to(const Endpoint& to, Bytes data) = 0;
-  /// Counts the datagram being delivered as one that goes no further.
+  /// Counts the datagram being delivered as dropped.
   virtual void drop(DropReason reason) = 0;
 };
 
-/// What protocols of every kind have: a life, counted. A virtual base: one object may serve on two floors.
+/// The common part of all protocols: a counted life. A virtual base: an object may serve on two floors.
 class Protocol {
  public:
   virtual ~Protocol() = default;
@@ -61,19 +61,19 @@ class Protocol {
   Protocol(const Protocol&) = delete;
   Protocol& operator=(const Protocol&) = delete;
 
-  /// Before the first port delivers. What it throws makes the port's start fail. It may destroy the port.
+  /// Called before the first port delivers. An exception makes the port's start fail. May destroy the port.
   virtual void start_protocol() {}
-  /// After the last port has gone.
+  /// Called after the end of the last port.
   virtual void stop_protocol() {}
-  /// Whether it wants super-packets whole, and datagrams with the checksum left to fill (`Packet::offload`).
-  /// Asked when it is connected, or for each packet: always the same answer. Default: no, so it is given
-  /// plain datagrams.
+  /// True if the protocol takes whole super-packets, and datagrams with the checksum left to fill
+  /// (`Packet::offload`). Called at the connection or for each packet: the answer must not change. Default:
+  /// false, for plain datagrams.
   virtual bool accepts_super_packets() const { return false; }
-  /// What log lines call it.
+  /// The protocol's name in log lines.
   virtual std::string name() const;
 
-  /// Called by ports and demultiplexers: one more, one fewer. Counted before the protocol starts, so that a
-  /// port that it destroys meanwhile is one fewer.
+  /// Counts one user more, for ports and demultiplexers; starts the protocol for the first. Counted before
+  /// the start, because the protocol may destroy the port meanwhile.
   void do_start() {
     if (users_++ != 0) return;
     try {
@@ -83,6 +83,7 @@ class Protocol {
       throw;
     }
   }
+  /// Counts one user fewer, for ports and demultiplexers; stops the protocol after the last.
   void do_stop() {
     if (users_ > 0 && --users_ == 0) stop_protocol();
   }
@@ -91,19 +92,19 @@ class Protocol {
   int users_ = 0;
 };
 
-/// A protocol with a transport of this kind. `transport()` is the one that delivered last, or connected last.
+/// A protocol with a transport. `transport()` is the last transport to deliver, or to connect.
 template <class Transport>
 class ConnectedProtocol : public virtual Protocol {
  public:
-  /// Throws std::logic_error before the first port has connected.
+  /// The current transport. Throws std::logic_error before the first port has connected.
   Transport& transport() const {
     if (transport_ == nullptr) throw std::logic_error(name() + ": not connected to a port yet");
     return *transport_;
   }
-  /// Called by the transport, before it delivers.
+  /// Sets the transport. Transports call `make_connection` before each delivery.
   void make_connection(Transport& transport) { transport_ = &transport; }
-  /// Called by a port that begins to serve it: connects and starts it. What the start throws is thrown, and
-  /// nothing is connected then.
+  /// Connects and starts the protocol, for a port that begins to use it. An exception of the start is passed
+  /// on, and nothing is connected then.
   void connect(Transport& transport) {
     make_connection(transport);
     try {
@@ -113,8 +114,8 @@ class ConnectedProtocol : public virtual Protocol {
       throw;
     }
   }
-  /// Called by a port that served it: stops it, and disconnects it even if that throws. Stopping may destroy
-  /// the port.
+  /// Stops and disconnects the protocol, for a port that used it; an exception of the stop is passed on after
+  /// the disconnection. The stop may destroy the port.
   void disconnect(const Transport& transport) {
     try {
       do_stop();
@@ -124,7 +125,7 @@ class ConnectedProtocol : public virtual Protocol {
     }
     lose_transport(transport);
   }
-  /// Called by the transport when it goes.
+  /// Forgets a transport, for transports at their end.
   void lose_transport(const Transport& transport) {
     if (transport_ == &transport) transport_ = nullptr;
   }
@@ -134,24 +135,25 @@ class ConnectedProtocol : public virtual Protocol {
 };
 
 /// Receives every packet of a port, on either kind of device. Derive from `EthernetFrameProtocol` or
-/// `IpPacketProtocol` if it is for one kind.
+/// `IpPacketProtocol` for one kind.
 class FrameProtocol : public ConnectedProtocol<FrameTransport> {
  public:
-  /// `packet` is borrowed for the call. Copy what should last; do not suspend a coroutine while you hold it.
+  /// Receives a packet, which is borrowed for the call. Copy lasting parts, and do not suspend a coroutine
+  /// during the call.
   virtual void frame_received(const Packet& packet) = 0;
 };
 
-/// A frame protocol that wants Ethernet frames: its port is a TAP.
+/// A frame protocol for Ethernet frames: its port is a TAP.
 class EthernetFrameProtocol : public FrameProtocol {};
 
-/// A frame protocol that wants IP packets: its port is a TUN.
+/// A frame protocol for IP packets: its port is a TUN.
 class IpPacketProtocol : public FrameProtocol {};
 
 /// Receives UDP payloads.
 class DatagramProtocol : public ConnectedProtocol<DatagramTransport> {
  public:
-  /// `data` is borrowed for the call: no coroutine may suspend while it holds it. `transport().write_to(from,
-  /// ...)` answers.
+  /// Receives a datagram from `from`. `data` is borrowed for the call: no coroutine may suspend with it.
+  /// `transport().write_to(from, ...)` answers.
   virtual void datagram_received(Bytes data, const Endpoint& from) = 0;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-/// What a port has done.
+/// The counters of a port.
 
 #include <cstdint>
 
@@ -9,15 +9,15 @@ namespace tunport {
 
 /// Counters of a port since it was made; a restart does not reset them.
 struct Statistics {
-  std::uint64_t packets_in = 0;   ///< packets read; a super-packet counts as the datagrams that it is
-  std::uint64_t packets_out = 0;  ///< packets that the kernel has taken; likewise
-  std::uint64_t bytes_in = 0;     ///< their bytes, without the framing
-  std::uint64_t bytes_out = 0;
-  std::uint64_t super_packets_in = 0;   ///< reads that brought a super-packet
-  std::uint64_t super_packets_out = 0;  ///< writes of one
-  std::uint64_t bursts = 0;             ///< times the reactor said readable and something was there
-  std::uint64_t exceptions = 0;         ///< thrown by protocols, caught by the port
-  DropCounts drops;  ///< by reason, both ways: also what demultiplexers and the host dropped
+  std::uint64_t packets_in = 0;         ///< packets read; a super-packet counts as its datagrams
+  std::uint64_t packets_out = 0;        ///< packets taken by the kernel, counted likewise
+  std::uint64_t bytes_in = 0;           ///< bytes of `packets_in`, without the framing
+  std::uint64_t bytes_out = 0;          ///< bytes of `packets_out`, without the framing
+  std::uint64_t super_packets_in = 0;   ///< super-packets read
+  std::uint64_t super_packets_out = 0;  ///< super-packets taken by the kernel
+  std::uint64_t bursts = 0;             ///< bursts that read a packet
+  std::uint64_t exceptions = 0;         ///< exceptions from protocols, caught by the port
+  DropCounts drops;                     ///< by reason, both ways: drops of demultiplexers and the host too
 };
 
 }  // namespace tunport

@@ -30,7 +30,7 @@ bool wants(const FrameProtocol& protocol, DeviceKind kind) {
 
 }  // namespace
 
-/// What is behind the port: the device, the way of its writes, and those who receive and send one by one.
+/// The interior of the port: the device, the way of writes, and the outstanding receives and sends.
 struct TuntapPort::State {
   explicit State(TuntapPort& port)
       : sink{device, port.kind_, port.statistics_, port.options().max_packet_size},
@@ -42,7 +42,7 @@ struct TuntapPort::State {
                std::max(port.options().max_packet_size, max_super_packet)} {}
 
   Device device;
-  std::optional<System> system;  // of the device that the port was given
+  std::optional<System> system;  // of the device given to the constructor
   TunSink sink;
   Outbox<TunSink> outbox;
   std::shared_ptr<Completions> completions;  // shared with cancellations only
@@ -93,7 +93,7 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
     return 0;
   }
   if (device) {
-    std::error_code unchanged;  // it keeps what it was granted
+    std::error_code unchanged;  // the device keeps the granted features
     device.set_offload(options().offload, unchanged);
     device.set_non_blocking();
   } else {
@@ -120,7 +120,7 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
   const MutableBytes framed = space.subspan(headroom - device.framing);
   const ReadResult result = source.read_framed(framed);
   if (result.error != 0) {
-    if (result.error == EINVAL) count_drop(statistics_, DropReason::bad_framing);  // and the packet is lost
+    if (result.error == EINVAL) count_drop(statistics_, DropReason::bad_framing);  // the packet is lost
     return result.error == EINVAL ? 0 : -result.error;
   }
   TUNPORT_PROBE(read, result.size, this);
@@ -172,8 +172,8 @@ void TuntapPort::do_error() {
   if (state_->device && state_->device.is_gone()) finish(Errc::device_gone);
 }
 
-// Each function between a system call and its caller costs some 10 ns, whatever it does
-// (docs/performance.md): the outbox is inlined here.
+// Each function between a system call and its caller costs some 10 ns (docs/performance.md), so the outbox is
+// inlined here.
 WriteResult TuntapPort::write(Bytes datagram) { return state_->outbox.write({}, {.bytes = {&datagram, 1}}); }
 
 WriteResult TuntapPort::write_sequence(std::span<const Bytes> parts) {
@@ -188,13 +188,13 @@ WriteResult TuntapPort::forward(const Packet& packet) {
   if (origin->spent) return outbox.refuse(DropReason::bad_offload);
   if (packet.is_super_packet()) {
     if (origin->kind != kind_) return outbox.refuse(DropReason::bad_offload, packet.datagrams());
-    // Verified by the kernel, which takes super-packets in the other way only.
+    // The kernel has verified the checksum, but takes super-packets only with the checksum left to fill.
     if (origin->left.checksum != ChecksumState::to_fill)
       if (const auto layout = find_layout(packet.bytes(), kind_))
         prepare_checksum(origin->bytes, *layout, origin->left);
   }
   const Bytes bytes = packet.bytes();
-  // The burst's end flushes the ports of its own reactor only, before it reads over the bytes.
+  // The burst's end flushes the ports of the burst's own reactor only, before the next read over the bytes.
   const bool stays = origin->reactor == &reactor();
   origin->referred_to |= stays && reactor().corked() && state_->sink.gathers();
   return outbox.write(
@@ -220,7 +220,7 @@ void TuntapPort::receive(MutableBytes buffer, ReceiveHandler handler) {
 
 Ticket TuntapPort::send(Bytes datagram, SendHandler handler) {
   Reactor& loop = reactor();
-  const Lifeline::Watch watch{lifeline_};  // a producer that is paused may destroy the port
+  const Lifeline::Watch watch{lifeline_};  // a paused producer may destroy the port
   const Ticket ticket = ++state_->last_ticket;
   const WriteResult result = state_->outbox.write({}, {.bytes = {&datagram, 1}}, ticket);
   const bool queued = result.status() == WriteResult::queued;
@@ -270,7 +270,7 @@ void TuntapPort::connection_lost(const std::error_code& reason) {
 }
 
 Device TuntapPort::release_device() {
-  finish({});  // takes it off the reactor first
+  finish({});  // takes the device off the reactor first
   return std::exchange(state_->device, Device{});
 }
 

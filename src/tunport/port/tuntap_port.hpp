@@ -15,13 +15,13 @@ class mutable_buffer;
 
 namespace tunport {
 
-/// Where a tunnel port listens: its kind and the interface's name.
+/// The address of a tunnel port: the kind of device and the interface's name.
 struct TunnelAddress {
   DeviceKind kind = DeviceKind::tun;
   std::string name;
   bool operator==(const TunnelAddress&) const = default;
 };
-/// "tap:tp0"
+/// The text form: "tap:tp0".
 std::string to_string(const TunnelAddress& address);
 std::ostream& operator<<(std::ostream& out, const TunnelAddress& address);
 
@@ -30,92 +30,104 @@ std::ostream& operator<<(std::ostream& out, const TunnelAddress& address);
 ///     TuntapPort port{reactor, "tap0", ethernet};   // an EthernetFrameProtocol: TAP
 ///     port.start_listening();
 ///
-/// `name`: an interface's name, a template ("tp%d"), or empty for a name of the kernel's choice. The protocol
-/// is borrowed and outlives the port; so does the reactor. Everything happens on the reactor's thread.
-/// Destroying a listening port closes the device and stops the protocol at once, without `connection_lost`.
+/// `name` is an interface's name, a template ("tp%d"), or empty for a name of the kernel's choice. The
+/// protocol and the reactor are borrowed and outlive the port. Every call happens on the reactor's thread.
+/// The destructor of a listening port closes the device and stops the protocol at once, without
+/// `connection_lost`.
 class TuntapPort final : public BasePort, public FrameTransport {
  public:
-  /// The protocol says which kind of device it is for; another kind does not compile.
+  /// For Ethernet frames, on a TAP: the type of the protocol decides the kind of device.
   TuntapPort(Reactor& reactor, std::string name, EthernetFrameProtocol& protocol, PortOptions options = {})
       : TuntapPort{reactor, DeviceKind::tap, std::move(name), protocol, std::move(options)} {}
+  /// For IP packets, on a TUN.
   TuntapPort(Reactor& reactor, std::string name, IpPacketProtocol& protocol, PortOptions options = {})
       : TuntapPort{reactor, DeviceKind::tun, std::move(name), protocol, std::move(options)} {}
-  /// A protocol that takes either kind.
+  /// For a protocol of either kind.
   TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, FrameProtocol& protocol,
              PortOptions options = {});
-  /// On a device that is open already (adopted, say): its kind is checked when the port starts (`wrong_kind`
-  /// if the protocol wants the other), and one that blocks is made non-blocking. A restart opens it by its
-  /// name, on its own system.
+  /// On an open device (adopted, say). The start checks the device's kind (`wrong_kind` if the protocol is
+  /// for the other kind), and makes a blocking device non-blocking. A restart opens the device by name, on
+  /// the device's own system.
   TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options = {});
-  /// Without a protocol: packets are taken one by one, with `receive` or `async_receive`.
+  /// Without a protocol: `receive` or `async_receive` takes packets one by one.
   TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, PortOptions options = {});
-  /// On the calling thread's `default_reactor()`.
+  /// For Ethernet frames, on a TAP and the calling thread's `default_reactor()`.
   TuntapPort(std::string name, EthernetFrameProtocol& protocol, PortOptions options = {});
+  /// For IP packets, on a TUN and the calling thread's `default_reactor()`.
   TuntapPort(std::string name, IpPacketProtocol& protocol, PortOptions options = {});
   ~TuntapPort() override;
 
-  /// Told of one packet received into the buffer that was given; with an error there is none.
+  /// Called with the packet received into the given buffer; with an error the packet is empty.
   using ReceiveHandler = std::function<void(const std::error_code& ec, const Packet& packet)>;
-  /// Told that a datagram is sent, or why not.
+  /// Called when a datagram is sent, or with the error.
   using SendHandler = std::function<void(const std::error_code& ec)>;
 
+  /// The device's descriptor; -1 when closed.
   int fileno() const override;
+  /// Ends the port with `device_gone` if the device is gone. The reactor calls `do_error`.
   void do_error() override;
 
-  /// Writes one datagram: a frame on TAP, an IP packet on TUN. Copied or sent on return; within a burst, or
-  /// under a `Cork`, it is gathered and says `queued`, if the device takes super-packets. Refused at once:
+  /// Writes one datagram: a frame on TAP, an IP packet on TUN. Copied or sent on return. Within a burst, or
+  /// under a `Cork`, the datagram is gathered (`queued`) if the device takes super-packets. Refused at once:
   /// `empty`, `too_short` for an Ethernet header, `too_long`, `wrong_version` on TUN, `not_listening`,
-  /// `link_down`, `no_buffers`, `queue_full`, `device_gone`, `kernel_refused`. Of these link_down, no_buffers
-  /// and queue_full pass.
+  /// `link_down`, `no_buffers`, `queue_full`, `device_gone`, `kernel_refused`. Transient are link_down,
+  /// no_buffers and queue_full.
   WriteResult write(Bytes datagram) override;
   /// Writes one datagram gathered from at most 16 parts. As `write`.
   WriteResult write_sequence(std::span<const Bytes> parts) override;
-  /// As `write`; a packet that was cut off is refused as `truncated`, as `bad_offload` one whose
-  /// segments were made in place, and a super-packet of a device of the other kind. A super-packet goes at
-  /// once, behind what was written before.
+  /// Writes a delivered packet, as `write`. Refused besides: a cut-off packet (`truncated`), a packet whose
+  /// segments were made in place, and a super-packet of the other kind of device (both `bad_offload`). A
+  /// super-packet is sent at once, behind earlier writes.
   WriteResult forward(const Packet& packet) override;
   using FrameTransport::drop;
+  /// Counts a packet that was read and dropped, as `datagrams` datagrams.
   void drop(DropReason reason, std::size_t datagrams) override;
-  /// One attempt to write a datagram, without queueing: the bytes taken, or zero and `ec`. EAGAIN while
-  /// others are queued.
+  /// Tries once to write a datagram, without queueing. Returns the bytes taken, or zero with `ec` set; EAGAIN
+  /// while datagrams are queued.
   std::size_t write_some_data(Bytes data, std::error_code& ec) override;
+  /// The kind of device.
   DeviceKind kind() const override { return kind_; }
+  /// The reactor given to the constructor.
   Reactor& reactor() const override { return BasePort::reactor(); }
 
-  /// Receives one packet into `buffer`, which outlives the call; `handler` gets the part of it that was
-  /// filled, marked as truncated if the packet was longer. The port reads only while a receive is
-  /// outstanding: what comes meanwhile waits in the kernel. Errors: `not_listening`, `operation_aborted`
-  /// (stopped or cancelled), `device_gone`. The handler is called by the reactor, never from inside this.
-  /// Throws std::logic_error on a port with a protocol, or while another receive is outstanding.
+  /// Receives one packet into `buffer`, which is borrowed until `handler` is called. `handler` gets the
+  /// filled part of the buffer, marked as truncated if the packet was longer. The port reads only while a
+  /// receive is outstanding; meanwhile packets wait in the kernel. Errors: `not_listening`,
+  /// `operation_aborted` (stopped or cancelled), `device_gone`. The reactor calls the handler, never
+  /// `receive` itself. Throws std::logic_error on a port with a protocol, or while another receive is
+  /// outstanding.
   void receive(MutableBytes buffer, ReceiveHandler handler);
-  /// Sends one datagram, copied or sent on return; `handler` is called by the reactor when the kernel has it
-  /// or it has failed: `link_down`, `device_gone`, `not_listening`, `operation_aborted`, or an errno
-  /// (EMSGSIZE: too long; EINVAL: not a packet for this device; ENOBUFS: queue or kernel full, try again
-  /// later). Returns a ticket for `cancel_send` if it waits in the queue, 0 otherwise.
+  /// Sends one datagram, copied or sent on return. The reactor calls `handler` when the kernel has the
+  /// datagram, or with an error: `link_down`, `device_gone`, `not_listening`, `operation_aborted`, or an
+  /// errno (EMSGSIZE: too long; EINVAL: not a packet for the device; ENOBUFS: queue or kernel full, try again
+  /// later). Returns a ticket for `cancel_send` if the datagram is queued, 0 otherwise.
   Ticket send(Bytes datagram, SendHandler handler);
-  /// The outstanding receive ends with `operation_aborted`. No effect if there is none.
+  /// Ends the outstanding receive with `operation_aborted`. No effect without a receive.
   void cancel_receive();
-  /// Its handler is called with `operation_aborted`; the datagram goes out all the same. No effect if it is
-  /// done.
+  /// Calls the handler of a queued send with `operation_aborted`; the datagram is sent all the same. No
+  /// effect after the handler was called.
   void cancel_send(Ticket ticket);
 
   /// `receive` with a completion token: `Packet p = co_await port.async_receive(asio::buffer(b),
-  /// asio::use_awaitable);` Defined in tunport/port/asio_completion.hpp, for ports on an `AsioReactor`.
-  /// Cancellable.
+  /// asio::use_awaitable);` Cancellable. Defined in tunport/port/asio_completion.hpp, for ports on an
+  /// `AsioReactor`.
   template <class Token>
   auto async_receive(const asio::mutable_buffer& buffer, Token&& token);
-  /// `send` with a completion token. As `async_receive`.
+  /// `send` with a completion token, otherwise as `async_receive`.
   template <class Token>
   auto async_send(Bytes datagram, Token&& token);
 
-  /// Kind and name: the device's own name once it is open, what was asked for before.
+  /// Kind and name: the device's own name while open, the constructor's before.
   TunnelAddress get_host() const;
-  /// The device, closed while the port is. For its knobs and capabilities; do not read, write or close it.
+  /// The device, closed while the port is closed. For settings and capabilities; do not read, write or close
+  /// it.
   Device& device();
+  /// The device, for reading its settings.
   const Device& device() const;
-  /// Hands the open device over; the port ends as after `stop_listening`. Closed if the port is.
+  /// Hands the open device over, and ends the port as `stop_listening` does. Returns a closed device if the
+  /// port is closed.
   Device release_device();
-  /// An outstanding receive ends with the reason, if there is one: `device_gone`.
+  /// Ends the outstanding receive with `reason`, if any, then the port.
   void connection_lost(const std::error_code& reason) override;
 
  private:
@@ -130,8 +142,9 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void write_done(Ticket ticket, const std::error_code& ec) override;
   std::string subject() const override;
   void deliver(const Packet& packet);
-  /// The two below may be called after the port is gone.
+  /// Cancels the outstanding receive; callable after the port is destroyed.
   std::function<void()> receive_canceller() const;
+  /// Cancels the send of `ticket`; callable after the port is destroyed.
   std::function<void()> send_canceller(Ticket ticket) const;
 
   DeviceKind kind_;
@@ -141,7 +154,7 @@ class TuntapPort final : public BasePort, public FrameTransport {
   bool accepts_super_packets_ = false;
 };
 
-/// "<Answer (TAP) on tap0, listening>"
+/// The text form: "<Answer (TAP) on tap0, listening>".
 std::string to_string(const TuntapPort& port);
 std::ostream& operator<<(std::ostream& out, const TuntapPort& port);
 

@@ -1,5 +1,5 @@
 #pragma once
-/// What became of a write.
+/// The outcome of a write.
 
 #include <cstdint>
 
@@ -7,19 +7,23 @@
 
 namespace tunport {
 
-/// The kernel has the datagram (`sent`), or a copy waits for it (`queued`), or it was dropped and counted
-/// (`refused`, with the reason). Transient states never throw. What fails after it was queued is counted
-/// then.
+/// The kernel has the datagram (`sent`), or will have it later (`queued`: gathered or in the queue), or the
+/// datagram was dropped and counted (`refused`, with the reason). Transient states never throw. A failure
+/// after queueing is counted when it happens.
 class WriteResult {
  public:
   enum Status : std::uint8_t { sent, queued, refused };
 
+  /// The outcome of a datagram that the kernel has.
   static constexpr WriteResult make_sent() { return WriteResult{sent, {}}; }
+  /// The outcome of a datagram that waits.
   static constexpr WriteResult make_queued() { return WriteResult{queued, {}}; }
+  /// The outcome of a datagram that was dropped for `reason`.
   static constexpr WriteResult make_refused(DropReason reason) { return WriteResult{refused, reason}; }
 
+  /// The outcome without its reason.
   constexpr Status status() const { return status_; }
-  /// Why. Precondition: refused.
+  /// The reason of a refusal. Precondition: refused.
   constexpr DropReason reason() const { return reason_; }
   /// True unless refused.
   constexpr explicit operator bool() const { return status_ != refused; }
