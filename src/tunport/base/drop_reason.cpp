@@ -8,6 +8,8 @@ std::string_view to_string(DropReason reason) {
   switch (reason) {
     case DropReason::truncated:
       return "truncated";
+    case DropReason::receive_overflow:
+      return "receive_overflow";
     case DropReason::bad_framing:
       return "bad_framing";
     case DropReason::bad_offload:

@@ -13,6 +13,7 @@ namespace tunport {
 enum class DropReason : std::uint8_t {
   // On the way in, in the order in which a packet meets its checks.
   truncated,             ///< longer than the reader's buffer: the rest was lost in the kernel
+  receive_overflow,      ///< the socket's receive buffer was full: the port read too late
   bad_framing,           ///< shorter than the packet information that precedes it
   bad_offload,           ///< a virtio header that does not fit its packet
   ethernet_short,        ///< no whole Ethernet header, or a VLAN tag cut off

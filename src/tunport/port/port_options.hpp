@@ -9,6 +9,15 @@
 
 namespace tunport {
 
+/// How a `UdpPort` sets up its socket.
+struct SocketOptions {
+  /// What the kernel may keep for the port to read, in bytes, and to send: a burst of datagrams must fit.
+  /// Asked for beyond the system's bound (net.core.rmem_max, wmem_max) where this process may
+  /// (CAP_NET_ADMIN), else up to it. 0: the system's default, 208 KiB.
+  std::size_t receive_buffer = std::size_t{4} << 20;
+  std::size_t send_buffer = std::size_t{4} << 20;
+};
+
 /// Options of a port: `TuntapPort port{reactor, "tap0", protocol, {.max_packet_size = 2048}};`
 struct PortOptions {
   /// The largest packet, read or written, in bytes with the link's header. A longer packet is delivered cut
@@ -31,6 +40,8 @@ struct PortOptions {
   Duration linger = std::chrono::seconds{2};
   /// The options for opening a TUN/TAP device, except `device.offload`: `offload` above counts.
   DeviceOptions device = {};
+  /// How a UDP port sets up its socket.
+  SocketOptions socket = {};
   /// The operating system, or a fake. Outlives the port.
   System system = linux_system();
 };

@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
+#include <cstring>
 #include <optional>
 #include <ostream>
 #include <utility>
 
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
+#include "tunport/port/udp_sink_internal.hpp"
 
 namespace tunport {
 namespace {
@@ -22,71 +26,72 @@ constexpr int most_errors_told = 8;
 
 sockaddr* as_sockaddr(sockaddr_storage& storage) { return reinterpret_cast<sockaddr*>(&storage); }
 
-/// A sink of datagrams, each with its receiver.
-class UdpSink {
- public:
-  using Tag = Endpoint;
+/// The socket's buffer, in bytes: what is asked for if this process may, else at most what the system allows.
+void set_buffer(IoSystem& io, int fd, int force, int option, std::size_t size) {
+  const int bytes = static_cast<int>(std::min<std::size_t>(size, INT_MAX / 2));
+  if (bytes == 0 || io.setsockopt(fd, SOL_SOCKET, force, &bytes, sizeof bytes) == 0) return;
+  io.setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes);
+}
 
-  UdpSink(const UniqueFd& socket, bool v4, Statistics& statistics, const PortOptions& options)
-      : socket_{socket}, v4_{v4}, statistics_{statistics}, options_{options} {}
+std::size_t buffer_of(IoSystem& io, int fd, int option) {
+  int bytes = 0;
+  socklen_t length = sizeof bytes;
+  return fd >= 0 && io.getsockopt(fd, SOL_SOCKET, option, &bytes, &length) == 0
+             ? static_cast<std::size_t>(bytes)
+             : 0;
+}
 
-  std::optional<DropReason> objection(const Endpoint& to, const Parts& parts) const {
-    if (parts.size() > options_.max_packet_size) return DropReason::too_long;
-    if (to.address.is_v4() != v4_) return DropReason::no_route;
-    return std::nullopt;
-  }
-  bool gathers() const { return false; }
-  bool has_gathered() const { return false; }
-  bool gather(const Endpoint&, const Parts&) { return false; }
-  template <class Call>
-  void give(Call) {}
-  int write(const Endpoint& to, const Parts& parts);
-  std::size_t datagrams(const Endpoint&, std::size_t) const { return 1; }
-  std::size_t done() const { return 0; }
-  void forget() {}
+bool switch_on(IoSystem& io, int fd, int level, int option) {
+  const int on = 1;
+  return io.setsockopt(fd, level, option, &on, sizeof on) == 0;
+}
 
- private:
-  const UniqueFd& socket_;
-  bool v4_;
-  Statistics& statistics_;
-  const PortOptions& options_;
+/// Whether the kernel segments runs for this socket: it knows the option.
+bool knows_segments(IoSystem& io, int fd) {
+  const int none = 0;
+  return io.setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof none) == 0;
+}
+
+/// What the kernel says beside a datagram.
+struct Beside {
+  std::size_t segment_size = 0;          // of a run; 0: one datagram
+  std::optional<std::uint32_t> dropped;  // by the socket so far, for want of buffer
 };
-static_assert(Sink<UdpSink>);
 
-int UdpSink::write(const Endpoint& to, const Parts& parts) {
-  std::array<iovec, max_write_parts> gathered;
-  std::ranges::transform(parts.bytes, gathered.begin(), [](Bytes part) {
-    return iovec{const_cast<std::byte*>(part.data()), part.size()};
-  });
-  sockaddr_storage storage;
-  msghdr message{};
-  message.msg_name = &storage;
-  message.msg_namelen = to.to_sockaddr(storage);
-  message.msg_iov = gathered.data();
-  message.msg_iovlen = parts.bytes.size();
-  const ssize_t sent = options_.system.io.sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
-  if (sent < 0) return static_cast<int>(-sent);
-  ++statistics_.packets_out;
-  statistics_.bytes_out += static_cast<std::size_t>(sent);
-  return 0;
+Beside beside(msghdr& message) {
+  Beside found;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level == IPPROTO_UDP && header->cmsg_type == UDP_GRO) {
+      int size = 0;
+      std::memcpy(&size, CMSG_DATA(header), sizeof size);
+      if (size > 0) found.segment_size = static_cast<std::size_t>(size);
+    } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SO_RXQ_OVFL) {
+      std::uint32_t dropped = 0;
+      std::memcpy(&dropped, CMSG_DATA(header), sizeof dropped);
+      found.dropped = dropped;
+    }
+  }
+  return found;
 }
 
 }  // namespace
 
 struct UdpPort::State {
   explicit State(UdpPort& port)
-      : sink{socket, port.local_.address.is_v4(), port.statistics_, port.options()},
+      : sink{socket,           port.options().system.io,       port.local_.address.is_v4(),
+             port.statistics_, port.options().max_packet_size, port.log_prefix()},
         outbox{sink,
                port,
                port.reactor(),
                port.statistics_,
                port.options().queue_limit,
-               port.options().max_packet_size} {}
+               std::max(port.options().max_packet_size, max_super_packet)} {}
 
   UniqueFd socket;
   Endpoint bound;
   UdpSink sink;
   Outbox<UdpSink> outbox;
+  std::uint32_t dropped = 0;  // by the socket, as the kernel said last
 };
 
 UdpPort::UdpPort(Reactor& reactor, const Endpoint& local, DatagramProtocol& protocol, PortOptions options)
@@ -119,9 +124,16 @@ std::size_t UdpPort::bind_device(std::error_code& ec) try {
     ec = errno_code(-error);
     return 0;
   }
+  const SocketOptions& wanted = options().socket;
+  set_buffer(io, socket.get(), SO_RCVBUFFORCE, SO_RCVBUF, wanted.receive_buffer);
+  set_buffer(io, socket.get(), SO_SNDBUFFORCE, SO_SNDBUF, wanted.send_buffer);
+  switch_on(io, socket.get(), SOL_SOCKET, SO_RXQ_OVFL);
+  if (options().offload.uso) switch_on(io, socket.get(), IPPROTO_UDP, UDP_GRO);
+  state_->sink.reset(options().offload.uso && knows_segments(io, socket.get()));
+  state_->dropped = 0;
   state_->bound = Endpoint::from_sockaddr(storage).value_or(local_);
   state_->socket = std::move(socket);
-  return options().max_packet_size + 1;
+  return std::max(options().max_packet_size, max_super_packet) + 1;
 } catch (const Error& failure) {
   ec = failure.code();
   return 0;
@@ -140,25 +152,59 @@ ssize_t UdpPort::receive_packet(MutableBytes space) {
   message.msg_namelen = sizeof source;
   message.msg_iov = &part;
   message.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<std::byte, 256> control;
   ssize_t got = 0;
   // The kernel tells of ICMP errors to earlier datagrams of ours first, one in each call.
   int told = 0;
-  do got = options().system.io.recvmsg(fileno(), &message, 0);
-  while ((got == -ECONNREFUSED || got == -EHOSTUNREACH || got == -ENETUNREACH) && ++told < most_errors_told);
+  do {
+    message.msg_namelen = sizeof source;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    got = options().system.io.recvmsg(fileno(), &message, 0);
+  } while ((got == -ECONNREFUSED || got == -EHOSTUNREACH || got == -ENETUNREACH) &&
+           ++told < most_errors_told);
   if (got < 0) return told == most_errors_told ? -EAGAIN : got;
   const auto size = static_cast<std::size_t>(got);
-  ++statistics_.packets_in;
+  const Beside said = beside(message);
+  if (said.dropped) {
+    const std::uint32_t dropped = *said.dropped - std::exchange(state_->dropped, *said.dropped);
+    if (dropped != 0) count_drop(statistics_, DropReason::receive_overflow, dropped);
+  }
+  const bool is_run = said.segment_size != 0 && said.segment_size < size;
+  const std::size_t step = is_run ? said.segment_size : std::max<std::size_t>(size, 1);
+  const std::size_t datagrams = is_run ? (size + step - 1) / step : 1;
+  statistics_.packets_in += datagrams;
   statistics_.bytes_in += size;
+  if (is_run) ++statistics_.super_packets_in;
   const auto from = Endpoint::from_sockaddr(source);
-  if ((message.msg_flags & MSG_TRUNC) != 0 || size > options().max_packet_size || !from) {
-    count_drop(statistics_, from ? DropReason::truncated : DropReason::bad_framing);
+  if ((message.msg_flags & MSG_TRUNC) != 0 || std::min(step, size) > options().max_packet_size || !from) {
+    count_drop(statistics_, from ? DropReason::truncated : DropReason::bad_framing, datagrams);
     return got;
   }
-  guarded([&] {
-    protocol_.make_connection(*this);
-    protocol_.datagram_received(space.first(size), *from);
-  });
+  deliver({space.first(size), step, *from});
   return got;
+}
+
+void UdpPort::deliver(const Datagrams& run) {
+  PacketOrigin& origin = packet_origin();
+  origin.ended = false;
+  if (protocol_.accepts_super_packets()) {
+    guarded([&] {
+      protocol_.make_connection(*this);
+      protocol_.datagrams_received(run);
+    });
+    return;
+  }
+  for (std::size_t i = 0, count = run.size(); i < count; ++i) {
+    if (origin.ended) {
+      origin.aborted += count - i;
+      return;
+    }
+    guarded([&] {
+      protocol_.make_connection(*this);
+      protocol_.datagram_received(run[i], run.from);
+    });
+  }
 }
 
 void UdpPort::do_error() {
@@ -170,13 +216,16 @@ void UdpPort::do_error() {
 }
 
 WriteResult UdpPort::write_to(const Endpoint& to, Bytes data) {
-  return state_->outbox.write(to, {.bytes = {&data, 1}});
+  return state_->outbox.write({to}, {.bytes = {&data, 1}});
 }
 
 std::size_t UdpPort::write_some_data(Bytes /*data*/, std::error_code& ec) {
   ec = errno_code(EDESTADDRREQ);
   return 0;
 }
+
+std::size_t UdpPort::receive_buffer() const { return buffer_of(options().system.io, fileno(), SO_RCVBUF); }
+std::size_t UdpPort::send_buffer() const { return buffer_of(options().system.io, fileno(), SO_SNDBUF); }
 
 Endpoint UdpPort::get_host() const { return state_->socket ? state_->bound : local_; }
 

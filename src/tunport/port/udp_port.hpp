@@ -16,6 +16,12 @@ namespace tunport {
 ///     UdpPort port{reactor, {*IpAddress::parse("127.0.0.1"), 0}, answer};
 ///     port.start_listening();  // port.get_host().port is the one that the system chose
 ///
+/// Within a burst, and under a `Cork`, datagrams to one receiver are gathered, and sent in one call as far as
+/// they are of equal size (UDP_SEGMENT); what arrives in one call (UDP_GRO) is delivered datagram by
+/// datagram, or as a run to a protocol that accepts super-packets. `PortOptions::offload` without `uso`
+/// switches both off. A receiver that reads too late loses datagrams in the kernel: they are counted as
+/// `receive_overflow` with the next one that arrives.
+///
 /// An IPv6 port takes IPv6 only. `PortOptions::max_packet_size` counts the payload; longer datagrams are
 /// dropped as `truncated`. Lifetimes and threads as with `TuntapPort`.
 class UdpPort final : public BasePort, public DatagramTransport {
@@ -36,6 +42,11 @@ class UdpPort final : public BasePort, public DatagramTransport {
   std::size_t write_some_data(Bytes data, std::error_code& ec) override;
   void drop(DropReason reason) override;
 
+  /// What the kernel granted to the socket's buffers, in bytes as the kernel counts them: twice what was
+  /// asked for, as its own overhead is counted, too. 0 while closed.
+  std::size_t receive_buffer() const;
+  std::size_t send_buffer() const;
+
   /// The bound address once listening, what was asked for before.
   Endpoint get_host() const;
 
@@ -49,6 +60,7 @@ class UdpPort final : public BasePort, public DatagramTransport {
   ssize_t receive_packet(MutableBytes space) override;
   AnyOutbox& outbox() const override;
   std::string subject() const override;
+  void deliver(const Datagrams& run);
 
   Endpoint local_;
   DatagramProtocol& protocol_;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 
 #include "tunport/testing/memory_kernel.hpp"
 
@@ -55,6 +57,41 @@ int read_address(int domain, const void* address, socklen_t length, Endpoint& en
   endpoint = *Endpoint::from_sockaddr(storage);
   endpoint.address = unmapped(endpoint.address);
   return 0;
+}
+
+/// UDP_MAX_SEGMENTS of Linux before 6.9.
+constexpr std::size_t most_segments = 64;
+
+/// What UDP_SEGMENT beside a datagram says; 0 if nothing does.
+std::size_t segment_size_of(const msghdr& message) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(const_cast<msghdr*>(&message), header)) {
+    if (header->cmsg_level != IPPROTO_UDP || header->cmsg_type != UDP_SEGMENT) continue;
+    std::uint16_t size = 0;
+    std::memcpy(&size, CMSG_DATA(header), sizeof size);
+    return size;
+  }
+  return 0;
+}
+
+/// Says UDP_GRO and SO_RXQ_OVFL beside a datagram, as far as there is room; not what is 0.
+void write_control(msghdr& message, std::uint16_t segment_size, std::uint32_t dropped) {
+  const std::size_t room = message.msg_control != nullptr ? message.msg_controllen : 0;
+  std::size_t used = 0;
+  const auto add = [&](int level, int type, std::uint32_t value) {
+    if (value == 0 || used + CMSG_SPACE(sizeof value) > room) return;
+    cmsghdr header{};
+    header.cmsg_level = level;
+    header.cmsg_type = type;
+    header.cmsg_len = CMSG_LEN(sizeof value);
+    auto* const at = static_cast<std::byte*>(message.msg_control) + used;
+    std::memcpy(at, &header, sizeof header);
+    std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
+    used += CMSG_SPACE(sizeof value);
+  };
+  add(SOL_SOCKET, SO_RXQ_OVFL, dropped);
+  add(IPPROTO_UDP, UDP_GRO, segment_size);
+  message.msg_controllen = used;
 }
 
 /// As the kernel gives an address out: cut off at the room, with the length that it has.
@@ -178,6 +215,11 @@ int MemorySockets::setsockopt(int fd, int level, int option, const void* value, 
   int number = 0;
   if (length < sizeof number) return -EINVAL;
   std::memcpy(&number, value, sizeof number);
+  if (level == SOL_SOCKET && (option == SO_RCVBUFFORCE || option == SO_SNDBUFFORCE)) {
+    option = option == SO_RCVBUFFORCE ? SO_RCVBUF : SO_SNDBUF;
+    socket->options[{level, option}] = std::clamp(number, 1152, INT_MAX / 2) * 2;
+    return 0;
+  }
   // The kernel doubles what is asked for, to allow for its own overhead (socket(7)).
   if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_SNDBUF))
     number = std::clamp(number, 1152, default_buffer) * 2;
@@ -203,7 +245,8 @@ ssize_t MemorySockets::recvmsg(int fd, msghdr* message, int flags) {
   if (message->msg_name != nullptr)
     message->msg_namelen =
         write_address(socket->domain, datagram.from, message->msg_name, message->msg_namelen);
-  message->msg_controllen = 0;
+  write_control(*message, datagram.segment_size,
+                socket->option(SOL_SOCKET, SO_RXQ_OVFL, 0) != 0 ? datagram.dropped : 0);
   message->msg_flags = left.empty() ? 0 : MSG_TRUNC;
   const std::size_t result = (flags & MSG_TRUNC) != 0 ? size : size - left.size();
   if ((flags & MSG_PEEK) == 0) {
@@ -240,6 +283,8 @@ ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
   }
   const std::size_t size = datagram.bytes.size();
   if (size > (to.address.is_v4() ? most_payload : most_payload_v6)) return -EMSGSIZE;
+  const std::size_t segment = segment_size_of(*message);
+  if (segment != 0 && size > segment * most_segments) return -EINVAL;
   // 0.0.0.0 and :: as destinations mean this host.
   if (is_unspecified(to.address))
     to.address = to.address.is_v4() ? IpAddress{Ipv4Address{0x7f000001}} : *IpAddress::parse("::1");
@@ -251,13 +296,33 @@ ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
   if (is_unspecified(datagram.from.address)) datagram.from.address = to.address;
   Socket* const receiver = receiver_of(to);
   if (receiver == nullptr) return static_cast<ssize_t>(size);
-  const auto room = static_cast<std::size_t>(receiver->option(SOL_SOCKET, SO_RCVBUF, default_buffer));
-  if (receiver->queued_bytes < room) {  // the one that goes beyond still fits, as in the kernel
-    receiver->queued_bytes += size + datagram_cost;
-    receiver->queue.push_back(std::move(datagram));
-    receiver->readiness.set_readable(true);
+  if (segment == 0 || segment >= size) {
+    put(*receiver, std::move(datagram));
+  } else if (receiver->option(IPPROTO_UDP, UDP_GRO, 0) != 0) {
+    datagram.segment_size = static_cast<std::uint16_t>(segment);
+    put(*receiver, std::move(datagram));
+  } else {
+    for (std::size_t at = 0; at < size; at += segment) {
+      const Bytes part = Bytes{datagram.bytes}.subspan(at, std::min(segment, size - at));
+      put(*receiver, {.from = datagram.from, .bytes = {part.begin(), part.end()}});
+    }
   }
   return static_cast<ssize_t>(size);
+}
+
+void MemorySockets::put(Socket& receiver, Datagram datagram) {
+  const auto room = static_cast<std::size_t>(receiver.option(SOL_SOCKET, SO_RCVBUF, default_buffer));
+  if (receiver.queued_bytes >= room) {  // the one that goes beyond still fits, as in the kernel
+    receiver.dropped += static_cast<std::uint32_t>(datagram.segment_size == 0
+                                                       ? 1
+                                                       : (datagram.bytes.size() + datagram.segment_size - 1) /
+                                                             datagram.segment_size);
+    return;
+  }
+  datagram.dropped = receiver.dropped;
+  receiver.queued_bytes += datagram.bytes.size() + datagram_cost;
+  receiver.queue.push_back(std::move(datagram));
+  receiver.readiness.set_readable(true);
 }
 
 }  // namespace tunport

@@ -41,6 +41,8 @@ class MemorySockets {
   struct Datagram {
     Endpoint from;
     std::vector<std::byte> bytes;
+    std::uint16_t segment_size = 0;  // of a run that goes to a socket with UDP_GRO
+    std::uint32_t dropped = 0;       // before it, by the socket
   };
   struct Socket {
     Readiness readiness;
@@ -49,6 +51,7 @@ class MemorySockets {
     std::map<std::pair<int, int>, int> options;
     std::deque<Datagram> queue;
     std::size_t queued_bytes = 0;
+    std::uint32_t dropped = 0;  // for want of room
 
     int option(int level, int name, int otherwise) const;
     bool takes_both() const;  // IPv6, and IPv4 as mapped addresses
@@ -59,6 +62,7 @@ class MemorySockets {
   Socket* receiver_of(const Endpoint& to);
   bool is_taken(const Socket& socket, const Endpoint& wanted) const;
   int bind_to(Socket& socket, Endpoint wanted);
+  static void put(Socket& receiver, Datagram datagram);
 
   const MemoryKernel& kernel_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Socket>> sockets_;

@@ -1,0 +1,62 @@
+// A tunnel for IP packets over UDP, between two machines: a TUN on each side, and no cipher.
+//
+//   a# example_vpn tun0 192.0.2.1:5000 192.0.2.2:5000 & ip address add 10.9.0.1/24 dev tun0 && ip link set
+//   tun0 up b# example_vpn tun0 192.0.2.2:5000 192.0.2.1:5000 & ip address add 10.9.0.2/24 dev tun0 && ip
+//   link set tun0 up
+//
+// What the interface sends within a burst goes out in few calls, and what arrives in one call goes into the
+// interface as few packets: neither side has to do anything for it.
+
+#include <iostream>
+
+#include <asio/io_context.hpp>
+
+#include "tunport/event/asio_reactor.hpp"
+#include "tunport/port/tuntap_port.hpp"
+#include "tunport/port/udp_port.hpp"
+
+class ToPeer : public tunport::IpPacketProtocol {
+ public:
+  ToPeer(tunport::UdpPort& udp, const tunport::Endpoint& peer) : udp_{udp}, peer_{peer} {}
+  void frame_received(const tunport::Packet& packet) override { udp_.write_to(peer_, packet.bytes()); }
+
+ private:
+  tunport::UdpPort& udp_;
+  tunport::Endpoint peer_;
+};
+
+class FromPeer : public tunport::DatagramProtocol {
+ public:
+  explicit FromPeer(const tunport::Endpoint& peer) : peer_{peer} {}
+  void datagram_received(tunport::Bytes data, const tunport::Endpoint& from) override {
+    if (from == peer_) tun->write(data);
+  }
+  tunport::TuntapPort* tun = nullptr;
+
+ private:
+  tunport::Endpoint peer_;
+};
+
+int main(int argc, char** argv) try {
+  const auto local = argc == 4 ? tunport::Endpoint::parse(argv[2]) : std::nullopt;
+  const auto peer = argc == 4 ? tunport::Endpoint::parse(argv[3]) : std::nullopt;
+  if (!local || !peer) {
+    std::cerr << "usage: example_vpn INTERFACE ADDRESS:PORT PEER-ADDRESS:PORT\n";
+    return 2;
+  }
+  asio::io_context io;
+  tunport::AsioReactor reactor{io};
+  FromPeer from_peer{*peer};
+  tunport::UdpPort udp{reactor, *local, from_peer};
+  ToPeer to_peer{udp, *peer};
+  tunport::TuntapPort tun{reactor, argv[1], to_peer};
+  from_peer.tun = &tun;
+  tun.start_listening();
+  udp.start_listening();
+  io.run();
+  std::cerr << "example_vpn: the interface is gone\n";
+  return 1;
+} catch (const tunport::Error& error) {
+  std::cerr << "example_vpn: " << error.what() << '\n';
+  return 1;
+}

@@ -1,0 +1,152 @@
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+
+#include "tunport/base/log.hpp"
+#include "tunport/port/count_drop_internal.hpp"
+#include "tunport/port/fate_internal.hpp"
+#include "tunport/port/udp_sink_internal.hpp"
+
+namespace tunport {
+
+void UdpSink::reset(bool segments) {
+  segments_ = segments;
+  longest_segment_ = max_run_size;
+  run_count_ = 0;
+  forget();
+}
+
+std::optional<DropReason> UdpSink::objection(const Tag& tag, const Parts& parts) const {
+  if (tag.segment_size == 0 && parts.size() > max_packet_size_) return DropReason::too_long;
+  if (tag.to.address.is_v4() != v4_) return DropReason::no_route;
+  return std::nullopt;
+}
+
+/// The latest run to this receiver, if it takes more.
+UdpSink::Run* UdpSink::open_run_of(const Endpoint& to) {
+  for (std::size_t i = run_count_; i-- > 0;)
+    if (runs_[i].to == to) return runs_[i].open ? &runs_[i] : nullptr;
+  return nullptr;
+}
+
+bool UdpSink::gather(const Tag& tag, const Parts& parts) {
+  const std::size_t size = parts.size();
+  if (tag.segment_size != 0 || size > longest_segment_ || size > max_run_size / 2) return false;
+  Run* run = open_run_of(tag.to);
+  if (run != nullptr && (size > run->segment_size || size == 0 || run->size + size > max_run_size)) {
+    run->open = false;
+    run = nullptr;
+  }
+  if (run == nullptr) {
+    if (run_count_ == max_runs) return false;
+    run = &runs_[run_count_++];
+    if (!run->bytes) run->bytes = std::make_unique_for_overwrite<std::byte[]>(max_run_size);
+    run->to = tag.to;
+    run->size = run->datagrams = 0;
+    run->segment_size = size;
+    run->open = true;
+  }
+  for (const Bytes part : parts.bytes) {
+    if (!part.empty()) std::memcpy(run->bytes.get() + run->size, part.data(), part.size());
+    run->size += part.size();
+  }
+  ++run->datagrams;
+  if (size < run->segment_size || size == 0 || run->datagrams == max_segments) run->open = false;
+  return true;
+}
+
+int UdpSink::write(const Tag& tag, const Parts& parts) {
+  if (tag.segment_size == 0) return send(tag.to, parts.bytes, 0);
+  const Bytes run = parts.bytes.front();
+  if (done_ != 0 || !segments_ || tag.segment_size > longest_segment_) return write_one_by_one(tag, run);
+  const int error = send(tag.to, parts.bytes, tag.segment_size);
+  switch (error) {
+    case EINVAL:
+    case EMSGSIZE:
+    case EIO:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT: {
+      const std::uint64_t before = statistics_.packets_out;
+      const int otherwise = write_one_by_one(tag, run);
+      if (statistics_.packets_out != before) demote(error, tag.segment_size);
+      return otherwise;
+    }
+    default:
+      return error;
+  }
+}
+
+int UdpSink::send(const Endpoint& to, std::span<const Bytes> parts, std::uint16_t segment_size) {
+  std::array<iovec, max_write_parts> gathered;
+  if (parts.size() > gathered.size()) return EMSGSIZE;
+  std::ranges::transform(parts, gathered.begin(), [](Bytes part) {
+    return iovec{const_cast<std::byte*>(part.data()), part.size()};
+  });
+  sockaddr_storage receiver;
+  msghdr message{};
+  message.msg_name = &receiver;
+  message.msg_namelen = to.to_sockaddr(receiver);
+  message.msg_iov = gathered.data();
+  message.msg_iovlen = parts.size();
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof segment_size)> control{};
+  if (segment_size != 0) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = IPPROTO_UDP;
+    header->cmsg_type = UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof segment_size);
+    std::memcpy(CMSG_DATA(header), &segment_size, sizeof segment_size);
+  }
+  const ssize_t sent = io_.sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+  if (sent < 0) return static_cast<int>(-sent);
+  const auto size = static_cast<std::size_t>(sent);
+  statistics_.packets_out += datagrams({to, segment_size}, size);
+  statistics_.bytes_out += size;
+  if (segment_size != 0) ++statistics_.super_packets_out;
+  return 0;
+}
+
+/// Each datagram of a run by itself, those that are done with left out. Zero if the kernel took any of them;
+/// the others are counted as dropped then.
+int UdpSink::write_one_by_one(const Tag& tag, Bytes run) {
+  int first_error = 0;
+  std::size_t taken = 0;
+  std::size_t lost = 0;
+  bool waits = false;
+  for (std::size_t at = done_ * tag.segment_size; at < run.size(); at += tag.segment_size) {
+    const Bytes datagram = run.subspan(at, std::min<std::size_t>(tag.segment_size, run.size() - at));
+    const int error = send(tag.to, {&datagram, 1}, 0);
+    if (error == 0) {
+      ++taken;
+      continue;
+    }
+    waits = fate_of(error).kind == Fate::wait;
+    if (waits) break;
+    ++lost;
+    if (first_error == 0) first_error = error;
+  }
+  if (taken == 0 && !waits) return first_error;
+  if (lost != 0) count_drop(statistics_, fate_of(first_error).reason, lost);
+  done_ = waits ? done_ + taken + lost : 0;
+  return waits ? EAGAIN : 0;
+}
+
+void UdpSink::demote(int error, std::uint16_t segment_size) {
+  if (error == EINVAL || error == EMSGSIZE) {
+    longest_segment_ = segment_size - 1U;
+    log(LogLevel::info, name_,
+        "datagrams of " + std::to_string(segment_size) +
+            " bytes and more are sent one by one: they do not fit into the path's MTU");
+    return;
+  }
+  segments_ = false;
+  log(LogLevel::warning, name_, "the kernel refuses many datagrams in one call: they are sent one by one");
+}
+
+}  // namespace tunport
