@@ -19,13 +19,13 @@
 namespace tunport {
 namespace detail {
 
-/// An error as Asio's users compare it.
+/// The error as Asio's users compare it: an abort is Asio's own.
 inline std::error_code as_asio(const std::error_code& ec) {
   return ec == Errc::operation_aborted ? std::error_code{asio::error::operation_aborted} : ec;
 }
 inline Packet as_asio(const Packet& packet) { return packet; }
 
-/// A handler that can be copied, as std::function wants it, and that is called where it asked to be.
+/// A copyable form of `handler`, for std::function. Each call runs on the handler's own executor.
 template <class Handler, class Executor>
 auto shared_handler(Handler handler, const Executor& fallback) {
   auto executor = asio::get_associated_executor(handler, fallback);
@@ -36,7 +36,7 @@ auto shared_handler(Handler handler, const Executor& fallback) {
   };
 }
 
-/// Throws std::logic_error for a port on a reactor without executors.
+/// The executor of the port's context. Throws std::logic_error for a port on a reactor without executors.
 inline auto executor_of(const TuntapPort& port) {
   if (const auto* const reactor = dynamic_cast<const AsioReactor*>(&port.reactor()))
     return reactor->context().get_executor();
@@ -51,7 +51,7 @@ auto TuntapPort::async_receive(const asio::mutable_buffer& buffer, Token&& token
   return asio::async_initiate<Token, void(std::error_code, Packet)>(
       [this, space](auto handler) {
         auto slot = asio::get_associated_cancellation_slot(handler);
-        // Throws if another one is outstanding, which this slot must not cancel.
+        // `receive` throws while another receive is outstanding; the slot must not cancel that receive.
         receive(space, detail::shared_handler(std::move(handler), detail::executor_of(*this)));
         if (slot.is_connected())
           slot.assign([cancel = receive_canceller()](asio::cancellation_type) { cancel(); });

@@ -30,7 +30,7 @@ class AsioCompletion : public testing::Test {
     interface().set_up(true);
   }
   MemorySystem::Tunnel interface() { return kernel_.tunnel("tap0"); }
-  /// Runs what is ready; bounded, should it never come to rest.
+  /// Runs what is ready, for 20 ms at most.
   void run() {
     io_.restart();
     io_.run_for(20ms);

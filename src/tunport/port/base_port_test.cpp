@@ -40,7 +40,7 @@ TEST_F(Burst, EndsAfterMaxThroughputBytes) {
   start({.max_throughput = 250, .system = kernel});
   for (int i = 0; i < 10; ++i) interface().inject(frame(i, 100));
   port->do_read();
-  EXPECT_THAT(protocol.frames, SizeIs(3)) << "the third reaches it";
+  EXPECT_THAT(protocol.frames, SizeIs(3)) << "the third reaches the limit";
 }
 
 TEST_F(Burst, GoesOnInTheNextTurnWithoutANewEvent) {
@@ -267,7 +267,7 @@ TEST_F(Writing, NeverOvertakesTheQueue) {
   start();
   kernel.fail_next(Call::write, EAGAIN);
   EXPECT_EQ(port->write(frame(1)), WriteResult::make_queued());
-  EXPECT_EQ(port->write(frame(2)), WriteResult::make_queued()) << "the kernel would take it, but 1 waits";
+  EXPECT_EQ(port->write(frame(2)), WriteResult::make_queued()) << "the kernel would take 2, but 1 waits";
   EXPECT_THAT(numbers_written(), IsEmpty());
   clock.run_ready();
   EXPECT_EQ(port->write(frame(3)), WriteResult::make_sent());
@@ -348,8 +348,7 @@ TEST_F(LinkDown, AnOldQueueDoesNotBurstOutWhenTheLinkComesBack) {
   interface().set_writable(false);
   for (int i = 0; i < 3; ++i) port->write(frame(i));
   interface().set_up(false);
-  interface().set_writable(
-      true);  // the buffer has room again, but readiness is withheld while the link is down
+  interface().set_writable(true);  // room in the buffer, but a link that is down withholds readiness
   clock.advance(1h);
   EXPECT_EQ(drops(DropReason::link_down), 3U);
   EXPECT_EQ(port->queued_bytes(), 0U);
@@ -470,7 +469,7 @@ TEST_F(Burst, ALostDeviceIsNeverSilent) {
   EXPECT_EQ(said, "") << "the handler tells";
 }
 
-/// A reactor that has no room left.
+/// A reactor without room.
 class FullReactor : public PollReactor {
   void add(Watched&) override { throw Error{errno_code(ENOSPC), "reactor"}; }
 };

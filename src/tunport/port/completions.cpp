@@ -55,14 +55,15 @@ void Completions::stop_protocol() {
 
 void Completions::frame_received(const Packet& packet) {
   const auto self = shared_from_this();  // the handler may destroy the port
-  // Mostly the handler asks for the next one, and the burst goes on. Also if it throws.
+  // Usually the handler starts the next receive, and the burst goes on. Pause otherwise, also if the handler
+  // throws.
   struct Pause {
     ~Pause() {
       if (of.port_ != nullptr && (!of.pending_.handler || of.has_kept())) of.port_->pause_producing();
     }
     Completions& of;
   } const pause{*this};
-  // The port reads unasked after a call of `resume_producing` from elsewhere.
+  // After `resume_producing` from elsewhere the port reads without a receive.
   if (!pending_.handler || has_kept()) return transport().drop(DropReason::not_listening, packet.datagrams());
   if (packet.is_super_packet()) {
     keep(*packet.origin());

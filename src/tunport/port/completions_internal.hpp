@@ -1,7 +1,6 @@
 #pragma once
-/// Receiving and sending one by one, each with a handler of its own: what stands behind
-/// `TuntapPort::async_receive` and `async_send`. Needs no Asio; `asio_completion.hpp` puts completion tokens
-/// on top.
+/// Single receives and sends, each with a handler of its own: the interior of `TuntapPort::async_receive` and
+/// `async_send`. Needs no Asio; `asio_completion.hpp` puts completion tokens on top.
 
 #include <cstdint>
 #include <functional>
@@ -15,9 +14,9 @@
 
 namespace tunport {
 
-/// The protocol of a port that was given none, and the sends that wait. Made by `TuntapPort`. The port is
-/// paused while nobody receives. A super-packet is taken whole, and copied: receives take its datagrams one
-/// by one, and the port reads on behind the last of them.
+/// The protocol of a port made without a protocol, and the list of queued sends. Made by `TuntapPort`. The
+/// port is paused while no receive is outstanding. A super-packet is taken whole, and copied: receives take
+/// its datagrams one by one, and the port reads on behind the last datagram.
 class Completions final : public FrameProtocol, public std::enable_shared_from_this<Completions> {
  public:
   using ReceiveHandler = TuntapPort::ReceiveHandler;
@@ -25,17 +24,19 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
 
   explicit Completions(TuntapPort& port) : port_{&port} {}
 
+  /// As `TuntapPort::receive`.
   void receive(MutableBytes buffer, ReceiveHandler handler);
-  /// The handler is called, by the reactor, with `operation_aborted`. No effect if none waits.
+  /// Has the reactor call the handler with `operation_aborted`. No effect without an outstanding receive.
   void cancel_receive() { end_receive(Errc::operation_aborted); }
-  /// The same, with what ended the port.
+  /// Has the reactor call the handler with `why`, the reason of the port's end.
   void fail_receive(const std::error_code& why) { end_receive(why); }
-  /// Remembers a send that was queued; the ticket comes back to `send_done`.
+  /// Keeps the handler of a queued send until `send_done(ticket)`.
   void await(Ticket ticket, SendHandler handler) { sends_.emplace(ticket, std::move(handler)); }
-  /// The handler is called with `operation_aborted`; what was queued goes out all the same.
+  /// Has the reactor call the handler with `operation_aborted`; the queued datagram is sent all the same.
   void cancel_send(Ticket ticket);
+  /// Has the reactor call the handler of `ticket` with `ec`. No effect for an unknown ticket.
   void send_done(Ticket ticket, const std::error_code& ec);
-  /// The port goes: whatever waits is aborted.
+  /// Aborts the outstanding receive and sends: the port is being destroyed.
   void port_gone();
 
   void start_protocol() override;
@@ -49,7 +50,7 @@ class Completions final : public FrameProtocol, public std::enable_shared_from_t
     MutableBytes buffer;
     ReceiveHandler handler;
   };
-  /// A super-packet that is being received datagram by datagram.
+  /// A super-packet being received datagram by datagram.
   struct Kept {
     std::unique_ptr<std::byte[]> bytes = std::make_unique_for_overwrite<std::byte[]>(max_super_packet);
     Segmenter segmenter;

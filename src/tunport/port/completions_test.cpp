@@ -11,7 +11,7 @@ using namespace port_test;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-/// A port without a protocol, whose super-packets are received datagram by datagram.
+/// A port without a protocol, for receiving super-packets datagram by datagram.
 class CompletionsTest : public SuperPackets {
  protected:
   CompletionsTest() {

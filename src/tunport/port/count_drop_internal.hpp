@@ -1,5 +1,5 @@
 #pragma once
-/// Every drop that a port counts passes here.
+/// The place where a port's drops are counted.
 
 #include "tunport/base/probes_internal.hpp"
 #include "tunport/port/statistics.hpp"

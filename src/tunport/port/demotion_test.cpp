@@ -1,4 +1,4 @@
-// What becomes of super-packets that the kernel refuses.
+// Super-packets that the kernel refuses.
 #include "support/super_packet_kit.hpp"
 
 namespace tunport {
@@ -40,7 +40,7 @@ TEST_F(Demotion, AKindThatTheKernelRefusesIsSegmentedFromThenOn) {
 }
 
 TEST_F(Demotion, OneRefusedForItsManySegmentsDemotesNothing) {
-  // UDP_MAX_SEGMENTS was 64 before Linux 6.9, and what is forwarded may come from a newer kernel.
+  // UDP_MAX_SEGMENTS was 64 before Linux 6.9; a forwarded packet may come from a newer kernel.
   accepter.on_frame = [&](const Packet& packet) { EXPECT_TRUE(port->forward(packet)); };
   start(accepter);
   kernel.fail_next(Call::write, EINVAL);
@@ -88,7 +88,7 @@ TEST_F(Demotion, ASegmentWhoseWriteIsInterruptedIsWrittenLater) {
   EXPECT_EQ(port->statistics().drops.total(), 0U);
 }
 
-// --- in the middle of one
+// --- in the middle of a super-packet
 
 TEST_F(Demotion, OneThatIsTakenInPartDemotesNothing) {
   start(accepter);
@@ -173,7 +173,7 @@ TEST_F(Demotion, TheRestOfOneThatIsDroppedIsCountedOnce) {
   const Buffer after = shapes::datagram(udp4, as_bytes("after"));
   EXPECT_EQ(port->write(after), WriteResult::make_queued());
   interface().set_up(false);
-  clock.advance(std::chrono::seconds{2});  // the queue is looked at though nothing says that it is writable
+  clock.advance(std::chrono::seconds{2});  // the queue is tried, though the reactor does not report writable
   EXPECT_EQ(drops(DropReason::link_down), 4U) << "three segments, and what was behind";
   interface().set_up(true);
   EXPECT_TRUE(port->write(after));

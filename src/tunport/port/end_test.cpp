@@ -1,4 +1,4 @@
-// How a port ends, whatever those who hear of it do; and how long one that spins keeps others waiting.
+// Ends of a port, with hostile callbacks; and the time for which a spinning port delays other descriptors.
 #include <chrono>
 #include <stdexcept>
 #include <thread>
@@ -51,7 +51,7 @@ TEST_F(End, OneThatSpinsGivesOthersTheirTurn) {
     const auto number = static_cast<int>(protocol.frames.size());
     if (number == enough) return;
     std::this_thread::sleep_for(1ms);
-    kernel.fail_next(Call::read, EAGAIN, 3);  // it looks, and finds nothing for a while
+    kernel.fail_next(Call::read, EAGAIN, 3);  // the port looks, and finds nothing for a while
     interface().inject(frame(number));
     clock.post([&] { ++turns_of_others; });
   };

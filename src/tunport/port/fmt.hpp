@@ -1,5 +1,5 @@
 #pragma once
-/// {fmt}: what a port is, where it is, how it is named. See base/fmt.hpp.
+/// {fmt}: ports, their addresses and configurations. See base/fmt.hpp.
 
 #include "tunport/base/fmt.hpp"
 #include "tunport/port/port_config.hpp"

@@ -1,4 +1,4 @@
-// What is forwarded from port to port: how often, from where, and to whom not.
+// Forwarding from port to port: times, sources, and refused destinations.
 #include "support/super_packet_kit.hpp"
 
 namespace tunport {
@@ -96,7 +96,7 @@ TEST_F(Forward, WhatIsForwardedIsAsItWasThoughItsChecksumIsFilledLater) {
   };
   start(accepter);
   start_other({.system = kernel});
-  // As of a packet within a tunnel, or behind many extension headers.
+  // A packet as within a tunnel, or behind many extension headers.
   const Buffer packet = shapes::datagram(udp4, shapes::some_bytes(1400));
   const PacketOffload left{.checksum = ChecksumState::to_fill, .checksum_start = 200, .checksum_offset = 6};
   interface().inject(packet, left);

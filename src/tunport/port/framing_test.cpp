@@ -1,4 +1,4 @@
-// What precedes a packet on the descriptor, of every kind and from anybody.
+// The framing of packets on the descriptor, of every kind and origin.
 #include <bit>
 #include <cstring>
 #include <tuple>
@@ -17,7 +17,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-/// A device on which an earlier process has set the header's size and byte order, attached to or adopted.
+/// A device with a header size and byte order set by an earlier process, attached to or adopted.
 using Framing = std::tuple<int, bool, std::endian, bool>;
 
 class FramingTest : public SuperPackets, public testing::WithParamInterface<Framing> {
@@ -140,7 +140,7 @@ TEST_P(FramingTest, AFrameWithoutRoomForItsHeaderCostsThatFrameOnly) {
   EXPECT_THAT(accepter.frames, testing::Not(IsEmpty()));
 }
 
-// --- a device that somebody else has opened
+// --- a device opened elsewhere
 
 TEST_F(SuperPackets, ADeviceHandedToAPortTakesOverWhatThePortIsToldTo) {
   const auto hand_over = [&](const OffloadFeatures& opened_with, const OffloadFeatures& wanted) {
@@ -173,7 +173,7 @@ TEST_F(SuperPackets, ADeviceHandedToAPortTakesOverWhatThePortIsToldTo) {
   port.reset();
 
   hand_over(OffloadFeatures::none(), OffloadFeatures::all());
-  EXPECT_EQ(interface().offload(), 0U) << "without a header nobody would tell of them";
+  EXPECT_EQ(interface().offload(), 0U) << "super-packets need a header";
   accepter.frames.clear();
   EXPECT_EQ(inject(tcp4, 3000, 1000), datagrams);
   clock.run_ready();

@@ -1,4 +1,4 @@
-// What becomes of writes within a burst, or under a cork.
+// Writes within a burst, or under a cork.
 #include <array>
 #include <stdexcept>
 
@@ -110,7 +110,7 @@ TEST_F(SuperPackets, MoreThanIsGatheredAtOnceGoesOutBetween) {
   for (std::uint16_t flow = 0; flow < 500; ++flow) {
     Buffer datagram = shapes::datagram(udp4, shapes::some_bytes(1000));
     store_be16(datagram, 20, flow);
-    store_be16(datagram, 26, 0);  // without a checksum: joins nobody
+    store_be16(datagram, 26, 0);  // without a checksum: not joined
     datagrams.push_back(datagram);
   }
   {
@@ -162,7 +162,7 @@ TEST_F(SuperPackets, ADeviceThatTakesNoneGetsDatagrams) {
 }
 
 TEST_F(SuperPackets, WhatWasTakenApartIsNotForwarded) {
-  // A protocol that gives it to somebody who declines, and forwards it afterwards.
+  // Gives a packet to a protocol for plain datagrams, and forwards the packet afterwards.
   class Tee : public IpPacketProtocol {
    public:
     bool accepts_super_packets() const override { return true; }
@@ -186,7 +186,7 @@ TEST_F(SuperPackets, AForwardedDatagramMayLieInTheSlabUntilTheEndOfTheBurst) {
   accepter.on_frame = [&](const Packet& packet) { EXPECT_TRUE(port->forward(packet)); };
   start(accepter);
   const Packets datagrams = shapes::segments(tcp4, shapes::some_bytes(20 * 1400), 1400);
-  const Cork outer{clock};  // somebody's, for longer than the burst
+  const Cork outer{clock};  // a program's cork, longer than the burst
   for (const Buffer& datagram : datagrams) interface().inject(datagram);
   port->do_read();
   for (int i = 0; i < 20; ++i) interface().inject(shapes::datagram(udp4, shapes::some_bytes(1400, 7)));
@@ -209,7 +209,7 @@ TEST_F(SuperPackets, DestroyingAPortWhoseBytesAreForwarded) {
   EXPECT_THAT(kernel.tunnel("tun1").collect(), ElementsAre(datagram));
 }
 
-// --- the ends of it
+// --- where gathering ends
 
 TEST_F(SuperPackets, NothingOvertakesTheQueueAndWhatWasJoinedStaysJoined) {
   start(accepter);
@@ -253,7 +253,7 @@ TEST_F(SuperPackets, WhatAFlushCannotSendIsCountedByReason) {
     const Cork cork{clock};
     port->write(shapes::datagram(udp4, as_bytes("again")));
   }
-  EXPECT_THAT(interface().collect(), SizeIs(1)) << "it passes by itself";
+  EXPECT_THAT(interface().collect(), SizeIs(1)) << "the link is up: sent";
 }
 
 TEST_F(SuperPackets, ARefusedSuperPacketCountsItsDatagrams) {
@@ -358,7 +358,7 @@ TEST_F(SuperPackets, AProducerIsPausedAfterAFlushThatFillsTheQueue) {
   EXPECT_EQ(written.back(), shapes::datagram(udp4, as_bytes("last"))) << "behind all that was gathered";
 }
 
-// --- looking again
+// --- spinning
 
 TEST_F(SuperPackets, SpinningLooksAgainBeforeItSleeps) {
   start(decliner, {.spin = std::chrono::seconds{1}, .system = kernel});

@@ -14,7 +14,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-/// A sink that answers from a list; zero when the list is used up.
+/// A sink with a list of answers, then zero.
 class ListSink {
  public:
   using Tag = char;
@@ -52,9 +52,9 @@ class ListSink {
   void forget() { done_ = 0; }
 
   std::deque<int> answers;
-  std::string said;  // what was written; "?" where it was not taken
+  std::string said;  // the packets written; "?" marks refused ones
   std::size_t room = 0;
-  std::size_t partly = 0;  // datagrams that go before EAGAIN
+  std::size_t partly = 0;  // datagrams taken before EAGAIN
   std::vector<std::pair<char, std::string>> gathered;
 
  private:
@@ -67,7 +67,7 @@ class ListSink {
 };
 static_assert(Sink<ListSink>);
 
-/// Records what it is asked; a callback stands for code of users.
+/// Records each call; the callback stands for code of users.
 class Owner final : public OutboxOwner {
  public:
   void flush_later() override { said += "flush "; }
@@ -102,7 +102,7 @@ class OutboxTest : public testing::Test {
       std::make_unique<Outbox<ListSink>>(sink, owner, reactor, statistics, 100, 50);
 };
 
-/// The kernel's answer to one write, and what becomes of the packet.
+/// The kernel's answer to a write, and the outcome.
 struct Answer {
   int error;
   WriteResult result;
@@ -124,7 +124,7 @@ TEST_F(OutboxTest, WhatBecomesOfAWrite) {
     owner.said.clear();
     outbox->drop(DropReason::aborted);
     outbox->open();
-    outbox->flush();  // tells of the drop
+    outbox->flush();  // tells the owner of the drop
     owner.said.clear();
     const std::uint64_t drops = statistics.drops.total();
     sink.answers = {error};
@@ -225,7 +225,7 @@ TEST_F(OutboxTest, GathersWhileCorkedAndSendsInOrder) {
     EXPECT_EQ(sink.said, ".a .b .c ");
     EXPECT_EQ(write("e", 'S'), sent) << "cannot be gathered";
     EXPECT_EQ(sink.said, ".a .b .c .d Se ");
-    EXPECT_EQ(write("f", '.', 7), sent) << "its fate is its own";
+    EXPECT_EQ(write("f", '.', 7), sent) << "a write with a ticket is sent by itself";
     EXPECT_EQ(write("g"), queued);
   }
   outbox->flush();

@@ -1,4 +1,4 @@
-// What a producer may do to its port when it is paused, and what its end does to what was gathered.
+// A paused producer's freedom to destroy its port, and the effect of the port's end on gathered packets.
 #include <array>
 #include <vector>
 
@@ -13,7 +13,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-/// A port whose queue is high with three datagrams, on a device that takes nothing.
+/// A port with three datagrams above the high mark, on a device without room.
 class PausedProducer : public SuperPackets {
  protected:
   PortOptions tight() {
@@ -23,7 +23,7 @@ class PausedProducer : public SuperPackets {
             .queue_low_mark = 1000,
             .system = kernel};
   }
-  /// Destroys the port when it is paused.
+  /// Destroys the port at the producer's pause.
   void start_tight(PortOptions options) {
     start(accepter, std::move(options));
     port->register_producer(producer, ProducerKind::push);
@@ -31,7 +31,7 @@ class PausedProducer : public SuperPackets {
     interface().set_writable(false);
   }
   void start_tight() { start_tight(tight()); }
-  /// Of a flow of its own, and without a checksum: joins nobody.
+  /// A datagram of a separate flow, without a checksum: not joined.
   static Buffer datagram(std::uint16_t flow) {
     Buffer bytes = shapes::datagram(udp4, shapes::some_bytes(1000));
     store_be16(bytes, 20, flow);
@@ -138,7 +138,7 @@ TEST_F(PausedProducer, IsToldAtTheEndOfTheCorkWhenAPortThatEndsFlushes) {
       const Cork cork{clock};
       for (std::uint16_t flow = 0; flow < 3; ++flow) port->write(datagram(flow));
       call();
-      ASSERT_TRUE(port) << "nobody finds the port gone under this";
+      ASSERT_TRUE(port) << "the port must not go under this call";
       EXPECT_GT(port->queued_bytes(), 3000U);
     }
     EXPECT_FALSE(port);

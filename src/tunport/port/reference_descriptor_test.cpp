@@ -1,5 +1,5 @@
-// The members that the interface the project started from inherits from its FileDescriptor, a test for each,
-// named after the member here. docs/twisted.md has the table.
+// The members that the reference's port inherits from FileDescriptor: a test for each, named after the member
+// here. docs/twisted.md has the table.
 
 #include "support/port_test_kit.hpp"
 
@@ -29,7 +29,7 @@ TEST_F(ReferenceDescriptor, write_some_data) {
   EXPECT_EQ(port->queued_bytes(), 0U) << "nothing is queued";
   port->write(frame(3));
   interface().set_writable(true);
-  EXPECT_EQ(port->write_some_data(frame(4), ec), 0U) << "it must not overtake the queue";
+  EXPECT_EQ(port->write_some_data(frame(4), ec), 0U) << "a single attempt must not overtake the queue";
   EXPECT_EQ(ec, std::errc::resource_unavailable_try_again);
 }
 
@@ -116,7 +116,7 @@ TEST_F(ReferenceDescriptor, start_reading) {
   EXPECT_EQ(protocol.frames.size(), 1U);
   port->stop_listening();
   port->start_reading();
-  EXPECT_FALSE(port->reading()) << "no effect on one that ends";
+  EXPECT_FALSE(port->reading()) << "no effect on an ending port";
 }
 
 TEST_F(ReferenceDescriptor, stop_writing) {
@@ -234,7 +234,7 @@ TEST_F(ReferenceDescriptor, pause_producing) {
   for (int i = 0; i < 5; ++i) interface().inject(frame(i));
   clock.run_ready();
   EXPECT_EQ(protocol.frames.size(), 1U) << "between two packets, not after the burst";
-  EXPECT_EQ(interface().waiting(), 4U) << "nothing was read that could not be delivered";
+  EXPECT_EQ(interface().waiting(), 4U) << "a paused port reads nothing";
 }
 
 TEST_F(ReferenceDescriptor, stop_producing) {

@@ -1,5 +1,5 @@
-// A test for each member of the interface that the project started from, named after the member here.
-// docs/twisted.md has the table; the rules of the burst are tested in base_port_test.cpp.
+// The members of the reference's port: a test for each, named after the member here. docs/twisted.md has the
+// table; base_port_test.cpp tests the rules of the burst.
 
 #include <limits>
 #include <sstream>
@@ -37,12 +37,12 @@ TEST_F(Reference, constructor) {
   OnTap ethernet;
   const TuntapPort without_reactor{"tap1", ethernet, {.system = kernel}};
   EXPECT_EQ(&without_reactor.reactor(), &default_reactor());
-  // The protocol says which kind of device it is for.
+  // The type of the protocol decides the kind of device.
   OnTun ip;
   EXPECT_EQ((TuntapPort{clock, "tap1", ethernet, {.system = kernel}}.kind()), DeviceKind::tap);
   EXPECT_EQ((TuntapPort{clock, "tun1", ip, {.system = kernel}}.kind()), DeviceKind::tun);
   EXPECT_FALSE((std::is_constructible_v<TuntapPort, Reactor&, std::string, FrameProtocol&, PortOptions>))
-      << "a protocol for either kind must say which";
+      << "a protocol for either kind needs a kind";
 }
 
 TEST_F(Reference, constructor_refuses_options_that_contradict_each_other) {
@@ -80,14 +80,14 @@ TEST_F(Reference, start_listening) {
   EXPECT_EQ(protocol.starts, 1);
   try {
     port->start_listening();
-    FAIL() << "it was listening already";
+    FAIL() << "the port was listening already";
   } catch (const CannotListenError& error) {
     EXPECT_EQ(error.code(), Errc::already_listening);
   }
   TuntapPort second{clock, DeviceKind::tap, "tap0", protocol, {.system = kernel}};
   try {
     second.start_listening();
-    FAIL() << "the first holds it";
+    FAIL() << "the first port holds the device";
   } catch (const CannotListenError& error) {
     EXPECT_EQ(error.code(), Errc::device_busy);
     EXPECT_THAT(error.what(), HasSubstr("tap0: another process holds the device; "));
@@ -154,7 +154,7 @@ TEST_F(Reference, lose_connection) {
   EXPECT_FALSE(port->listening());
   EXPECT_FALSE(port->reading());
   clock.run_ready();
-  EXPECT_THAT(lost, IsEmpty()) << "it waits for the queue";
+  EXPECT_THAT(lost, IsEmpty()) << "the end waits for the queue";
   auto behind = interface();
   behind.set_writable(true);
   clock.run_ready();
@@ -194,7 +194,7 @@ TEST_F(Reference, stop_listening) {
   int completed = 0;
   make().stop_listening([&] { ++completed; });
   clock.run_ready();
-  EXPECT_EQ(completed, 1) << "it was closed";
+  EXPECT_EQ(completed, 1) << "the port was closed";
 
   start();
   interface().set_writable(false);
@@ -255,7 +255,7 @@ TEST_F(Reference, fileno) {
 TEST_F(Reference, do_read) {
   start();
   for (int i = 0; i < 3; ++i) interface().inject(frame(i));
-  port->do_read();  // what a foreign loop calls
+  port->do_read();  // as a foreign loop does
   EXPECT_EQ(protocol.frames.size(), 3U);
   EXPECT_EQ(port->statistics().bursts, 1U);
   port->do_read();
@@ -317,7 +317,7 @@ TEST_F(Reference, create_internet_socket) {
 
 TEST_F(Reference, do_write) {
   start();
-  EXPECT_THROW(port->do_write(), std::logic_error) << "nobody asked for it";
+  EXPECT_THROW(port->do_write(), std::logic_error) << "not asked for";
   interface().set_writable(false);
   for (int i = 0; i < 3; ++i) port->write(frame(i));
   EXPECT_TRUE(port->writing());

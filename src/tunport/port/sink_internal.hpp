@@ -1,5 +1,5 @@
 #pragma once
-/// What an outbox writes to.
+/// The writing end of an outbox.
 
 #include <concepts>
 #include <optional>
@@ -14,25 +14,29 @@ namespace tunport {
 /// One packet in parts. Borrowed for the call, unless gathered by reference.
 struct Parts {
   std::span<const Bytes>
-      bytes;                  ///< in order, at least one; at most `max_write_parts`, or what a sink gathered
+      bytes;                  ///< in order, at least one; at most `max_write_parts`, or a gathered packet's
   bool has_headroom = false;  ///< `max_framing` bytes before the first part may be overwritten
-  Keep keep = Keep::copy;     ///< how the bytes may be gathered
+  Keep keep = Keep::copy;     ///< the permitted way to gather the bytes
 
+  /// The bytes of the packet.
   std::size_t size() const { return size_of(bytes); }
 };
 
-/// A way to the kernel: writes one packet, and knows its tag, which is all that a packet needs besides its
-/// bytes (what is left to do on it; where it goes).
+/// A way to the kernel: writes one packet with its tag. The tag holds everything about a packet besides the
+/// bytes (the work left to do; the destination).
 ///
-/// - `objection`: why a packet is refused, before anything is done with it.
-/// - `gathers`: true if packets are better joined than sent one by one. `gather` takes one; false if it has
-///   no room or the packet cannot be joined. `has_gathered`: some are held. `give` calls `call(tag, parts,
-///   datagrams)` with each packet that was made of them, and holds none then.
+/// - `objection`: the reason for refusing a packet at once, or nothing.
+/// - `gathers`: true if packets are better joined than sent one by one.
+/// - `gather`: takes a packet. False without room, or if the packet cannot be joined.
+/// - `has_gathered`: true while packets are held.
+/// - `give`: calls `call(tag, parts, datagrams)` with each packet made of the held packets, and empties the
+///   sink.
 /// - `write`: zero when the kernel has the packet, which is counted; else a positive errno. After EAGAIN the
-///   sink may have given a part of the packet to the kernel: it goes on behind that part when it is given the
-///   same packet again, before any other. `done` tells how many datagrams of it need no more writing;
-///   `forget`: the packet is not given again.
-/// - `datagrams`: how many datagrams a packet of `size` bytes is.
+///   kernel may have a part of the packet; the next `write` must repeat the same packet, and goes on behind
+///   that part.
+/// - `done`: the datagrams of such a packet that need no more writing.
+/// - `forget`: such a packet is not repeated.
+/// - `datagrams`: the number of datagrams in a packet of `size` bytes.
 template <class S>
 concept Sink = requires(S& sink, const S& same, const typename S::Tag& tag, const Parts& parts,
                         std::size_t size) {

@@ -1,4 +1,4 @@
-// A protocol that destroys its port while it starts.
+// Protocols that destroy their port during the start.
 #include <stdexcept>
 
 #include "support/port_test_kit.hpp"
@@ -16,7 +16,7 @@ class DestroyedInItsStart : public PortTest {
     EXPECT_EQ(clock.run_ready(), 0U);
     protocol.on_start = {};
     start();
-    EXPECT_EQ(protocol.starts, 2) << "as it is the first again";
+    EXPECT_EQ(protocol.starts, 2) << "the port is the first again";
     interface().inject(frame(1));
     clock.run_ready();
     EXPECT_EQ(protocol.frames.size(), 1U);

@@ -13,8 +13,8 @@
 namespace tunport {
 namespace {
 
-/// UDP_MAX_SEGMENTS before Linux 6.9: a kernel may refuse a packet of more for their number alone. TCP has no
-/// such bound.
+/// UDP_MAX_SEGMENTS before Linux 6.9: a kernel may refuse a packet of more segments for the number alone. TCP
+/// has no such bound.
 constexpr std::size_t fewest_max_udp_segments = 64;
 
 std::string_view name_of(SegmentKind kind) {
@@ -52,7 +52,7 @@ int TunSink::write_framed(const PacketOffload& left, const Parts& parts) {
   return otherwise;
 }
 
-/// One system call: with the framing right before the packet where there is room, else gathered.
+/// Makes one system call: with the framing right before the packet where memory has room, else gathered.
 int TunSink::send_framed(const PacketOffload& left, const Parts& parts) {
   const std::size_t framing = device_.capabilities().framing;
   const Bytes first = parts.bytes.front();
@@ -71,8 +71,9 @@ int TunSink::send_framed(const PacketOffload& left, const Parts& parts) {
 
 int TunSink::write_single(Bytes datagram) { return note(device_.write(datagram), {}, datagram.size()); }
 
-/// Each datagram by itself, those that are done with left out. Zero if the kernel took any of them; the
-/// others are counted as dropped then. EINVAL if none came out: the headers are not what `left` says.
+/// Writes each datagram by itself, except those done. Returns zero if the kernel took a datagram; refused
+/// ones are counted as dropped then. Returns EINVAL if the packet has no segments: the headers contradict
+/// `left`.
 int TunSink::write_in_segments(const PacketOffload& left, const Parts& parts) {
   Scratch& scratch = assemble(parts);
   if (!left.is_super_packet()) {
@@ -97,7 +98,7 @@ int TunSink::write_in_segments(const PacketOffload& left, const Parts& parts) {
     ++lost;
     if (first_error == 0) first_error = error;
     if (error == EINVAL) continue;
-    lost += segmenter.remaining();  // the rest would meet the same
+    lost += segmenter.remaining();  // the rest would meet the same error
     break;
   }
   segmenter.reset();

@@ -1,14 +1,14 @@
 #pragma once
-/// How packets get from an outbox into a TUN/TAP device: joined, framed, whole or in segments.
+/// The way of packets from an outbox into a TUN/TAP device: joined, framed, whole or in segments.
 ///
-/// Theory. What precedes a packet on the descriptor (packet information, the virtio header) is put right
-/// before it where there is room, and gathered otherwise. A super-packet goes as it is if the device takes
-/// its kind, else in segments. If the kernel refuses it all the same (EINVAL), the same data is sent again in
-/// segments. If the kernel takes all of those, and UDP's are no more than every kernel allows, it was the
-/// kind that the kernel does not like, and super-packets of this kind are segmented from then on. If the
-/// kernel's buffer is full in between, the sink remembers how many segments the kernel has, and goes on
-/// behind them. A packet from elsewhere cannot bring a demotion about: its header has passed our own bounds
-/// before (`virtio_header::decode`), and what is wrong with the packet is wrong with its segments as well.
+/// Theory. The framing (packet information, the virtio header) is put right before the packet where memory
+/// has room, and gathered otherwise. A super-packet is written whole if the device takes its kind, else in
+/// segments. If the kernel refuses a whole super-packet all the same (EINVAL), the same data is sent again in
+/// segments. If the kernel takes every segment, and UDP has no more segments than every kernel allows, the
+/// kernel does not support the kind, and super-packets of that kind are segmented from then on (demotion). If
+/// the kernel's buffer is full in between, the sink remembers the number of segments done, and goes on behind
+/// them. A hostile packet cannot cause a demotion: its header has passed our own bounds before
+/// (`virtio_header::decode`), and any other fault of the packet is a fault of its segments as well.
 
 #include <array>
 #include <cstdint>
@@ -27,22 +27,22 @@
 
 namespace tunport {
 
-/// A sink of packets with what is left to do on each. `device` and `statistics` are borrowed.
+/// A sink of packets with the work left to do on each. `device` and `statistics` are borrowed.
 class TunSink {
  public:
   using Tag = PacketOffload;
 
-  /// `max_packet_size`: of a single packet, in bytes.
+  /// `max_packet_size` limits a single packet, in bytes.
   TunSink(Device& device, DeviceKind kind, Statistics& statistics, std::size_t max_packet_size)
       : device_{device}, kind_{kind}, statistics_{statistics}, max_packet_size_{max_packet_size} {}
 
-  /// The device was opened: begins with what it was granted.
+  /// Takes over the features of a device that was just opened.
   void reset();
-  /// What may be given to the device as it is. Shrinks when the kernel refuses a kind.
+  /// The features of packets that go to the device unchanged. Shrinks when the kernel refuses a kind.
   const OffloadFeatures& takes() const { return takes_; }
 
-  /// As `Sink` has them. A packet is refused as `empty`, `too_long`, `too_short` for an Ethernet header, or
-  /// `wrong_version` on TUN; of a super-packet nothing is looked at.
+  /// As `Sink` has it. A packet is refused as `empty`, `too_long`, `too_short` for an Ethernet header, or
+  /// `wrong_version` on TUN; a super-packet is not examined.
   std::optional<DropReason> objection(const PacketOffload& left, const Parts& parts) const {
     if (left.is_super_packet()) return std::nullopt;
     std::size_t size = 0;
@@ -98,7 +98,7 @@ class TunSink {
   void forget() { done_ = 0; }
 
  private:
-  /// For packets that must be changed before they go: allocated when the first does.
+  /// Memory for packets that must be changed before the write: allocated for the first.
   struct Scratch {
     std::unique_ptr<std::byte[]> bytes;
     std::size_t capacity = 0;
@@ -106,7 +106,7 @@ class TunSink {
     Segmenter segmenter;
   };
 
-  /// No second datagram of more than this fits into an IP packet with it.
+  /// The longest datagram that leaves room for a second in an IP packet.
   static constexpr std::size_t longest_gathered = 0x8000;
   static constexpr std::size_t ethernet_header_size = 14;
 

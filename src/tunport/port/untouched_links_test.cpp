@@ -1,4 +1,4 @@
-// A port touches nothing of its interface that it was not asked to touch.
+// A port changes only what the program asked for on its interface.
 #include "support/port_test_kit.hpp"
 
 namespace tunport {
@@ -6,7 +6,7 @@ namespace {
 
 using namespace port_test;
 
-/// Looks interfaces up, and fails the test at anything else.
+/// Looks interfaces up, and fails the test at any other call.
 class OnlyLooking : public LinkSystem {
  public:
   explicit OnlyLooking(LinkSystem& links) : links_{links} {}

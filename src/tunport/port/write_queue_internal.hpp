@@ -1,5 +1,5 @@
 #pragma once
-/// Packets that wait for the kernel: a ring of typed records, bounded, allocated once.
+/// The write queue: a ring of typed records, bounded, allocated once.
 
 #include <cstdint>
 #include <cstring>
@@ -13,9 +13,9 @@
 
 namespace tunport {
 
-/// A queue of packets in one block of memory, in order. A record is a tag and the packet's bytes, contiguous,
-/// so that the packet can be written as it lies; a record that does not fit before the block's end starts at
-/// its beginning. The block is allocated at the first push: most ports never queue.
+/// A queue of packets in one block of memory, in order. A record is a tag and the packet's bytes; the bytes
+/// are contiguous, so that the packet can be written in place. A record without room before the block's end
+/// starts at the block's beginning. The block is allocated at the first push: most ports never queue.
 template <class Tag>
 class WriteQueue {
   static_assert(std::is_trivially_copyable_v<Tag> && alignof(Tag) <= 8);
@@ -26,25 +26,26 @@ class WriteQueue {
   };
 
  public:
-  /// Bytes that a record takes besides its packet, at the most.
+  /// The largest number of bytes in a record besides the packet.
   static constexpr std::size_t overhead = sizeof(Record) + 7;
 
   /// `limit`: bytes of records, each with its `overhead`; `largest`: the longest packet, in bytes.
   WriteQueue(std::size_t limit, std::size_t largest) : limit_{limit}, capacity_{limit + footprint(largest)} {}
 
+  /// True if no record is queued.
   bool empty() const { return bytes_ == 0; }
-  /// Bytes taken, book-keeping included.
+  /// Bytes of the records, book-keeping included.
   std::size_t bytes() const { return bytes_; }
 
-  /// Copies a packet in, from its parts. False, and nothing is changed, if that would pass the limit; an
-  /// empty queue takes any packet up to `largest`.
+  /// Copies a packet in, from its parts. Returns false, with nothing changed, if the packet would pass the
+  /// limit; an empty queue takes any packet up to `largest`.
   bool push(const Tag& tag, std::span<const Bytes> parts, Ticket ticket = 0) {
     const std::size_t size = size_of(parts);
     const std::size_t need = footprint(size);
     if (need > capacity_ || (bytes_ != 0 && bytes_ + need > limit_)) return false;
     if (!block_) block_ = std::make_unique_for_overwrite<std::byte[]>(capacity_);
-    // What is left unused behind the tail when it wraps is less than one record: the capacity has that to
-    // spare.
+    // The unused end of the block after a wrap is less than one record; the capacity has room to spare for
+    // it.
     const bool wrapped = bytes_ != 0 && tail_ <= head_;
     if (!wrapped && tail_ + need > capacity_) {
       end_ = tail_;
@@ -61,11 +62,13 @@ class WriteQueue {
     return true;
   }
 
-  /// The oldest record; its packet lives until it is popped. Precondition for this and what follows: not
-  /// empty.
+  /// The tag of the oldest record. Precondition: not empty.
   const Tag& front_tag() const { return front().tag; }
+  /// The ticket of the oldest record. Precondition: not empty.
   Ticket front_ticket() const { return front().ticket; }
+  /// The packet of the oldest record; valid until `pop`. Precondition: not empty.
   Bytes front_packet() const { return {block_.get() + head_ + sizeof(Record), front().size}; }
+  /// Removes the oldest record. Precondition: not empty.
   void pop() {
     const bool wrapped = tail_ <= head_;
     const std::size_t taken = footprint(front().size);
@@ -85,8 +88,8 @@ class WriteQueue {
   std::size_t capacity_;
   std::unique_ptr<std::byte[]> block_;
   std::size_t head_ = 0;  // the oldest record
-  std::size_t tail_ = 0;  // where the next one goes
-  std::size_t end_ = 0;   // while the tail is before the head: where the records behind the head end
+  std::size_t tail_ = 0;  // the place of the next record
+  std::size_t end_ = 0;   // while the tail is before the head: the end of the records behind the head
   std::size_t bytes_ = 0;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 using Record = std::vector<std::byte>;
 
-/// A tag of 8 bytes: with size and ticket a record takes 24 bytes besides its packet.
+/// A tag of 8 bytes: with size and ticket, a record takes 24 bytes besides the packet.
 using Queue = WriteQueue<std::uint64_t>;
 
 bool push(Queue& queue, const Record& record, Ticket ticket = 0, std::uint64_t tag = 0) {
