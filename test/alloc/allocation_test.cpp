@@ -1,4 +1,4 @@
-/// Nothing is allocated per packet: operator new counts while a million packets pass.
+/// No packet costs an allocation: operator new counts while a million packets pass.
 
 #include <array>
 #include <bit>
@@ -30,18 +30,18 @@
 
 namespace {
 
-std::uint64_t allocations = 0;  // one thread
+std::uint64_t allocations = 0;  // one thread only
 
 void* allocate(std::size_t size, std::size_t alignment) {
   ++allocations;
-  const std::size_t rounded = (size + alignment - 1) / alignment * alignment;  // aligned_alloc wants it so
+  const std::size_t rounded = (size + alignment - 1) / alignment * alignment;  // required by aligned_alloc
   if (void* const memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded)) return memory;
   throw std::bad_alloc{};
 }
 
 }  // namespace
 
-// Every form: the sanitizers bring their own of those that are left out.
+// Every form: the sanitizers replace forms left out here.
 void* operator new(std::size_t size) { return allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__); }
 void* operator new[](std::size_t size) { return ::operator new(size); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
@@ -73,7 +73,7 @@ namespace tunport {
 namespace {
 
 constexpr std::uint64_t total = 1'000'000;
-constexpr std::uint64_t round_size = 250;  // half of what a TUN keeps: nothing is dropped
+constexpr std::uint64_t round_size = 250;  // half the ring of a TUN: nothing is dropped
 constexpr std::uint16_t echo_port = 7;
 
 TEST(Counter, notices_every_form_of_new) {
@@ -87,7 +87,7 @@ TEST(Counter, notices_every_form_of_new) {
     destroy(made);
     return after - before;
   };
-  // By way of a volatile, or the compiler would leave them out.
+  // A volatile size keeps the compiler from removing the calls.
   volatile std::size_t one = 1;
   EXPECT_EQ(count([&] { return ::operator new(one); }, [](void* memory) { ::operator delete(memory); }), 1U);
   EXPECT_EQ(count([&] { return new int[one]; }, [](const int* made) { delete[] made; }), 1U);
@@ -95,7 +95,7 @@ TEST(Counter, notices_every_form_of_new) {
   EXPECT_EQ(count([&] { return new (std::nothrow) int[one]; }, [](const int* made) { delete[] made; }), 1U);
 }
 
-/// Sends packets to where the echo is; allocates nothing either.
+/// Sends packets to the echo port, without allocations.
 class Sender {
  public:
   Sender() : fd_{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)} {
@@ -129,7 +129,7 @@ class Sender {
   std::array<mmsghdr, round_size> messages_{};
 };
 
-/// Counts what it receives.
+/// Counts received datagrams.
 class Count final : public DatagramProtocol {
  public:
   void datagram_received(Bytes /*data*/, const Endpoint& /*from*/) override { ++datagrams; }
@@ -152,7 +152,7 @@ TEST(Allocations, none_for_a_million_frames_received_through_every_demultiplexer
   tunnel.set_up(true);
   const auto frame = packets::ethernet({}, packets::udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
 
-  std::uint64_t allocated = 0;  // by anybody but the fake, whose own it is to keep what is injected
+  std::uint64_t allocated = 0;  // without the fake's allocations for injected packets
   const auto pass = [&](std::uint64_t frames) {
     for (std::uint64_t passed = 0; passed < frames; passed += round_size) {
       for (std::uint64_t i = 0; i < round_size; ++i) tunnel.inject(frame);
@@ -189,7 +189,7 @@ TEST_F(Kernel, allocates_nothing_for_a_million_packets_received_echoed_and_writt
   Sender sender;
   ASSERT_TRUE(sender.connected());
 
-  // Every packet of a round is echoed, or the loop has nothing more to do for a second.
+  // Passes a round when every packet is echoed; fails when the loop is idle for a second.
   const auto pass = [&](std::uint64_t count) {
     const std::uint64_t end = echo.echoes() + count;
     while (echo.echoes() < end) {
@@ -210,7 +210,7 @@ TEST_F(Kernel, allocates_nothing_for_a_million_packets_received_echoed_and_writt
   EXPECT_EQ(port.statistics().packets_in - start.packets_in, total);
 }
 
-/// Passes on what it gets: super-packets whole and datagrams by reference, or what is left of them in writes.
+/// Passes packets on: super-packets whole and datagrams by reference, or segments in writes.
 class Passer final : public FrameProtocol {
  public:
   explicit Passer(bool whole) : whole_{whole} {}
@@ -254,7 +254,7 @@ TEST_P(KernelSuperPackets, allocate_nothing_split_joined_forwarded_and_gathered_
   links.set_up("alloc0", true, ec);
   ASSERT_FALSE(ec) << ec.message();
 
-  std::vector<Buffer> sent;  // framed, as a packet socket wants it
+  std::vector<Buffer> sent;  // framed, for a packet socket
   std::uint64_t expected = 0;
   for (const shapes::Shape& shape : {shapes::Shape{}, shapes::Shape{.protocol = ip_protocol::udp}}) {
     if (!shape.is_tcp() && !port.device().capabilities().offload.uso) continue;

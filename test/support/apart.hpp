@@ -1,6 +1,5 @@
 #pragma once
-/// What a coalescer gave away, taken apart again by the plainest code that does it: the reference for tests
-/// of coalescing, and for its fuzzer.
+/// Plain segmentation of a coalescer's output: the reference for the tests and the fuzzer of coalescing.
 
 #include <algorithm>
 #include <cstring>
@@ -21,7 +20,7 @@ namespace tunport::apart {
 
 using Buffer = std::vector<std::byte>;
 
-/// A packet, and what is left to do on it.
+/// A packet, and the work left to do.
 struct Packet {
   Buffer bytes;
   PacketOffload left{};
@@ -31,6 +30,7 @@ struct Packet {
   bool operator==(const Packet& other) const { return bytes == other.bytes && left == other.left; }
 };
 
+/// A copy of a coalescer's packet, contiguous.
 inline Packet packet_of(const Coalesced& coalesced) {
   Packet packet{{}, coalesced.offload, coalesced.datagrams, coalesced.parts.size()};
   for (const iovec& part : coalesced.parts) {
@@ -40,14 +40,14 @@ inline Packet packet_of(const Coalesced& coalesced) {
   return packet;
 }
 
-/// All that the coalescer holds; it is empty then.
+/// Flushes the coalescer, and returns its packets.
 inline std::vector<Packet> flushed(Coalescer& coalescer) {
   std::vector<Packet> packets;
   coalescer.flush([&](const Coalesced& coalesced) { packets.push_back(packet_of(coalesced)); });
   return packets;
 }
 
-/// Fills a checksum that is left to fill.
+/// Fills a checksum left to fill.
 inline Packet completed(Packet packet) {
   if (packet.left.checksum != ChecksumState::to_fill) return packet;
   const MutableBytes bytes{packet.bytes};
@@ -59,8 +59,8 @@ inline Packet completed(Packet packet) {
   return packet;
 }
 
-/// Makes lengths and checksums right, of the IPv4 header and the transport's. Precondition: `find_layout`
-/// knows where the headers are, or knew before the packet's size was changed: `layout` says it then.
+/// Corrects lengths and checksums, of the IPv4 header and of the transport header. `layout` gives the places
+/// of the headers, as `find_layout` found them before any change of the packet's size.
 inline Buffer mended(Buffer packet, const Layout& layout) {
   const MutableBytes bytes{packet};
   const MutableBytes ip = bytes.subspan(layout.ip, layout.transport - layout.ip);
@@ -92,11 +92,12 @@ inline Buffer mended(Buffer packet, const Layout& layout) {
   return packet;
 }
 
+/// The same with the layout of `packet`. Precondition: `find_layout` finds the headers.
 inline Buffer mended(const Buffer& packet, DeviceKind kind) {
   return mended(packet, find_layout(packet, kind).value());
 }
 
-/// The datagrams of a packet: those of a super-packet complete, a single one as it is.
+/// The datagrams of a packet: complete segments of a super-packet, or a single datagram unchanged.
 inline std::vector<Packet> segments(const Packet& packet, DeviceKind kind) {
   if (!packet.left.is_super_packet()) return {packet};
   const Layout whole = find_layout(packet.bytes, kind).value();
@@ -125,7 +126,7 @@ inline std::vector<Packet> segments(const Packet& packet, DeviceKind kind) {
   return result;
 }
 
-/// The same of many, in order.
+/// The datagrams of many packets, in order.
 inline std::vector<Packet> segments(const std::vector<Packet>& packets, DeviceKind kind) {
   std::vector<Packet> result;
   for (const Packet& packet : packets)
@@ -133,13 +134,13 @@ inline std::vector<Packet> segments(const std::vector<Packet>& packets, DeviceKi
   return result;
 }
 
-/// What must survive coalescing: the packet complete, and the identification of an atomic IPv4 datagram,
-/// which means nothing, taken out.
+/// The part of a packet that coalescing must keep: the complete packet, without the meaningless
+/// identification of an atomic IPv4 datagram.
 inline Buffer essence(const Packet& packet, DeviceKind kind) {
   Buffer bytes = completed(packet).bytes;
   const auto layout = find_layout(bytes, kind);
   if (!layout || layout->v6 || (load_be16(bytes, layout->ip + 6U) & 0x4000) == 0) return bytes;
-  // Its header's checksum goes with it, unless it is wrong: then the datagram must come out as it was.
+  // The header's checksum goes too, unless wrong: a wrong datagram must come out unchanged.
   const MutableBytes ip = MutableBytes{bytes}.subspan(layout->ip, layout->transport - layout->ip);
   if (internet_checksum(ip) != 0) return bytes;
   store_be16(ip, 4, 0);

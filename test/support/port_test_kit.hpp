@@ -1,5 +1,5 @@
 #pragma once
-/// What the tests of ports share.
+/// The kit of port tests.
 
 #include <functional>
 #include <memory>
@@ -22,17 +22,19 @@ namespace tunport::port_test {
 
 using Buffer = packets::Buffer;
 
+/// A copy of borrowed bytes.
 inline Buffer copy(Bytes bytes) { return {bytes.begin(), bytes.end()}; }
-/// A frame that is told apart by its number.
+/// A frame with a number in its payload.
 inline Buffer frame(int number, std::size_t size = 60) {
   Buffer bytes(size);
   store_be16(bytes, 12, 0x88b5);  // for local experiments (IEEE 802)
   store_be16(bytes, 14, static_cast<std::uint16_t>(number));
   return bytes;
 }
+/// The number in a frame of `frame`.
 inline int number_of(Bytes bytes) { return load_be16(bytes, 14); }
 
-/// Remembers what it was told; each hook may be given.
+/// Records frames, starts and stops; calls a hook for each, if set.
 class Recorder : public FrameProtocol {
  public:
   void start_protocol() override {
@@ -59,7 +61,7 @@ class Recorder : public FrameProtocol {
   std::function<void(const Packet&)> on_frame;
 };
 
-/// A producer that remembers what it was told.
+/// A producer that records its calls; calls a hook for each, if set.
 class RecordingProducer : public Producer {
  public:
   void resume_producing() override {
@@ -81,7 +83,7 @@ class RecordingProducer : public Producer {
   std::function<void()> on_stop;
 };
 
-/// A sink that answers each write with the same errno, or takes it.
+/// A sink that answers each write with `error`, or zero.
 struct NextSink {
   using Tag = char;
   std::optional<DropReason> objection(const char&, const Parts&) const { return std::nullopt; }
@@ -97,7 +99,7 @@ struct NextSink {
   int error = 0;
 };
 
-/// Shows the hooks of a port, and what they were called with.
+/// A port that records the calls of its hooks.
 class HookedPort : public BasePort {
  public:
   explicit HookedPort(Reactor& reactor) : BasePort{reactor, {}} {}
@@ -134,7 +136,7 @@ class HookedPort : public BasePort {
   mutable Outbox<NextSink> outbox_{sink, *this, reactor(), statistics_, 1'000'000, 65'600};
 };
 
-/// A TAP port on the fake kernel, in virtual time, whose interface is up once it listens.
+/// A TAP port on the fake kernel, in virtual time; its interface is up after `start`.
 class PortTest : public testing::Test {
  protected:
   ~PortTest() override { set_log_sink({}); }

@@ -1,5 +1,5 @@
 #pragma once
-/// What tests of reactors watch: a descriptor that counts what it is told, and one to tell it of.
+/// The kit of reactor tests: a descriptor that counts its calls, and a socket for events.
 
 #include <array>
 #include <cerrno>
@@ -27,7 +27,7 @@ struct SocketPair {
     far.reset(ends[1]);
   }
   void send() const { EXPECT_EQ(::send(far.get(), "x", 1, MSG_NOSIGNAL), 1); }
-  /// The far end goes, with an error for the near one: it had not read all.
+  /// Closes the far end with unread data: an error for the near end.
   void break_off() {
     ::send(near.get(), "x", 1, MSG_NOSIGNAL);
     far.reset();
@@ -36,7 +36,7 @@ struct SocketPair {
   UniqueFd far;
 };
 
-/// A descriptor that counts what it is told, and does what the test says.
+/// A descriptor that counts its calls, and runs the test's hooks.
 class Probe : public FileDescriptor {
  public:
   Probe(Reactor& reactor, int number, bool attached = true) : FileDescriptor{reactor}, number_{number} {
@@ -74,7 +74,7 @@ class Probe : public FileDescriptor {
   void lose_connection() override { ++loses; }
   void lose_write_connection() override {}
   void producer_gone() override { ++producers_gone; }
-  /// Takes what is there to read.
+  /// Reads until the socket is empty.
   void take() const {
     std::array<char, 64> buffer{};
     while (::recv(number_, buffer.data(), buffer.size(), 0) > 0) {

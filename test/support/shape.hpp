@@ -1,6 +1,6 @@
 #pragma once
-/// Datagrams for tests, built from scratch with the headers of wire/: one of each shape that a super-packet
-/// may have, and the segments that it must come apart into.
+/// Datagrams for tests, built from scratch with the headers of wire/: each shape of a super-packet, and its
+/// segments.
 
 #include <algorithm>
 #include <string>
@@ -20,13 +20,13 @@ namespace tunport::shapes {
 
 using Buffer = std::vector<std::byte>;
 
-/// What a datagram looks like. The default is TCP over IPv4 on TUN without anything extra.
+/// The shape of a datagram. The default is TCP over IPv4 on TUN without extras.
 struct Shape {
   std::uint8_t protocol = ip_protocol::tcp;
   bool v6 = false;
   bool extras = false;  ///< IPv4 options, or IPv6 extension headers
   DeviceKind kind = DeviceKind::tun;
-  std::size_t tags = 0;  ///< VLAN tags, the outer one of two being a service tag
+  std::size_t tags = 0;  ///< VLAN tags; the outer of two is a service tag
   std::uint8_t flags = tcp_flag::ack;
   bool tcp_options = true;  ///< a time stamp
   std::uint16_t identification = 0xfffe;
@@ -44,16 +44,19 @@ struct Shape {
     if (!is_tcp()) return SegmentKind::udp;
     return v6 ? SegmentKind::tcp6 : SegmentKind::tcp4;
   }
+  /// The offset of the IP header, in bytes.
   std::size_t ip_offset() const { return kind == DeviceKind::tun ? 0 : EthernetHeader::size + 4 * tags; }
+  /// The offset of the transport header, in bytes.
   std::size_t transport_offset() const {
     if (!v6) return ip_offset() + Ipv4Header::size + (extras ? 8 : 0);
     return ip_offset() + Ipv6Header::size + (extras ? 8 + 24 + 8 : 0);
   }
+  /// The bytes of all headers together.
   std::size_t header_length() const {
     if (!is_tcp()) return transport_offset() + UdpHeader::size;
     return transport_offset() + TcpHeader::size + (tcp_options ? 12 : 0);
   }
-  /// Of the checksum in the transport header.
+  /// The offset of the checksum in the transport header, in bytes.
   std::size_t checksum_offset() const { return is_tcp() ? TcpHeader::checksum_offset : 6; }
   IpAddress source() const { return v6 ? IpAddress{source6} : IpAddress{source4}; }
   IpAddress destination() const { return v6 ? IpAddress{destination6} : IpAddress{destination4}; }
@@ -66,13 +69,14 @@ struct Shape {
   }
 };
 
+/// Pseudo-random bytes, the same for each `state`.
 inline Buffer some_bytes(std::size_t size, std::uint32_t state = 1) {
   Buffer bytes(size);
   for (auto& byte : bytes) byte = static_cast<std::byte>((state = state * 1664525 + 1013904223) >> 24);
   return bytes;
 }
 
-/// The whole datagram, its checksum complete.
+/// A whole datagram, with its checksum complete.
 inline Buffer datagram(const Shape& shape, Bytes payload) {
   const std::size_t ip = shape.ip_offset();
   const std::size_t transport = shape.transport_offset();
@@ -89,7 +93,8 @@ inline Buffer datagram(const Shape& shape, Bytes payload) {
     store_be16(out, ip - 2, shape.v6 ? ethertype::ipv6 : ethertype::ipv4);
   }
   if (shape.v6) {
-    // Hop-by-hop, routing that is through (its kind is nobody's: 253), destination options; the options PadN.
+    // Hop-by-hop, an exhausted routing header (of kind 253, for experiments), destination options; the
+    // options are PadN.
     constexpr std::uint8_t chain[] = {43, 0, 1, 4, 0, 0, 0, 0, 60, 2, 253, 0, 1, 1, 1, 1, 2, 2, 2, 2,
                                       3,  3, 3, 3, 4, 4, 4, 4, 5,  5, 5,   5, 0, 0, 1, 4, 0, 0, 0, 0};
     Ipv6Header{.traffic_class = 0xb8,
@@ -136,7 +141,7 @@ inline Buffer datagram(const Shape& shape, Bytes payload) {
   return packet;
 }
 
-/// What a packet that is to be filled has in its checksum field.
+/// Puts the sum of the pseudo-header into the checksum field, as in a packet with the checksum left to fill.
 inline void put_pseudo_header_sum(MutableBytes packet, const Shape& shape) {
   Checksum sum;
   sum.add_pseudo_header(shape.source(), shape.destination(), shape.protocol,
@@ -144,7 +149,7 @@ inline void put_pseudo_header_sum(MutableBytes packet, const Shape& shape) {
   store_be16(packet, shape.transport_offset() + shape.checksum_offset(), sum.fold());
 }
 
-/// What is left to do on a super-packet of that shape, its checksum to be filled.
+/// The work left to do on a super-packet of `shape`, with the checksum left to fill.
 inline PacketOffload offload_of(const Shape& shape, std::size_t segment_size) {
   return {.kind = shape.segment_kind(),
           .checksum = ChecksumState::to_fill,
@@ -155,14 +160,14 @@ inline PacketOffload offload_of(const Shape& shape, std::size_t segment_size) {
           .checksum_offset = static_cast<std::uint16_t>(shape.checksum_offset())};
 }
 
-/// A super-packet as the kernel hands it over: the sum of the pseudo-header is where the checksum goes.
+/// A super-packet as from the kernel: the checksum field holds the sum of the pseudo-header.
 inline Buffer super_packet(const Shape& shape, Bytes payload) {
   Buffer packet = datagram(shape, payload);
   put_pseudo_header_sum(packet, shape);
   return packet;
 }
 
-/// The datagrams into which it must come apart, each built by itself (`wanted`: to be filled, or complete).
+/// The segments of a super-packet, each built by itself. `wanted`: checksums left to fill, or complete.
 inline std::vector<Buffer> segments(Shape shape, Bytes payload, std::size_t segment_size,
                                     ChecksumState wanted = ChecksumState::verified) {
   const Shape whole = shape;
@@ -181,7 +186,7 @@ inline std::vector<Buffer> segments(Shape shape, Bytes payload, std::size_t segm
   return result;
 }
 
-/// Each combination of protocol, IP version, what is extra, and link.
+/// Each combination of protocol, IP version, extras, and link.
 inline std::vector<Shape> all() {
   std::vector<Shape> result;
   for (const std::uint8_t protocol : {ip_protocol::tcp, ip_protocol::udp})

@@ -1,5 +1,5 @@
 #pragma once
-/// What the tests of super-packets on ports share.
+/// The kit of super-packet tests on ports.
 
 #include <functional>
 #include <memory>
@@ -18,7 +18,7 @@ using shapes::Shape;
 
 using Packets = std::vector<Buffer>;
 
-/// Takes super-packets whole.
+/// A recorder of whole super-packets.
 class Accepter : public Recorder {
  public:
   bool accepts_super_packets() const override { return true; }
@@ -29,7 +29,7 @@ class Accepter : public Recorder {
   std::vector<PacketOffload> offloads;
 };
 
-/// A UDP endpoint that remembers payloads, and does what the test says with each.
+/// A UDP endpoint that records payloads, and calls a hook for each, if set.
 class Endpoints : public DatagramProtocol {
  public:
   void datagram_received(Bytes data, const Endpoint& from) override {
@@ -44,7 +44,7 @@ inline const Shape udp4{.protocol = ip_protocol::udp};
 inline const Shape tcp4{};
 inline const Shape on_tap{.protocol = ip_protocol::udp, .kind = DeviceKind::tap, .tags = 1};
 
-/// A TUN port named tun0, or a TAP port, on the fake kernel, and a second one for what is forwarded.
+/// A TUN port named tun0, or a TAP port, on the fake kernel, and a second port for forwarded packets.
 class SuperPackets : public testing::Test {
  protected:
   ~SuperPackets() override { set_log_sink({}); }
@@ -65,14 +65,14 @@ class SuperPackets : public testing::Test {
     return *other;
   }
   MemorySystem::Tunnel interface() { return kernel.tunnel("tun0"); }
-  /// The kernel sends a super-packet of that payload.
+  /// Has the kernel send a super-packet of `payload` bytes. Returns its datagrams.
   Packets inject(const Shape& shape, std::size_t payload, std::size_t segment_size) {
     const Buffer bytes = shapes::some_bytes(payload);
     EXPECT_TRUE(
         interface().inject(shapes::super_packet(shape, bytes), shapes::offload_of(shape, segment_size)));
     return shapes::segments(shape, bytes, segment_size);
   }
-  /// The kernel sends letters as a super-packet of so many to each datagram.
+  /// Has the kernel send letters as a super-packet, `segment_size` to each datagram.
   void inject_text(const std::string& letters, std::size_t segment_size, const Shape& shape = udp4) {
     EXPECT_TRUE(interface().inject(shapes::super_packet(shape, as_bytes(letters)),
                                    shapes::offload_of(shape, segment_size)));

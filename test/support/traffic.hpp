@@ -1,6 +1,6 @@
 #pragma once
-/// Traffic of several flows with all that goes wrong on the way, from small numbers: for the property tests
-/// of coalescing and its fuzzer. And what must hold of traffic that was coalesced.
+/// Traffic of several flows with all faults of a real path, made from small numbers, and the properties of
+/// traffic after coalescing: for the property tests of coalescing and its fuzzer.
 
 #include <cstdint>
 #include <optional>
@@ -21,18 +21,18 @@ using apart::Packet;
 using shapes::Buffer;
 using shapes::Shape;
 
-/// One datagram to be, or what happens to one.
+/// A datagram, or an event on the way of a datagram.
 struct Step {
   std::uint8_t flow = 0;
   std::uint8_t event = 0;
   std::uint8_t size = 0;  // of the payload
-  std::uint8_t at = 0;    // of what is changed in the headers
-  std::uint8_t flip = 0;  // in what way
+  std::uint8_t at = 0;    // the place of a change in the headers
+  std::uint8_t flip = 0;  // the bits of the change
 
   bool operator==(const Step&) const = default;
 };
 
-/// The flows: of each kind two between the same addresses, and one from another address.
+/// The flows: of each kind two between the same addresses, and a third from another address.
 inline std::vector<Shape> flows(DeviceKind kind) {
   std::vector<Shape> result;
   for (const bool v6 : {false, true})
@@ -49,7 +49,7 @@ inline std::vector<Shape> flows(DeviceKind kind) {
   return result;
 }
 
-/// The traffic: each step sends its flow's next datagram, and most of them nothing else.
+/// The traffic: each step sends its flow's next datagram, in most cases without an event.
 inline std::vector<Packet> make(DeviceKind kind, std::span<const Step> steps) {
   std::vector<Shape> shapes = flows(kind);
   std::vector<Packet> result;
@@ -76,7 +76,7 @@ inline std::vector<Packet> make(DeviceKind kind, std::span<const Step> steps) {
       packet.bytes = apart::mended(packet.bytes, kind);
     }
     const MutableBytes sent{packet.bytes};
-    if (event == 14) sent.back() ^= std::byte{1};  // wrong, as its checksum says
+    if (event == 14) sent.back() ^= std::byte{1};  // wrong, against its checksum
     if (event == 15 && !shape.v6) sent[shape.ip_offset() + 10] ^= std::byte{1};
     if (event == 16 && !shape.is_tcp()) store_be16(sent, shape.transport_offset() + 6, 0);
     if (event == 17) packet.bytes.push_back({});
@@ -86,8 +86,7 @@ inline std::vector<Packet> make(DeviceKind kind, std::span<const Step> steps) {
       store_be16(sent, shape.ip_offset() + 10, 0);
       store_be16(sent, shape.ip_offset() + 10, internet_checksum(sent.subspan(shape.ip_offset(), 20)));
     }
-    if (event == 19 &&
-        shape.v6) {  // a fragment, too: the header says what is behind it, where, and that more is
+    if (event == 19 && shape.v6) {  // a fragment, too: next header, offset, more fragments
       const MutableBytes ip = sent.subspan(shape.ip_offset());
       store_u8(ip, 6, ip_protocol::ipv6_fragment);
       store_u8(ip, 40, shape.protocol);
@@ -95,7 +94,7 @@ inline std::vector<Packet> make(DeviceKind kind, std::span<const Step> steps) {
       store_be16(ip, 42, 0x0009);
     }
     if (event == 20 || event == 21) {
-      // Something else in the headers; the checksums are right again if that can be.
+      // Another fault in the headers; event 20 corrects the checksums where possible.
       sent[step.at % shape.header_length()] ^= std::byte{step.flip};
       if (event == 20 && find_layout(packet.bytes, kind)) packet.bytes = apart::mended(packet.bytes, kind);
     }
@@ -118,10 +117,10 @@ inline std::vector<Packet> make(DeviceKind kind, std::span<const Step> steps) {
   return result;
 }
 
-/// Whose a datagram is, as far as order goes.
+/// The owner of a datagram, as far as order matters.
 struct Owner {
-  std::string addresses;  // empty if it has none
-  std::string flow;       // empty if it is nobody's
+  std::string addresses;  // empty without addresses
+  std::string flow;       // empty without a flow
   bool fragment = false;
 };
 
@@ -136,7 +135,7 @@ inline Owner owner_of(const Packet& packet, DeviceKind kind) {
     owner.flow = owner.addresses + static_cast<char>(layout->protocol) + text(layout->transport, 4);
     return owner;
   }
-  const std::size_t ip = kind == DeviceKind::tap ? 18 : 0;  // with the tag that all flows have
+  const std::size_t ip = kind == DeviceKind::tap ? 18 : 0;  // with the tag of all flows
   const auto is = [&](unsigned version, std::size_t size, std::uint16_t type) {
     return bytes.size() >= ip + size && load_u8(bytes, ip) >> 4 == version &&
            (ip == 0 || load_be16(bytes, ip - 2) == type);
@@ -152,12 +151,13 @@ inline Owner owner_of(const Packet& packet, DeviceKind kind) {
   return owner;
 }
 
+/// True if `one` and `other` must come out in the order of their coming in.
 inline bool must_keep_order(const Owner& one, const Owner& other) {
   if (one.addresses.empty() || one.addresses != other.addresses) return false;
   return one.fragment || other.fragment || one.flow == other.flow;
 }
 
-/// What is wrong with how `added` came out as `packets`; empty if nothing is.
+/// The fault of `packets` as the coalescing of `added`; empty without a fault.
 inline std::string fault(const std::vector<Packet>& added, const std::vector<Packet>& packets,
                          DeviceKind kind, const OffloadFeatures& device) {
   std::vector<Buffer> essences;
@@ -167,23 +167,22 @@ inline std::string fault(const std::vector<Packet>& added, const std::vector<Pac
     owners.push_back(owner_of(packet, kind));
   }
   std::vector<bool> seen(added.size());
-  std::vector<std::size_t> order;  // of what came out, as indices of what went in
+  std::vector<std::size_t> order;  // of the output, as indices of the input
   std::optional<std::size_t> previous;
   for (const Packet& packet : packets) {
     const auto segments = apart::segments(packet, kind);
-    if (segments.size() != packet.datagrams) return "another number of segments than it says";
-    if (!device.covers(packet.left) && packet.datagrams > 1) return "more than the device does";
+    if (segments.size() != packet.datagrams) return "the number of segments is not the given number";
+    if (!device.covers(packet.left) && packet.datagrams > 1) return "more than the device takes";
     const std::size_t first = order.size();
     for (const Packet& segment : segments) {
       const Buffer wanted = apart::essence(segment, kind);
       std::size_t index = 0;
       while (index < added.size() && (seen[index] || essences[index] != wanted)) ++index;
-      if (index == added.size()) return "a datagram that did not go in";
+      if (index == added.size()) return "a datagram from nowhere";
       seen[index] = true;
       order.push_back(index);
     }
-    if (packet.datagrams == 1 && !(packet == added[order[first]]))
-      return "a single datagram that is not as it was";
+    if (packet.datagrams == 1 && !(packet == added[order[first]])) return "a single datagram has changed";
     if (previous && *previous > order[first]) return "packets in another order than their first datagrams";
     previous = order[first];
   }
@@ -196,7 +195,7 @@ inline std::string fault(const std::vector<Packet>& added, const std::vector<Pac
   return {};
 }
 
-/// What is wrong with how the segmenter takes a packet apart, compared with the plain way.
+/// The fault of the segmenter's segments, compared with the plain way; empty without a fault.
 inline std::string segmenter_fault(Packet packet, DeviceKind kind) {
   if (!packet.left.is_super_packet()) return {};
   Segmenter segmenter;
@@ -206,17 +205,17 @@ inline std::string segmenter_fault(Packet packet, DeviceKind kind) {
   for (const Packet& segment : wanted) {
     const std::size_t size = segmenter.next_into(out, ChecksumState::verified);
     if (Buffer{out.begin(), out.begin() + static_cast<std::ptrdiff_t>(size)} != segment.bytes)
-      return "the segmenter makes something else of it";
+      return "a segment differs from the plain way's";
   }
-  return segmenter.done() ? std::string{} : "the segmenter makes more of it";
+  return segmenter.done() ? std::string{} : "the segmenter makes too many segments";
 }
 
-/// By which of the coalescer's functions a datagram is added.
+/// The coalescer's function that adds a datagram.
 enum class Way : std::uint8_t {
   copied,
   by_reference,
   in_parts,
-  shortest,  ///< as each write of a port does, where nothing is left to do
+  shortest,  ///< the port's way for plain writes
 };
 inline constexpr Way ways[] = {Way::copied, Way::by_reference, Way::in_parts, Way::shortest};
 
@@ -238,7 +237,7 @@ inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadFeature
   return coalescer.add(bytes, packet.left, Keep::copy, device);
 }
 
-/// Adds all of it, flushing when it is full, and looks at what comes out.
+/// Adds `added`, flushes whenever the coalescer is full, and checks the output. Returns the fault, or empty.
 inline std::string fault_of_coalescing(const std::vector<Packet>& added, DeviceKind kind,
                                        const OffloadFeatures& device, std::size_t capacity, Way way) {
   Coalescer coalescer{kind, capacity};
@@ -253,7 +252,7 @@ inline std::string fault_of_coalescing(const std::vector<Packet>& added, DeviceK
   for (const Packet& packet : added) {
     if (!add(coalescer, packet, device, way)) {
       if (auto result = flush(); !result.empty()) return result;
-      if (!add(coalescer, packet, device, way)) return "not taken when empty";
+      if (!add(coalescer, packet, device, way)) return "an empty coalescer takes no datagram";
     }
     batch.push_back(packet);
   }
