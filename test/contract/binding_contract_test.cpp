@@ -1,4 +1,4 @@
-/// TUNSETIFF and its kin: names, kinds, who may, what persists.
+/// TUNSETIFF and its kin: names, kinds, rights, persistence.
 
 #include <cerrno>
 
@@ -183,7 +183,7 @@ TEST_P(Binding, ClosingDeletesUnlessPersistent) {
   fd.reset();
   ASSERT_TRUE(exists("tp1"));
   fd = make("tp1", tun);
-  EXPECT_EQ(links().find("tp1", ec)->index, index) << "the same one";
+  EXPECT_EQ(links().find("tp1", ec)->index, index) << "the same interface";
   EXPECT_EQ(set(fd, TUNSETPERSIST, 0), 0);
   fd.reset();
   EXPECT_FALSE(exists("tp1"));
@@ -215,7 +215,7 @@ TEST_P(Binding, OwnerAndGroup) {
   EXPECT_EQ(link->tunnel->group, 0U);
 }
 
-// By value: a pointer in its place would set the owner to some address, and never to 0.
+// The ioctls take a number: a pointer instead would set the owner to an address, and never to 0.
 TEST_P(Binding, OwnerAndGroupOfADevice) {
   Device device = Device::open(DeviceKind::tap, "tp0", {}, world());
   EXPECT_FALSE(links().find("tp0", ec)->tunnel->owner);

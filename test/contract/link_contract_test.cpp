@@ -29,7 +29,7 @@ constexpr int tap = IFF_TAP | IFF_NO_PI;
 IpPrefix prefix(std::string_view text) { return IpPrefix::parse(text).value(); }
 IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
 
-/// The errno of a call that reports by its last argument.
+/// The errno of a call whose last argument is a std::error_code.
 #define EXPECT_OK(call)               \
   do {                                \
     (call);                           \
@@ -160,7 +160,7 @@ TEST_P(Links, Routes) {
   EXPECT_FAILS(links().add_route(astray, ec), errno_code(ENETUNREACH));
   EXPECT_FAILS(links().add_route({prefix("10.9.0.1/16"), std::nullopt, "tun0"}, ec), Errc::invalid_route);
   auto found = links().routes("tun0", ec);
-  // The kernel has made an IPv6 link-local address of its own.
+  // The kernel has made an IPv6 link-local address unasked.
   std::erase_if(found, [](const Route& route) { return route.destination.address.is_v6(); });
   EXPECT_THAT(found,
               UnorderedElementsAre(Route{prefix("10.0.0.0/24"), std::nullopt, "tun0"}, on_link, by_gateway));
@@ -253,7 +253,7 @@ TEST_P(Links, WithoutPrivilege) {
   EXPECT_EQ(attempt([&] { links().add_address("tun0", prefix("10.0.0.1/24"), ec); }), 1);
   EXPECT_EQ(attempt([&] { links().add_route({prefix("10.9.0.0/16"), std::nullopt, "tun0"}, ec); }), 1);
   EXPECT_EQ(attempt([&] { links().remove("tun0", ec); }), 1);
-  EXPECT_EQ(attempt([&] { links().remove("nobody", ec); }), 1) << "before it looks";
+  EXPECT_EQ(attempt([&] { links().remove("nobody", ec); }), 1) << "before the look-up";
   EXPECT_EQ(attempt([&] { links().add_address("nobody", prefix("10.0.0.1/24"), ec); }), 2);
 }
 

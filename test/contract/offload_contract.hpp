@@ -1,5 +1,5 @@
 #pragma once
-/// What the contract tests of offload share.
+/// The kit of the contract tests of offload.
 
 #include <vector>
 
@@ -28,7 +28,7 @@ class OffloadContract : public Contract {
     return device;
   }
   System system() { return world(); }
-  /// A persistent device, as an earlier process left it.
+  /// Makes a persistent device, as if left behind by an earlier process.
   void leave_behind(int flags, unsigned long mask, int header_size = 10) {
     const UniqueFd fd = make("tp0", flags, false);
     if ((flags & IFF_VNET_HDR) != 0) {
@@ -43,7 +43,7 @@ class OffloadContract : public Contract {
     MemoryVirtioHeader header;
     ReadResult result;
   };
-  /// One packet, framing and all.
+  /// Reads a packet, with its framing.
   Read read(Device& device, std::size_t room = 70'000) {
     Packet buffer(device.capabilities().framing + room + 1);
     Read read;
@@ -58,7 +58,7 @@ class OffloadContract : public Contract {
     read.bytes.assign(packet.begin(), packet.end());
     return read;
   }
-  /// All that is there to read, without framing.
+  /// Reads until the device is empty. Returns the packets without framing.
   std::vector<Packet> drain(Device& device) {
     std::vector<Packet> packets;
     for (Read next = read(device); next.result.error == 0 && packets.size() < 1000; next = read(device))

@@ -1,4 +1,4 @@
-/// Super-packets and checksums that are left to fill: the handshake, and what is read.
+/// Super-packets and checksums left to fill: the handshake, and reading.
 
 #include "contract/offload_contract.hpp"
 
@@ -43,7 +43,7 @@ TEST_P(Offloads, AttachingGivesAPersistentDeviceTheHeader) {
   EXPECT_TRUE(link->tunnel->vnet_header);
   device.close();
   device = open(DeviceKind::tun, {});
-  EXPECT_EQ(device.capabilities().framing, 0U) << "and the next one takes it away again";
+  EXPECT_EQ(device.capabilities().framing, 0U) << "the next opening takes the header away again";
 }
 
 TEST_P(Offloads, HeaderSizeIsThatOfAnEarlierProcess) {
@@ -63,7 +63,7 @@ TEST_P(Offloads, AdoptingUsesTheHeaderThatIsThere) {
   Device device = Device::adopt(make("tp0", tun | IFF_VNET_HDR), system(), {.checksum = true, .tso6 = true});
   EXPECT_EQ(device.capabilities().offload, (OffloadFeatures{.checksum = true, .tso6 = true}));
   device = Device::adopt(device.release(), system());
-  EXPECT_FALSE(device.capabilities().offload.any()) << "none is wanted";
+  EXPECT_FALSE(device.capabilities().offload.any()) << "no offload is wanted";
   EXPECT_EQ(device.capabilities().framing, 10U);
   inject({}, payload_);
   EXPECT_EQ(drain(device), shapes::segments({}, payload_, segment_size));
@@ -130,7 +130,7 @@ TEST_P(Offloads, TheMaskCanBeChangedWhileOpen) {
   inject({}, payload_);
   std::vector<Packet> expected{shapes::super_packet({}, payload_)};
   for (Packet& segment : shapes::segments({}, payload_, segment_size)) expected.push_back(std::move(segment));
-  EXPECT_EQ(drain(device), expected) << "what was queued before stays whole";
+  EXPECT_EQ(drain(device), expected) << "queued super-packets stay whole";
   device.set_offload({.checksum = true, .tso4 = true}, ec);
   inject({}, payload_);
   EXPECT_EQ(drain(device).size(), 1U);
@@ -254,11 +254,11 @@ TEST_P(Offloads, TruncationIsNoticedBehindTheFraming) {
   inject({}, payload_);
   Packet small(10);
   EXPECT_EQ(device.read_framed(small).error, EINVAL);
-  EXPECT_EQ(drain(device).size(), 1U) << "it was not taken";
+  EXPECT_EQ(drain(device).size(), 1U) << "the packet was not taken";
   EXPECT_EQ(io().read(device.fileno(), small.data(), 9), -EAGAIN);
   inject({}, payload_);
   EXPECT_EQ(io().read(device.fileno(), small.data(), 9), -EINVAL);
-  EXPECT_EQ(drain(device).size(), 0U) << "the kernel does not keep it";
+  EXPECT_EQ(drain(device).size(), 0U) << "the kernel does not keep the packet";
 }
 
 TEST_P(Offloads, PacketInformationComesBeforeTheHeader) {

@@ -1,4 +1,4 @@
-/// Super-packets and checksums that are left to fill: what is written, and what is believed of it.
+/// Super-packets and checksums left to fill: writing, and the kernel's trust in a header.
 
 #include <algorithm>
 #include <array>
@@ -64,7 +64,7 @@ TEST_P(OffloadWrites, ThereAndBackByThePlainCalls) {
     result = device.read(MutableBytes{buffer}.first(100));
     EXPECT_TRUE(result.truncated);
     EXPECT_EQ(result.error, 0);
-    EXPECT_EQ(result.offload, PacketOffload{}) << "it says nothing of a part";
+    EXPECT_EQ(result.offload, PacketOffload{}) << "an offload does not describe a part";
     world().listen("tp0");
     EXPECT_EQ(device.write(packet, left), 0);
     const auto written = world().collect_packet("tp0");
@@ -100,12 +100,12 @@ TEST_P(OffloadWrites, GatheredFromParts) {
   EXPECT_EQ(world().collect("tp0"), packet);
 }
 
-/// A virtio header that is or is not believed.
+/// A virtio header, trusted or not.
 struct Claim {
   const char* what;
   MemoryVirtioHeader header;  ///< flags, type, header length, segment size, checksum start and offset
   int error;
-  std::size_t size = 0;  ///< of the packet; 0: whole
+  std::size_t size = 0;  ///< of the packet; 0: the whole packet
 };
 
 TEST_P(OffloadWrites, WhatIsBelievedOfTcp) {

@@ -21,7 +21,7 @@ constexpr int tap = IFF_TAP | IFF_NO_PI;
 
 class Packets : public Contract {
  protected:
-  /// Everything that is there to read, at most so many.
+  /// Reads until the descriptor is empty, at most `most` packets. Returns the number.
   std::size_t drain(const UniqueFd& fd, std::size_t most = 5000) {
     Packet packet;
     std::size_t count = 0;
@@ -111,7 +111,7 @@ TEST_P(Packets, PacketInformation) {
   EXPECT_EQ(load_be32(packet, 0), 0x0800U);
   packet.erase(packet.begin(), packet.begin() + 4);
   EXPECT_EQ(packet, make_ipv4(40));
-  // The protocol is the one of the packet, of IPv6 as well; on TAP it is the frame's.
+  // The protocol is the packet's, IPv6 included; on TAP the frame's.
   Packet v6(60, std::byte{0x60});
   world().inject("tp0", v6);
   EXPECT_EQ(read(fd, packet), 64);
@@ -189,7 +189,7 @@ TEST_P(Packets, WhatIsNotAcceptedOnTun) {
   EXPECT_EQ(write(fd, Packet(40, std::byte{0x60})), 40);
   const UniqueFd framed = make("tp1", IFF_TUN);
   EXPECT_EQ(write(framed, Packet(3)), -EINVAL);
-  EXPECT_EQ(write(framed, Packet(44)), 44) << "with packet information the nibble is not looked at";
+  EXPECT_EQ(write(framed, Packet(44)), 44) << "with packet information the nibble is not checked";
 }
 
 TEST_P(Packets, WhatIsNotAcceptedOnTap) {
@@ -297,9 +297,9 @@ TEST_P(Packets, DeletedIsForEver) {
   }
 }
 
-// The fake tells whoever watches: its descriptors are those of sockets.
+// The fake reports to every watcher: its descriptors are sockets.
 TEST_P(Packets, DeletionIsToldOnlyToThoseWhoWatchForInput) {
-  if (GetParam() == WorldKind::fake) GTEST_SKIP() << "the fake tells in any case. This test was not run.";
+  if (GetParam() == WorldKind::fake) GTEST_SKIP() << "the fake reports in any case. This test was not run.";
   const std::pair<std::uint32_t, bool> table[] = {
       {0, false}, {EPOLLOUT, false}, {EPOLLIN, true}, {EPOLLPRI, true}, {EPOLLIN | EPOLLOUT, true}};
   for (const auto& [events, told] : table) {
@@ -309,7 +309,7 @@ TEST_P(Packets, DeletionIsToldOnlyToThoseWhoWatchForInput) {
     epoll_event event{};
     event.events = events | EPOLLET;
     ASSERT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event), 0);
-    ::epoll_wait(epoll.get(), &event, 1, 0);  // writable, as it is at first
+    ::epoll_wait(epoll.get(), &event, 1, 0);  // the first report: writable
     links().remove("tp0", ec);
     EXPECT_FALSE(ec) << ec.message();
     event.events = 0;

@@ -110,7 +110,7 @@ TEST_P(Sockets, AnUnboundOneIsBoundBySending) {
   EXPECT_EQ(send(client, local(server), ""), 0);
   EXPECT_NE(local(client).port, 0);
   const auto empty = receive(server);
-  EXPECT_EQ(empty.result, 0) << "an empty datagram is one";
+  EXPECT_EQ(empty.result, 0) << "an empty datagram is a datagram";
   EXPECT_EQ(empty.from, (Endpoint{endpoint("127.0.0.1:0").address, local(client).port}));
 }
 
@@ -118,7 +118,7 @@ TEST_P(Sockets, TruncationIsTold) {
   const UniqueFd one = bound(endpoint("127.0.0.1:0"));
   EXPECT_EQ(send(one, local(one), "abcdef"), 6);
   auto peeked = receive(one, 4, MSG_PEEK | MSG_TRUNC);
-  EXPECT_EQ(peeked.result, 6) << "asked for the length that it had";
+  EXPECT_EQ(peeked.result, 6) << "asked for the whole length";
   const auto cut = receive(one, 4);
   EXPECT_EQ(cut.result, 4);
   EXPECT_EQ(cut.text, "abcd");

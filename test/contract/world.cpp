@@ -90,7 +90,7 @@ class KernelWorld final : public World {
     if (const auto offload = header.offload_of(packet.bytes, kind, {}))
       packet.offload = *offload;
     else
-      ADD_FAILURE() << "a virtio header of the kernel that makes no sense";
+      ADD_FAILURE() << "a senseless virtio header from the kernel";
     return packet;
   }
   void prepare(const std::string& name, DeviceKind kind, std::optional<std::uint32_t> owner,

@@ -40,7 +40,7 @@ class DeviceIo : public sandbox::KernelTest {
   }
 };
 
-/// The bytes of one packet by `read_with_spare`.
+/// The bytes of a packet read with `read_with_spare`.
 Buffer read_one(Device& device) {
   EXPECT_TRUE(wait_readable(device.fileno()));
   Buffer buffer(70'000);
@@ -129,7 +129,7 @@ TEST_F(DeviceIo, EmptyBuffer) {
   EXPECT_TRUE(result.truncated);
 }
 
-/// What the device writes, before it is taken apart again by the kernel.
+/// Records a device's writes, before the kernel takes the packets apart.
 class WriteSpy final : public sandbox::ForwardingIo {
  public:
   ssize_t read(int fd, void* buffer, std::size_t size) override {
@@ -251,7 +251,7 @@ TEST_F(DeviceIo, ClosedWhileAReaderWaits) {
   EXPECT_EQ(device.read(buffer).error, ECANCELED);
   closer.join();
   EXPECT_FALSE(device);
-  EXPECT_FALSE(links.find("tp0", ec)) << "the interface is gone with it";
+  EXPECT_FALSE(links.find("tp0", ec)) << "the interface is gone with the device";
 }
 
 TEST_F(DeviceIo, CancelledWhileAReaderWaits) {
@@ -265,7 +265,7 @@ TEST_F(DeviceIo, CancelledWhileAReaderWaits) {
   canceller.join();
   EXPECT_EQ(device.read(buffer).error, ECANCELED) << "from now on";
   EXPECT_EQ(device.read_framed(buffer).error, ECANCELED);
-  EXPECT_EQ(device.write(make_frame(60)), 0) << "that need not wait";
+  EXPECT_EQ(device.write(make_frame(60)), 0) << "a write without a wait";
 }
 
 TEST_F(DeviceIo, DeletedIsFinal) {
@@ -311,7 +311,7 @@ TEST_F(DeviceIo, SendBufferIsTheKernels) {
   EXPECT_EQ(ec, errno_code(EINVAL));
 }
 
-// --- the virtio header, and the offload mask that others left ---
+// --- the virtio header, and the offload mask of an earlier process ---
 
 UniqueFd bound_elsewhere(int flags, int header_size = 0, unsigned long mask = 0) {
   UniqueFd fd{::open("/dev/net/tun", O_RDWR | O_NONBLOCK)};
@@ -356,7 +356,7 @@ struct VirtioHeader {
   std::uint16_t hdr_len, gso_size, csum_start, csum_offset;
 };
 
-/// A TCP super-packet of the kernel's making: 5,000 bytes to be cut at 1,000, with the checksum to be filled.
+/// A TCP super-packet as from the kernel: 5,000 bytes in segments of 1,000, with the checksum left to fill.
 Buffer make_super_packet() {
   constexpr VirtioHeader header{.flags = 1,     // VIRTIO_NET_HDR_F_NEEDS_CSUM
                                 .gso_type = 1,  // VIRTIO_NET_HDR_GSO_TCPV4
@@ -396,7 +396,7 @@ TEST_F(DeviceIo, OffloadMaskThatOthersLeftIsCleared) {
   }
   Buffer buffer(70'000);
   {
-    // What somebody gets who does not know: this is what the test is about, so first make sure of it.
+    // The trap itself, shown first: a reader who ignores the mask gets the super-packet whole.
     const UniqueFd naive = bound_elsewhere(IFF_TUN | IFF_NO_PI);
     links.set_up("tp0", true, ec);
     PacketSocket kernel{"tp0", true};
@@ -405,8 +405,8 @@ TEST_F(DeviceIo, OffloadMaskThatOthersLeftIsCleared) {
     ASSERT_EQ(::read(naive.get(), buffer.data(), buffer.size()), 5040);
     EXPECT_NE(tcp_sum(Bytes{buffer}.first(5040)), 0xffffU);
   }
-  // Down and up again around the attaching: an interface that is up while nobody holds it gets its queueing
-  // back some time after the carrier, and drops what is sent before.
+  // Down and up again around the attaching: an interface that is up without a holder gets its queueing back
+  // some time after the carrier, and drops packets before.
   links.set_up("tp0", false, ec);
   Device device = Device::open(DeviceKind::tun, "tp0", {.mode = OpenMode::attach});
   links.set_up("tp0", true, ec);

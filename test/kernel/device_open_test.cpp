@@ -39,7 +39,7 @@ class DeviceOpen : public sandbox::KernelTest {
     std::error_code unknown;
     return links.find(name, unknown).has_value();
   }
-  /// Leaves a persistent device that nobody holds.
+  /// Leaves a persistent device without a holder.
   void prepare(DeviceKind kind, const std::string& name, const DeviceOptions& options = {}) {
     Device device = Device::open(kind, name, options);
     device.set_persistent(true, ec);
@@ -60,7 +60,7 @@ TEST_F(DeviceOpen, ByName) {
   ASSERT_TRUE(link) << ec.message();
   ASSERT_TRUE(link->tunnel);
   EXPECT_EQ(link->tunnel->kind, DeviceKind::tap);
-  EXPECT_FALSE(link->up) << "nobody asked for it";
+  EXPECT_FALSE(link->up) << "not asked for";
   EXPECT_TRUE(links.addresses("tp0", ec).empty());
 }
 
@@ -85,7 +85,7 @@ TEST_F(DeviceOpen, DescriptorIsNonBlockingAndCloseOnExec) {
   EXPECT_NE(::fcntl(device.fileno(), F_GETFL) & O_NONBLOCK, 0);
   EXPECT_NE(::fcntl(device.fileno(), F_GETFD) & FD_CLOEXEC, 0);
   const Device blocking = Device::open(DeviceKind::tun, "tp1", {.blocking = true});
-  EXPECT_NE(::fcntl(blocking.fileno(), F_GETFL) & O_NONBLOCK, 0) << "it is the device that waits";
+  EXPECT_NE(::fcntl(blocking.fileno(), F_GETFL) & O_NONBLOCK, 0) << "the device itself waits";
 }
 
 TEST_F(DeviceOpen, DescriptorIsNoSocket) {
@@ -190,14 +190,14 @@ TEST_F(DeviceOpen, NoDriver) {
 TEST_F(DeviceOpen, ThrowsWithTheNameAndTheRemedy) {
   try {
     Device::open(DeviceKind::tun, "lo");
-    FAIL() << "it opened";
+    FAIL() << "the device opened";
   } catch (const Error& error) {
     EXPECT_EQ(error.subject(), "lo");
     EXPECT_EQ(error.code(), Errc::not_a_tunnel);
   }
 }
 
-/// Deletes the interface right before it is attached to, as another process might.
+/// Deletes the interface right before the attaching, as another process might.
 class DeletingIo final : public sandbox::ForwardingIo {
  public:
   int ioctl(int fd, unsigned long request, void* argument) override {
@@ -238,7 +238,7 @@ TEST_F(DeviceOpen, OwnerAttachesWithoutPrivilege) {
     return device && !opened ? 0 : 1;
   };
   EXPECT_EQ(as_user(other_user, attach), 0) << "the owner";
-  EXPECT_EQ(as_user(other_user - 1, attach), 2) << "somebody else";
+  EXPECT_EQ(as_user(other_user - 1, attach), 2) << "another user";
 }
 
 TEST_F(DeviceOpen, GroupAttachesWithoutPrivilege) {
@@ -282,7 +282,7 @@ TEST_F(DeviceOpen, CreatingNeedsPrivilege) {
 
 // --- adopt and release ---
 
-/// What another program would hand over: a descriptor bound with these flags.
+/// A descriptor as another program would hand over, bound with `flags`.
 UniqueFd bound_elsewhere(int flags, const char* name, int header_size = 0, int open_flags = O_RDWR) {
   UniqueFd fd{::open("/dev/net/tun", open_flags)};
   ifreq request{};
@@ -321,9 +321,9 @@ TEST_F(DeviceOpen, AdoptRefusesOtherDescriptors) {
   EXPECT_FALSE(Device::adopt(UniqueFd{::socket(AF_INET, SOCK_DGRAM, 0)}, linux_system(), ec));
   EXPECT_EQ(ec, Errc::not_bound) << "a socket";
   EXPECT_FALSE(Device::adopt(UniqueFd{::open("/dev/zero", O_RDWR)}, linux_system(), ec));
-  EXPECT_EQ(ec, Errc::not_bound) << "something else";
+  EXPECT_EQ(ec, Errc::not_bound) << "another file";
   EXPECT_FALSE(Device::adopt(UniqueFd{}, linux_system(), ec));
-  EXPECT_EQ(ec, errno_code(EBADF)) << "none";
+  EXPECT_EQ(ec, errno_code(EBADF)) << "no descriptor";
   EXPECT_FALSE(Device::adopt(bound_elsewhere(IFF_TUN | IFF_NO_PI, "tp0", 0, O_RDONLY), linux_system(), ec));
   EXPECT_EQ(ec, errno_code(EBADF)) << "cannot be written to";
   EXPECT_EQ(open_descriptors(), before);
@@ -353,7 +353,7 @@ TEST_F(DeviceOpen, InAnotherNamespace) {
       there.get(), [&] { EXPECT_TRUE(is_there("tp0")); }, ec);
   EXPECT_FALSE(ec) << ec.message();
 
-  // The diagnosis looks there as well: there is no such interface here.
+  // The diagnosis looks there as well: the interface does not exist here.
   EXPECT_EQ(error_of(DeviceKind::tap, "tp0", {.network_namespace = path}), Errc::wrong_kind);
   EXPECT_EQ(error_of(DeviceKind::tap, "tp1", {.network_namespace = "no-such-namespace"}),
             Errc::no_such_namespace);

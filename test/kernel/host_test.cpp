@@ -24,7 +24,7 @@ constexpr std::uint16_t echo_port = 7007;
 
 class KernelHost : public LoopTest {
  protected:
-  /// A host at 10.77.0.2 on a device of this kind, and the kernel at 10.77.0.1.
+  /// Starts a host at 10.77.0.2 on a device of `kind`, with the kernel at 10.77.0.1.
   void start(DeviceKind kind) {
     host.emplace(HostOptions{.addresses = {*Ipv4Address::parse("10.77.0.2")},
                              .mac = *MacAddress::parse("02:00:00:00:77:02"),
@@ -38,13 +38,13 @@ class KernelHost : public LoopTest {
     port.reset();
     host.reset();
   }
-  /// Received and not, as ping says it.
+  /// Pings the host from the kernel; the output counts lost answers.
   CommandResult ping(const std::string& size, const std::string& count = "2", const std::string& wait = "5") {
     return command({"ping", "-n", "-c", count, "-i", "0.05", "-W", wait, "-s", size, "10.77.0.2"});
   }
   std::uint64_t drops(DropReason reason) const { return port->statistics().drops[reason]; }
 
-  /// A socket of the kernel, connected to this port of the host; answers are waited for at most 5 s.
+  /// A socket of the kernel, connected to port `to` of the host; a receive waits at most 5 s.
   static UniqueFd udp_socket(std::uint16_t to) {
     UniqueFd fd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
     const timeval longest{5, 0};
@@ -69,7 +69,7 @@ TEST_P(KernelHost, AnswersPingsOfEverySizeThatFitsAPacket) {
       const auto result = ping(size);
       EXPECT_EQ(result.status, 0) << result.output;
       EXPECT_THAT(result.output, HasSubstr(" 2 received")) << size;
-      EXPECT_THAT(result.output, Not(HasSubstr("wrong"))) << "ping compares what comes back";
+      EXPECT_THAT(result.output, Not(HasSubstr("wrong"))) << "ping compares the answers";
     }
     EXPECT_EQ(host->statistics().icmp_echo_replies, 8U);
     EXPECT_EQ(port->statistics().drops.total(), 0U);
@@ -106,7 +106,7 @@ TEST_P(KernelHost, IsTheKernelsNeighbourWithItsMac) {
   const auto neighbours = run({"ip", "neigh", "show", "dev", "tp0"});
   EXPECT_THAT(neighbours.output, HasSubstr("10.77.0.2 lladdr 02:00:00:00:77:02 REACHABLE"));
   EXPECT_EQ(host->statistics().arp_replies, 1U);
-  // Nobody at another address: the kernel asks and gives up.
+  // Another address has no host: the kernel asks and gives up.
   const auto nobody = command({"ping", "-n", "-c", "1", "-W", "0.2", "10.77.0.3"});
   EXPECT_THAT(nobody.output, HasSubstr(" 0 received"));
   EXPECT_GE(drops(DropReason::arp_not_for_us), 1U);
@@ -137,7 +137,7 @@ TEST_P(KernelHost, RefusesPortsWhereNobodyIs) {
   for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
     start(kind);
     meanwhile([] {
-      // Also one whose quotation is cut off: the kernel still finds the socket by it.
+      // The second quotation is cut off: the kernel still finds the socket by it.
       for (const std::size_t size : {1U, 1472U}) {
         const UniqueFd socket = udp_socket(9);
         const std::string data(size, 'x');
@@ -160,7 +160,7 @@ TEST_P(KernelHost, QuotesADatagramAsItWasSent) {
     PacketSocket wire{"tp0"};
     meanwhile([] {
       const UniqueFd socket = udp_socket(9);
-      // One whose checksum the kernel leaves to the device, and a super-packet of two.
+      // A datagram with the checksum left to the device, and a super-packet of two.
       ASSERT_EQ(::send(socket.get(), "hello", 5, 0), 5);
       char byte = 0;
       EXPECT_EQ(::recv(socket.get(), &byte, 1, 0), -1);
@@ -215,7 +215,7 @@ TEST_P(KernelHost, LivesWithAnInterfaceThatSpeaksIpv6) {
     start(kind);
     links.add_address("tp0", *IpPrefix::parse("fd77::1/64"), ec);
     ASSERT_FALSE(ec) << ec.message();
-    // Group reports, router solicitations, address probes: on their own, and whatever this one asks for.
+    // Group reports, router solicitations and address probes come unasked, besides the packets of ping.
     const auto v6 = command({"ping", "-6", "-n", "-c", "3", "-i", "0.1", "-W", "0.3", "ff02::1%tp0"});
     EXPECT_NE(v6.status, 127) << v6.output;
     const DropReason reason =

@@ -26,7 +26,7 @@ using ::testing::UnorderedElementsAre;
 IpPrefix prefix(std::string_view text) { return IpPrefix::parse(text).value(); }
 IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
 
-/// The oracle is `ip`: what it prints is what the kernel has.
+/// The oracle is `ip`, which prints the kernel's state.
 class Links : public sandbox::KernelTest {
  protected:
   void SetUp() override {
@@ -65,7 +65,7 @@ TEST_F(Links, FindTellsWhatTheKernelKnows) {
 }
 
 TEST_F(Links, FindTellsWhatATunnelIs) {
-  // A user namespace of one user knows no other.
+  // A user namespace with one user knows no other user.
   const std::uint32_t user = is_real_root() ? 1234 : 0;
   const std::uint32_t group = is_real_root() ? 4321 : 0;
   ip({"tuntap", "add", "plain", "mode", "tun", "user", std::to_string(user), "group", std::to_string(group)});
@@ -132,7 +132,7 @@ TEST_F(Links, UpAndDown) {
   links.set_up("tap0", false, ec);
   expect_ok();
   EXPECT_FALSE(links.find("tap0", ec)->up);
-  EXPECT_FALSE(links.find("tun0", ec)->up) << "the other one is left alone";
+  EXPECT_FALSE(links.find("tun0", ec)->up) << "the other interface is left alone";
 }
 
 TEST_F(Links, Mtu) {
@@ -278,7 +278,7 @@ TEST_F(Links, MovesToANamespaceAndWorksThere) {
         EXPECT_FALSE(moved) << moved.message();
         links.find("tun0", moved);
         EXPECT_EQ(moved, Errc::no_such_device);
-        // From out here, by its own namespace.
+        // From out here, through the links of its own namespace.
         EXPECT_TRUE(inside.find("tun0", moved)) << moved.message();
         inside.add_address("tun0", prefix("10.0.0.1/24"), moved);
         inside.set_up("tun0", true, moved);
@@ -289,11 +289,11 @@ TEST_F(Links, MovesToANamespaceAndWorksThere) {
       ec);
   expect_ok();
   EXPECT_TRUE(links.find("tun0", ec)->up);
-  EXPECT_EQ(tun.write(sandbox::make_ipv4(60)), 0) << "the descriptor goes with it";
+  EXPECT_EQ(tun.write(sandbox::make_ipv4(60)), 0) << "the descriptor moves along";
   links.move_to_namespace("tun0", STDERR_FILENO, ec);
   EXPECT_EQ(ec, Errc::not_a_namespace);
   in_namespace(
-      STDERR_FILENO, [] { ADD_FAILURE() << "it ran"; }, ec);
+      STDERR_FILENO, [] { ADD_FAILURE() << "the function ran"; }, ec);
   EXPECT_EQ(ec, Errc::not_a_namespace);
 }
 

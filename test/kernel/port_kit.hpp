@@ -1,5 +1,5 @@
 #pragma once
-/// What tests of ports against the kernel share: a loop of either kind that turns here while the other side
+/// The kit of tests of ports against the kernel: a loop of either kind, which turns while the other side
 /// works.
 
 #include <atomic>
@@ -26,12 +26,12 @@
 
 namespace tunport::sandbox {
 
-/// An event loop, whichever.
+/// An event loop of either kind.
 class Loop {
  public:
   virtual ~Loop() = default;
   virtual Reactor& reactor() = 0;
-  /// Waits at most that long for something to do, and does it.
+  /// Waits at most `longest` for work, and does it.
   virtual void turn(milliseconds longest) = 0;
 };
 
@@ -57,7 +57,7 @@ class PollLoop : public Loop {
   PollReactor reactor_;
 };
 
-/// A protocol for either kind of device that keeps what it gets.
+/// A protocol for either kind of device; counts packets, and calls a hook for each, if set.
 class Keeper : public FrameProtocol {
  public:
   void start_protocol() override {
@@ -90,7 +90,7 @@ class LoopTest : public KernelTest, public testing::WithParamInterface<const cha
   }
 
   Reactor& reactor() { return loop_->reactor(); }
-  /// Turns the loop until that holds; false if it does not in time.
+  /// Turns the loop until `holds` is true; false after `longest`.
   bool turn_until(const std::function<bool()>& holds, milliseconds longest = seconds{5}) {
     const auto deadline = Clock::now() + longest;
     while (!holds()) {
@@ -99,7 +99,7 @@ class LoopTest : public KernelTest, public testing::WithParamInterface<const cha
     }
     return true;
   }
-  /// Does the other side's work on a thread of its own while the loop turns here.
+  /// Does the other side's work on another thread while the loop turns here.
   void meanwhile(const std::function<void()>& work) {
     std::atomic<bool> done = false;
     std::thread thread{[&] {
@@ -119,7 +119,7 @@ class LoopTest : public KernelTest, public testing::WithParamInterface<const cha
     links.set_up(name, up, ec);
     ASSERT_FALSE(ec) << name << ": " << ec.message();
   }
-  /// The kernel's side: the address 10.77.0.1/24, and up.
+  /// Configures the kernel's side: the address 10.77.0.1/24, and up.
   void configure(const std::string& name) {
     links.add_address(name, *IpPrefix::parse("10.77.0.1/24"), ec);
     ASSERT_FALSE(ec) << name << ": " << ec.message();
@@ -127,10 +127,10 @@ class LoopTest : public KernelTest, public testing::WithParamInterface<const cha
   }
 
   struct Effort {
-    int turns = 0;           ///< of the loop, each of which might have waited to the end
-    milliseconds processor;  ///< time that the process spent computing
+    int turns = 0;           ///< turns of the loop, each with a wait of up to a second
+    milliseconds processor;  ///< the process's computing time
   };
-  /// Lets 300 ms go by; a loop that spins shows here.
+  /// Lets 300 ms go by; a spinning loop shows in the numbers.
   Effort rest() {
     Effort effort{};
     bool over = false;
@@ -144,7 +144,7 @@ class LoopTest : public KernelTest, public testing::WithParamInterface<const cha
   std::unique_ptr<Loop> loop_;
 };
 
-/// Few turns and hardly any computing. A loop that spins has tens of thousands, and all of the time.
+/// Few turns and hardly any computing. A spinning loop has tens of thousands, and computes all the time.
 MATCHER(is_at_rest, "") {
   *result_listener << arg.turns << " turns, " << arg.processor.count() << " ms";
   return arg.turns <= 20 && arg.processor < milliseconds{100};
@@ -152,7 +152,7 @@ MATCHER(is_at_rest, "") {
 
 /// The number in a frame of `numbered`.
 inline int number_of(Bytes frame) { return load_be16(frame, 14); }
-/// A frame that is told apart by its number.
+/// A frame with a number in its payload.
 inline std::vector<std::byte> numbered(int number, std::size_t size = 60) {
   auto frame = make_frame(size);
   store_be16(frame, 14, static_cast<std::uint16_t>(number));

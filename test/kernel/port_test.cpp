@@ -1,4 +1,4 @@
-/// Ports on devices that others set down, delete, hold and flood.
+/// Ports on devices that are set down, deleted, held and flooded from elsewhere.
 
 #include <array>
 #include <csignal>
@@ -21,7 +21,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-/// A device that takes nothing while it is told so.
+/// A device that takes nothing while `clogged`.
 class CloggedIo : public ForwardingIo {
  public:
   ssize_t write(int fd, const void* buffer, std::size_t size) override {
@@ -30,7 +30,7 @@ class CloggedIo : public ForwardingIo {
   bool clogged = false;
 };
 
-/// A producer that never goes by itself.
+/// A producer that never unregisters.
 class Clinging : public Producer {
  public:
   void resume_producing() override {}
@@ -45,20 +45,21 @@ class KernelPort : public LoopTest {
     port->on_connection_lost([this](const std::error_code& reason) { lost.push_back(reason); });
     return *port;
   }
-  /// Listening, and the interface up.
+  /// Starts listening, and sets the interface up.
   TuntapPort& start(DeviceKind kind = DeviceKind::tap) {
     make(kind).start_listening();
     configure("tp0");
     return *port;
   }
-  /// The numbers of all that comes out of the interface until nothing does for a while.
+  /// The numbers of frames out of the interface, until 50 ms pass without a frame.
   std::vector<int> numbers_out(PacketSocket& out) {
     std::vector<int> numbers;
     while (const auto frame = out.receive(milliseconds{50})) numbers.push_back(number_of(*frame));
     return numbers;
   }
   std::uint64_t drops(DropReason reason) const { return port->statistics().drops[reason]; }
-  /// What is open once a port has been open and closed: a loop may open something of its own the first time.
+  /// The number of descriptors after a first start and stop: the first start may open descriptors of the
+  /// loop.
   std::size_t descriptors_at_rest() {
     port->start_listening();
     port->stop_listening();
@@ -91,7 +92,7 @@ TEST_P(KernelPort, RestsWhileNothingHappens) {
   set_up("tp0");
   PacketSocket peer{"tp0"};
   EXPECT_EQ(peer.send(numbered(1)), 0);
-  EXPECT_THAT(rest(), is_at_rest()) << "something to read, and nobody who wants it";
+  EXPECT_THAT(rest(), is_at_rest()) << "a packet to read, and no reader";
 }
 
 TEST_P(KernelPort, GoesOnAfterTheInterfaceWasDownAndNothingOldBurstsOut) {
@@ -107,7 +108,7 @@ TEST_P(KernelPort, GoesOnAfterTheInterfaceWasDownAndNothingOldBurstsOut) {
       while (const auto got = peer->receive(milliseconds{50})) numbers.push_back(load_u8(*got, 59));
       return numbers;
     };
-    // Traffic both ways all the time: what arrives is answered, and the port speaks by itself.
+    // Traffic both ways: the port answers packets, and writes unasked.
     protocol.on_frame = [&](const Packet& in) { port->write(in.bytes()); };
     for (std::uint8_t i = 1; i <= 3; ++i) EXPECT_EQ(peer->send(packet(i)), 0);
     EXPECT_TRUE(turn_until([&] { return protocol.received == 3; }));
@@ -123,7 +124,7 @@ TEST_P(KernelPort, GoesOnAfterTheInterfaceWasDownAndNothingOldBurstsOut) {
     EXPECT_TRUE(port->listening());
 
     set_up("tp0");
-    peer.emplace("tp0");  // the old one remembers that the interface was down
+    peer.emplace("tp0");  // the old socket remembers the interface's time down
     EXPECT_TRUE(port->write(packet(5)));
     EXPECT_EQ(peer->send(packet(6)), 0);
     EXPECT_TRUE(turn_until([&] { return protocol.received == 4; }));
@@ -141,7 +142,7 @@ TEST_P(KernelPort, DropsItsQueueWhenTheInterfaceGoesDown) {
   for (int i = 1; i <= 5; ++i) EXPECT_EQ(port->write(numbered(i)), WriteResult::make_queued());
   set_up("tp0", false);
   io.clogged = false;
-  // Nobody says "writable" now: the kernel withholds it.
+  // Writable is not reported now: the kernel withholds it.
   EXPECT_TRUE(turn_until([&] { return drops(DropReason::link_down) == 5; }));
   EXPECT_THAT(rest(), is_at_rest());
   set_up("tp0");
@@ -190,7 +191,7 @@ TEST_P(KernelPort, EndsOnceWhenTheDeviceIsDeletedByItsOwnProtocol) {
     EXPECT_EQ(port->write(in.bytes()), WriteResult::make_queued()) << "until the end of the burst";
     reactor().flush();
     EXPECT_EQ(port->write(in.bytes()), WriteResult::make_refused(DropReason::not_listening));
-    EXPECT_THAT(lost, IsEmpty()) << "not inside somebody's call";
+    EXPECT_THAT(lost, IsEmpty()) << "not inside a caller's call";
   };
   PacketSocket{"tp0"}.send(numbered(1));
   expect_device_gone();
@@ -220,7 +221,7 @@ TEST_P(KernelPort, IsWokenWhenItsDeviceIsDeletedWhilePaused) {
   }};
   const auto begin = Clock::now();
   while (lost.empty() && Clock::now() - begin < seconds{5}) loop_->turn(seconds{5});
-  EXPECT_LT(Clock::now() - begin, seconds{1}) << "it slept on";
+  EXPECT_LT(Clock::now() - begin, seconds{1}) << "the loop slept on";
   deleter.join();
   EXPECT_THAT(lost, ElementsAre(Errc::device_gone));
 }
@@ -308,11 +309,11 @@ TEST_P(KernelPort, AFullRingIsToBeSeenAtTheLink) {
   EXPECT_TRUE(turn_until([&] { return protocol.received >= static_cast<int>(ring); }));
   EXPECT_EQ(port->statistics().packets_in, ring);
   EXPECT_EQ(peer.send(numbered(1)), 0);
-  EXPECT_TRUE(turn_until([&] { return protocol.received > static_cast<int>(ring); })) << "it goes on";
+  EXPECT_TRUE(turn_until([&] { return protocol.received > static_cast<int>(ring); })) << "the port goes on";
 }
 
 TEST_P(KernelPort, AThousandStartsAndStopsLeakNothing) {
-  // Persistent: making and deleting an interface takes the kernel some 10 ms.
+  // Persistent, because making and deleting an interface takes the kernel some 10 ms.
   {
     Device device = Device::open(DeviceKind::tap, "tp0");
     device.set_persistent(true, ec);
@@ -417,7 +418,7 @@ TEST_P(KernelPort, SoIsTheSecondProcess) {
   }
   ::kill(holder, SIGKILL);
   EXPECT_EQ(::waitpid(holder, nullptr, 0), holder);
-  // It passes: the kernel lets go soon after.
+  // The error is transient: the kernel lets the device go soon after.
   EXPECT_TRUE(wait_until([&] {
     port->start_listening(ec);
     return !ec;

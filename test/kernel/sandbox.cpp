@@ -37,7 +37,7 @@ bool write_file(const std::string& path, const std::string& text) {
   return file.good();
 }
 
-/// No error, and the thread is in a new network namespace.
+/// Moves the thread into a new network namespace. Returns the error, or none.
 std::error_code enter_fresh_namespace() {
   if (::unshare(CLONE_NEWNET) == 0) return {};
   if (started_as_root) return errno_code(errno);
@@ -66,7 +66,7 @@ void KernelTest::SetUp() {
 }
 
 bool is_real_root() {
-  // In a container without the capability to make nodes the answer is no as well.
+  // False also in a container without the capability to make nodes.
   static const bool answer = [] {
     if (!started_as_root) return false;
     std::string probe = "/tmp/tunport-node-XXXXXX";
@@ -127,7 +127,7 @@ CommandResult run(const std::vector<std::string>& arguments, milliseconds longes
   const auto deadline = Clock::now() + longest;
   for (;;) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
-    pollfd watched{output.get(), POLLIN, 0};  // the end of the output wakes it too
+    pollfd watched{output.get(), POLLIN, 0};  // the end of the output wakes the poll too
     if (left.count() <= 0 || ::poll(&watched, 1, static_cast<int>(left.count())) == 0) {
       result.timed_out = true;
       break;
@@ -190,7 +190,7 @@ int PacketSocket::send(Bytes packet) {
   sockaddr_ll address{};
   address.sll_family = AF_PACKET;
   address.sll_ifindex = index_;
-  // On TUN nothing in the packet says what it is.
+  // On TUN no part of the packet names the protocol.
   const bool is_v6 = load_u8(packet, header_) >> 4 == 6;
   address.sll_protocol =
       is_ethernet_ ? htons(load_be16(packet, header_ + 12)) : htons(is_v6 ? ETH_P_IPV6 : ETH_P_IP);

@@ -1,9 +1,9 @@
 #pragma once
-/// What tests against the kernel stand on: a network namespace for each test, and tools to look at it.
+/// The base of tests against the kernel: a network namespace for each test, and tools to look into it.
 ///
-/// Each test runs in a fresh network namespace, so that nothing of the machine is touched and nothing is left
-/// behind. As root that is all; otherwise the process first enters a user namespace of its own, in which it
-/// is root. Where neither is allowed the test is skipped and says how to enable it.
+/// Each test runs in a fresh network namespace: the machine is not touched, and nothing is left behind. A
+/// process without root first enters a user namespace of its own, to be root there. Where neither is allowed,
+/// the test is skipped with a line that says how to enable it.
 
 #include <chrono>
 #include <functional>
@@ -24,7 +24,7 @@ namespace tunport::sandbox {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-/// A test in a fresh network namespace: loopback up, nothing else there.
+/// A test in a fresh network namespace: loopback up, nothing else.
 class KernelTest : public ::testing::Test {
  protected:
   void SetUp() override;
@@ -33,39 +33,40 @@ class KernelTest : public ::testing::Test {
   std::error_code ec;
 };
 
-/// True if the process is root on the machine itself: may make device nodes and become another user.
+/// True for root on the machine itself, with the right to make device nodes and to become another user.
 bool is_real_root();
 
-/// Switches IPv6 off for all interfaces, present and future, of this namespace. Otherwise the kernel sends
-/// router solicitations, duplicate address probes and group reports of its own on every interface that is up.
+/// Switches IPv6 off for all interfaces of the namespace, present and future. Otherwise the kernel sends
+/// router solicitations, duplicate address probes and group reports unasked on every interface that is up.
 void disable_ipv6();
 
-/// True as soon as `holds` is; false if it is not after `longest`.
+/// True as soon as `holds` is; false after `longest`.
 bool wait_until(const std::function<bool()>& holds, milliseconds longest = seconds{5});
-/// True if the descriptor becomes readable in time.
+/// True if the descriptor becomes readable in time; false after `longest`.
 bool wait_readable(int fd, milliseconds longest = seconds{5});
-/// How many descriptors this process has open.
+/// The number of open descriptors of the process.
 std::size_t open_descriptors();
 
 struct CommandResult {
-  int status = -1;  ///< the exit status; 128 + N if a signal N ended it
+  int status = -1;  ///< the exit status; 128 + N after signal N
   bool timed_out = false;
   std::string output;  ///< stdout and stderr
 };
-/// Runs a program, searched in PATH, and waits for it; kills it after `longest`.
+/// Runs a program, searched in PATH, and waits for its end; kills the program after `longest`.
 CommandResult run(const std::vector<std::string>& arguments, milliseconds longest = seconds{10});
-/// Runs `body` in a child process as user and group `id` without any privilege. Its result (0 to 255), or -1
-/// if it did not get there. Precondition: `is_real_root()`.
+/// Runs `body` in a child process as user and group `id` without privilege. Returns the body's result (0 to
+/// 255), or -1 if the child fails before. Precondition: `is_real_root()`.
 int as_user(uid_t id, const std::function<int()>& body);
 
-/// A clone device like /dev/net/tun that everybody may open, which is how most machines have theirs. In a
-/// directory of its own, removed when it goes. Precondition: `is_real_root()`.
+/// A clone device like /dev/net/tun that every user may open, as on most machines. Has a directory of its
+/// own, removed by the destructor. Precondition: `is_real_root()`.
 class PublicCloneDevice {
  public:
   PublicCloneDevice();
   ~PublicCloneDevice();
   PublicCloneDevice(const PublicCloneDevice&) = delete;
   PublicCloneDevice& operator=(const PublicCloneDevice&) = delete;
+  /// The path of the device node.
   const std::string& path() const { return path_; }
 
  private:
@@ -73,16 +74,16 @@ class PublicCloneDevice {
   std::string path_;
 };
 
-/// The other end of a device: packets sent here come out of its descriptor, packets written to its descriptor
-/// arrive here. On TAP with the Ethernet header, on TUN from the IP header on.
+/// The other end of a device: packets sent here come out of the device's descriptor, packets written to the
+/// descriptor arrive here. On TAP with the Ethernet header, on TUN from the IP header on.
 class PacketSocket {
  public:
   /// With `virtio_header`, ten bytes of virtio header precede each packet in both directions.
   explicit PacketSocket(const std::string& interface, bool virtio_header = false);
   int fileno() const { return fd_.get(); }
-  /// Zero or a positive errno.
+  /// Sends a packet to the device. Returns zero or a positive errno.
   int send(Bytes packet);
-  /// The next packet that came out of the device, not those that were sent to it.
+  /// The next packet out of the device, except packets sent here; none after `longest`.
   std::optional<std::vector<std::byte>> receive(milliseconds longest = seconds{5});
 
  private:
@@ -92,7 +93,7 @@ class PacketSocket {
   bool is_ethernet_ = false;
 };
 
-/// The kernel's descriptor calls, passed on; a test overrides the one that it wants to see or to disturb.
+/// Passes descriptor calls on to the kernel; a test overrides single calls to observe or disturb them.
 class ForwardingIo : public IoSystem {
  public:
   int open(const char* path, int flags) override;
@@ -113,9 +114,9 @@ class ForwardingIo : public IoSystem {
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
 };
 
-/// An Ethernet frame of `size` bytes, of an EtherType that no stack answers (0x88b5).
+/// An Ethernet frame of `size` bytes, with an EtherType that no stack answers (0x88b5).
 std::vector<std::byte> make_frame(std::size_t size, std::uint8_t fill = 0);
-/// An IPv4 packet of `size` bytes with a valid header, of a protocol that no stack answers (253).
+/// An IPv4 packet of `size` bytes with a valid header, with a protocol that no stack answers (253).
 std::vector<std::byte> make_ipv4(std::size_t size, std::uint8_t fill = 0);
 
 }  // namespace tunport::sandbox

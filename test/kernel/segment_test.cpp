@@ -1,8 +1,7 @@
-// The kernel as the second reference: a super-packet is written into one interface, and what the kernel makes
-// of it is read from another one that has no offload. It has to be what the segmenter makes of it, byte by
-// byte.
+// The kernel as the second reference: super-packets are written into an interface, and the kernel's segments
+// are read from another interface without offload. The segments must equal the segmenter's, byte by byte.
 //
-// TUN: routed, which takes one from the TTL. TAP: bridged, which changes nothing.
+// TUN: routed, with the TTL one less. TAP: bridged, without changes.
 
 #include <array>
 #include <cerrno>
@@ -39,7 +38,7 @@ class KernelSegments : public sandbox::KernelTest {
     sandbox::disable_ipv6();
   }
 
-  /// An interface that is up, as a descriptor.
+  /// Opens an interface, sets it up, and returns the descriptor.
   UniqueFd open_device(DeviceKind kind, const char* name, bool virtio_header) {
     UniqueFd fd{::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK)};
     ifreq request{};
@@ -70,7 +69,7 @@ class KernelSegments : public sandbox::KernelTest {
     ASSERT_FALSE(ec) << prefix << ": " << ec.message();
   }
 
-  /// Writes a super-packet into tp0, and reads from tp1 what has come of it.
+  /// Writes a super-packet into tp0, and reads the kernel's segments from tp1.
   std::vector<Buffer> segmented(Buffer packet, const PacketOffload& offload, DeviceKind kind,
                                 std::size_t expected) {
     std::array<std::byte, virtio_header::size> header{};
@@ -85,12 +84,12 @@ class KernelSegments : public sandbox::KernelTest {
       const ssize_t size = ::read(out_.get(), buffer.data(), buffer.size());
       if (size <= 0) break;
       buffer.resize(static_cast<std::size_t>(size));
-      if (find_layout(buffer, kind)) result.push_back(buffer);  // not what the kernel says of its own accord
+      if (find_layout(buffer, kind)) result.push_back(buffer);  // except packets of the kernel's own
     }
     return result;
   }
 
-  /// Of one shape: the kernel's datagrams are those of the segmenter.
+  /// Compares the kernel's datagrams of one shape with the segmenter's.
   void compare(const Shape& shape, std::size_t payload_size, std::size_t segment_size) {
     const std::string what =
         shape.name() + ", " + std::to_string(payload_size) + " by " + std::to_string(segment_size);
@@ -111,7 +110,7 @@ class KernelSegments : public sandbox::KernelTest {
     EXPECT_TRUE(segmenter.done()) << what;
   }
 
-  /// What routing does to a packet.
+  /// Changes a packet as routing does.
   static void route(Buffer& packet, const Shape& shape) {
     const MutableBytes bytes{packet};
     if (shape.v6) {
@@ -123,7 +122,7 @@ class KernelSegments : public sandbox::KernelTest {
     store_be16(bytes, 10, internet_checksum(bytes.first((load_u8(bytes, 0) & 0xfU) * std::size_t{4})));
   }
 
-  /// Before 6.2 the kernel knows no UDP super-packets; the device in tp0 is to answer.
+  /// True if the kernel has UDP super-packets, as since Linux 6.2; the device of tp0 answers.
   bool knows_uso() const {
     constexpr unsigned long checksum = 0x01;
     constexpr unsigned long uso4_and_uso6 = 0x20 | 0x40;  // TUN_F_USO4, TUN_F_USO6: not in linux-libc-dev 6.1

@@ -1,5 +1,5 @@
-// Super-packets with VLAN tags, whose inside no socket sees: in the packet, or beside it as the kernel keeps
-// them.
+// Super-packets with VLAN tags, hidden from sockets: with the tag in the packet, or beside the packet as the
+// kernel keeps it.
 #include <string>
 #include <vector>
 
@@ -16,12 +16,12 @@ using shapes::Shape;
 
 Buffer copy_of(Bytes bytes) { return {bytes.begin(), bytes.end()}; }
 
-/// Takes super-packets whole.
+/// Takes whole super-packets.
 class Accepter : public FrameProtocol {
  public:
   bool accepts_super_packets() const override { return true; }
   void frame_received(const Packet& packet) override {
-    if (load_be16(packet.bytes(), 12) != ethertype::vlan) return;  // of the bridge's own accord
+    if (load_be16(packet.bytes(), 12) != ethertype::vlan) return;  // the bridge's own
     frames.push_back(copy_of(packet.bytes()));
     offloads.push_back(packet.offload());
   }
@@ -29,7 +29,7 @@ class Accepter : public FrameProtocol {
   std::vector<PacketOffload> offloads;
 };
 
-/// With what the kernel has, and as on one before 6.2, which has no UDP super-packets.
+/// With the kernel's features, and as on a kernel before 6.2, without UDP super-packets.
 class TaggedTest : public KernelTest, public testing::WithParamInterface<bool> {
  protected:
   void SetUp() override {
@@ -55,7 +55,7 @@ class TaggedTest : public KernelTest, public testing::WithParamInterface<bool> {
       return holds();
     });
   }
-  /// Those whose super-packets the kernel knows.
+  /// The shapes whose super-packets the kernel supports.
   std::vector<Shape> all_shapes() const {
     std::vector<Shape> result;
     for (const std::uint8_t transport : {ip_protocol::tcp, ip_protocol::udp})
@@ -65,7 +65,7 @@ class TaggedTest : public KernelTest, public testing::WithParamInterface<bool> {
               {.protocol = transport, .v6 = v6, .kind = DeviceKind::tap, .tags = 1, .flags = tcp_flag::ack});
     return result;
   }
-  /// True if the port takes such a super-packet whole.
+  /// True if the port takes a super-packet of `shape` whole.
   bool is_whole(const Shape& shape) const {
     return port->device().capabilities().offload.covers(shapes::offload_of(shape, 1400));
   }
@@ -133,9 +133,9 @@ TEST_P(TaggedTest, JoinedTheyReachTheKernelAsTheyWere) {
   }
 }
 
-// What the kernel receives has its tag taken off and kept beside the packet, and a bridge passes it on so.
-// The driver puts the tag back in as it copies the packet to the reader, and has to move the start of the
-// checksum with it.
+// The kernel takes the tag off a received packet and keeps it beside the packet, and a bridge forwards the
+// packet so. The driver puts the tag back in during the copy to the reader, and has to move the start of the
+// checksum along.
 TEST_P(TaggedTest, WithTheTagBesideThemTheyComeWithItInside) {
   start("tp1", accepter);
   Device in = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadFeatures::all()});

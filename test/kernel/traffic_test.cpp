@@ -1,4 +1,4 @@
-// Real TCP and UDP through two ports that pass super-packets from one network namespace to another.
+// Real TCP and UDP through two ports that forward super-packets from one network namespace to another.
 #include <array>
 #include <cstdlib>
 #include <filesystem>
@@ -22,7 +22,7 @@ namespace {
 using shapes::Buffer;
 using shapes::Shape;
 
-/// Passes what it gets on to the other port.
+/// Forwards every packet to the other port.
 class Passer : public FrameProtocol {
  public:
   explicit Passer(bool whole) : whole_{whole} {}
@@ -41,7 +41,7 @@ class Passer : public FrameProtocol {
   bool whole_;
 };
 
-/// The kernel, but for a time it will have no super-packets written.
+/// The kernel, but with a time of refused super-packets.
 class RefusingIo : public ForwardingIo {
  public:
   ssize_t write(int fd, const void* buffer, std::size_t size) override {
@@ -64,7 +64,7 @@ class RefusingIo : public ForwardingIo {
   }
 };
 
-/// Two namespaces, this one ("near", 10.77.0.1) and another ("far", 10.77.0.2), and a port in each.
+/// Two namespaces, here ("near", 10.77.0.1) and another ("far", 10.77.0.2), and a port in each.
 class TrafficTest : public KernelTest, public testing::WithParamInterface<DeviceKind> {
  protected:
   void SetUp() override {
@@ -79,7 +79,7 @@ class TrafficTest : public KernelTest, public testing::WithParamInterface<Device
     ASSERT_EQ(::setns(here.get(), CLONE_NEWNET), 0);
   }
 
-  /// Joins the two by ports whose protocols take super-packets whole, or not.
+  /// Joins the namespaces by ports whose protocols take super-packets whole, or not.
   void join(bool whole, const PortOptions& options = {}) {
     passers[0] = std::make_unique<Passer>(whole);
     passers[1] = std::make_unique<Passer>(whole);
@@ -94,7 +94,7 @@ class TrafficTest : public KernelTest, public testing::WithParamInterface<Device
     configure("tp0", "10.77.0.1/24");
     in_far([&] { configure("tp1", "10.77.0.2/24"); });
   }
-  /// Before what the ports borrow goes, or the two are joined anew.
+  /// Ends the ports, before the end of borrowed objects or another `join`.
   void part() {
     for (auto& port : ports) port.reset();
     each_turn = {};
@@ -111,14 +111,14 @@ class TrafficTest : public KernelTest, public testing::WithParamInterface<Device
     in_namespace(far.get(), work, error);
     ASSERT_FALSE(error) << error.message();
   }
-  /// Runs a server here and a client there, while the loop turns; the client's result.
+  /// Runs a server here and a client there, while the loop turns. Returns the client's result.
   CommandResult run_between(const std::vector<std::string>& server, const std::vector<std::string>& client) {
     CommandResult result;
     std::atomic<bool> done = false;
     std::thread serving{[&] { run(server, seconds{20}); }};
     std::thread asking{[&] {
       in_far([&] {
-        // Until the server listens.
+        // Tries until the server listens.
         wait_until([&] { return (result = run(client, seconds{15})).status == 0; }, seconds{15});
       });
       done = true;
@@ -135,7 +135,7 @@ class TrafficTest : public KernelTest, public testing::WithParamInterface<Device
     for (const auto& port : ports) {
       const Statistics& statistics = port->statistics();
       EXPECT_EQ(statistics.drops.total(), statistics.drops[DropReason::link_down])
-          << "of those before it was up";
+          << "except packets from before the interface was up";
       EXPECT_EQ(statistics.exceptions, 0U);
     }
   }
@@ -266,7 +266,7 @@ class ServedFile {
   std::string folder_ = std::filesystem::temp_directory_path() / "tunport-traffic-XXXXXX";
 };
 
-/// Whole super-packets all the way, or taken apart and joined again.
+/// Whole super-packets all the way, or segmented and joined again.
 const auto whole_or_not = {true, false};
 
 TEST_P(TrafficTest, ALargeFileArrivesWhole) {
@@ -302,7 +302,7 @@ TEST_P(TrafficTest, ALargeFileArrivesWholeWhileTheKernelBeginsToRefuseSuperPacke
   }
 }
 
-/// A counter of this thread's namespace, from /proc/net/snmp: "Udp", "InCsumErrors".
+/// A counter of the thread's namespace, from /proc/net/snmp: "Udp", "InCsumErrors".
 std::uint64_t snmp(const std::string& protocol, const std::string& counter) {
   std::ifstream file{"/proc/thread-self/net/snmp"};
   std::string names;
@@ -337,7 +337,7 @@ void TrafficTest::expect_wrong_checksums_stay_wrong() {
   });
   shape.source_mac = links.find("tp0", ec)->mac;
   PacketSocket sender{"tp0"};
-  // Of one flow and in a row, so that the good ones are joined: of each five the last is damaged.
+  // One flow without gaps, so that the good datagrams are joined; each fifth datagram is damaged.
   std::vector<Buffer> datagrams;
   for (std::uint16_t i = 0; i < 30; ++i) {
     shape.identification = i;
@@ -347,7 +347,7 @@ void TrafficTest::expect_wrong_checksums_stay_wrong() {
   ports[0]->pause_producing();
   for (const Buffer& datagram : datagrams) EXPECT_EQ(sender.send(datagram), 0);
   ports[0]->resume_producing();
-  // The kernel looks at a checksum when the datagram is received.
+  // The kernel checks a checksum when the datagram is received.
   int right = 0;
   std::uint64_t wrong = 0;
   EXPECT_TRUE(wait_until([&] {
