@@ -9,12 +9,13 @@
 
 namespace tunport {
 
-/// How a `UdpPort` sets up its socket.
+/// The options of a socket of a `UdpPort`.
 struct SocketOptions {
-  /// What the kernel may keep for the port to read, in bytes, and to send: a burst of datagrams must fit.
-  /// Asked for beyond the system's bound (net.core.rmem_max, wmem_max) where this process may
-  /// (CAP_NET_ADMIN), else up to it. 0: the system's default, 208 KiB.
+  /// The kernel's receive buffer, in bytes: a burst of datagrams must fit. A size beyond the system's bound
+  /// (net.core.rmem_max) needs CAP_NET_ADMIN; without the capability the kernel gives the bound. 0: the
+  /// system's default, 208 KiB.
   std::size_t receive_buffer = std::size_t{4} << 20;
+  /// The kernel's send buffer, in bytes, likewise (net.core.wmem_max).
   std::size_t send_buffer = std::size_t{4} << 20;
 };
 

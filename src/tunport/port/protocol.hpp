@@ -150,16 +150,16 @@ class EthernetFrameProtocol : public FrameProtocol {};
 /// A frame protocol for IP packets: its port is a TUN.
 class IpPacketProtocol : public FrameProtocol {};
 
-/// Datagrams of one sender that arrived in a row, of equal size but for the last, which may be shorter.
+/// A run of datagrams: received one after the other from one sender, of equal size; the last may be shorter.
 /// Borrowed for the call.
 struct Datagrams {
   Bytes bytes;                   ///< the payloads, one behind the other
   std::size_t segment_size = 1;  ///< bytes of each payload but the last; at least 1
   Endpoint from;                 ///< the sender
 
-  /// How many datagrams: 1 for an empty one.
+  /// The number of datagrams: 1 for an empty datagram.
   std::size_t size() const { return bytes.empty() ? 1 : (bytes.size() + segment_size - 1) / segment_size; }
-  /// The payload of one of them. Precondition: `index < size()`.
+  /// The payload of a datagram. Precondition: `index < size()`.
   Bytes operator[](std::size_t index) const {
     const std::size_t at = index * segment_size;
     return bytes.subspan(at, std::min(segment_size, bytes.size() - at));
@@ -172,8 +172,8 @@ class DatagramProtocol : public ConnectedProtocol<DatagramTransport> {
   /// Receives a datagram from `from`. `data` is borrowed for the call: no coroutine may suspend with it.
   /// `transport().write_to(from, ...)` answers.
   virtual void datagram_received(Bytes data, const Endpoint& from) = 0;
-  /// A run of datagrams, for a protocol that accepts super-packets. `run` is borrowed for the call. Default:
-  /// `datagram_received` for each of them.
+  /// Receives a run of datagrams, on a protocol that accepts super-packets. `run` is borrowed for the call.
+  /// Default: calls `datagram_received` for each datagram.
   virtual void datagrams_received(const Datagrams& run) {
     for (std::size_t i = 0; i < run.size(); ++i) datagram_received(run[i], run.from);
   }

@@ -17,7 +17,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-/// Remembers the datagrams, and does with each what the test says.
+/// Records datagrams, and calls a hook for each, if set.
 class Box : public DatagramProtocol {
  public:
   void datagram_received(Bytes data, const Endpoint& /*from*/) override {
@@ -28,7 +28,7 @@ class Box : public DatagramProtocol {
   std::function<void()> on_datagram;
 };
 
-/// Takes runs whole.
+/// Takes whole runs.
 class RunBox : public Box {
  public:
   bool accepts_super_packets() const override { return true; }
@@ -41,7 +41,7 @@ class RunBox : public Box {
 
 Endpoint any() { return {*IpAddress::parse("127.0.0.1"), 0}; }
 
-/// On the fake kernel, and on the loopback of the kernel.
+/// On the fake kernel, and on the loopback of the real kernel.
 class UdpBurst : public testing::TestWithParam<const char*> {
  protected:
   ~UdpBurst() override { set_log_sink({}); }
@@ -55,7 +55,7 @@ class UdpBurst : public testing::TestWithParam<const char*> {
     left->start_listening();
     right->start_listening();
   }
-  /// Writes datagrams of these sizes within a burst, numbered by their first byte; empty ones are empty.
+  /// Writes datagrams of `sizes` within a burst, each filled with a letter of its own.
   std::vector<std::string> write(const std::vector<std::size_t>& sizes) {
     std::vector<std::string> written;
     const Cork cork{clock};
@@ -110,7 +110,7 @@ TEST_P(UdpBurst, OfAnySizesKeepsItsOrder) {
 
 TEST_P(UdpBurst, ToSeveralReceiversKeepsTheOrderOfEach) {
   start();
-  constexpr int many = 20;  // more than there are runs
+  constexpr int many = 20;  // more than the sink has runs
   std::vector<std::unique_ptr<Box>> boxes;
   std::vector<std::unique_ptr<UdpPort>> ports;
   for (int i = 0; i < many; ++i) {
@@ -230,7 +230,7 @@ TEST_P(UdpBurst, TheBuffersAreWhatWasAskedForOrWhatTheSystemAllows) {
   EXPECT_EQ(closed.receive_buffer(), 0U);
 }
 
-/// What a kernel, or a device, may refuse.
+/// A refusal by a kernel, or by a device.
 class UdpDemotion : public testing::Test {
  protected:
   UdpDemotion() {

@@ -27,7 +27,7 @@ std::optional<DropReason> UdpSink::objection(const Tag& tag, const Parts& parts)
   return std::nullopt;
 }
 
-/// The latest run to this receiver, if it takes more.
+/// The latest run to the receiver `to`, if the run takes more datagrams.
 UdpSink::Run* UdpSink::open_run_of(const Endpoint& to) {
   for (std::size_t i = run_count_; i-- > 0;)
     if (runs_[i].to == to) return runs_[i].open ? &runs_[i] : nullptr;
@@ -112,8 +112,8 @@ int UdpSink::send(const Endpoint& to, std::span<const Bytes> parts, std::uint16_
   return 0;
 }
 
-/// Each datagram of a run by itself, those that are done with left out. Zero if the kernel took any of them;
-/// the others are counted as dropped then.
+/// Writes each datagram of a run by itself, except those done. Returns zero if the kernel took a datagram;
+/// refused ones are counted as dropped then.
 int UdpSink::write_one_by_one(const Tag& tag, Bytes run) {
   int first_error = 0;
   std::size_t taken = 0;

@@ -1,16 +1,17 @@
 #pragma once
-/// How datagrams get from an outbox into a UDP socket: gathered by receiver, many in one call.
+/// The way of datagrams from an outbox into a UDP socket: gathered by receiver, many in one call.
 ///
-/// Theory. Datagrams to one receiver that follow each other within a burst are copied into one run: of equal
-/// size, a shorter last one closes the run. A run goes out in one sendmsg(2), and the kernel cuts it into its
-/// datagrams (UDP_SEGMENT, linux/udp.h; at most 64, and 65,507 bytes). Runs go out in the order in which they
-/// began, so that the order of the datagrams to one receiver is kept.
+/// Theory. Successive datagrams to one receiver within a burst are copied into one run, with equal sizes; a
+/// shorter datagram closes the run. A run is sent by one sendmsg(2), and the kernel cuts it into its
+/// datagrams (UDP_SEGMENT, linux/udp.h; at most 64, and 65,507 bytes). Runs are sent in the order in which
+/// they began, to keep the order of datagrams to each receiver.
 ///
-/// A run that the kernel refuses is sent again, datagram by datagram; nothing is lost. Three causes are told
-/// apart. EINVAL or EMSGSIZE: a datagram with its headers is longer than the path's MTU, and must be
-/// fragmented, which the kernel does for single datagrams only; from then on the sink gathers shorter
-/// datagrams only. EIO, EOPNOTSUPP or ENOPROTOOPT: the device cannot (no checksum offload), or the kernel;
-/// from then on nothing is gathered. EAGAIN in between: the sink goes on behind what the kernel has.
+/// A refused run is sent again, datagram by datagram; nothing is lost. Three causes are told apart. EINVAL or
+/// EMSGSIZE: a datagram with its headers is longer than the path's MTU and needs fragmenting, which the
+/// kernel does for single datagrams only; from then on the sink gathers only shorter datagrams. EIO,
+/// EOPNOTSUPP or ENOPROTOOPT: the device (without checksum offload) or the kernel does not support runs; from
+/// then on nothing is gathered. EAGAIN in between: the sink goes on behind the last datagram that the kernel
+/// has.
 
 #include <array>
 #include <cstdint>
@@ -28,13 +29,13 @@ namespace tunport {
 /// A sink of datagrams, each with its receiver. `socket`, `io` and `statistics` are borrowed.
 class UdpSink {
  public:
-  /// Where a datagram goes, or a run of them.
+  /// The destination of a datagram, or of a run.
   struct Tag {
     Endpoint to;
-    std::uint16_t segment_size = 0;  ///< of a run: bytes of each datagram but the last; 0: a single datagram
+    std::uint16_t segment_size = 0;  ///< bytes of each datagram in a run but the last; 0: a single datagram
   };
 
-  /// `max_packet_size`: of a datagram's payload, in bytes. `name`: what log lines begin with.
+  /// `max_packet_size` limits a datagram's payload, in bytes. `name` begins log lines, and is borrowed.
   UdpSink(const UniqueFd& socket, IoSystem& io, bool v4, Statistics& statistics, std::size_t max_packet_size,
           const std::string& name)
       : socket_{socket},
@@ -44,11 +45,10 @@ class UdpSink {
         max_packet_size_{max_packet_size},
         name_{name} {}
 
-  /// The socket was opened: begins anew, with runs if the kernel `segments` them.
+  /// Begins anew, for a socket that was just opened; `segments`: the kernel cuts runs.
   void reset(bool segments);
 
-  /// As `Sink` has them. A datagram is refused as `too_long`, or `no_route` for an address of the other
-  /// family.
+  /// As `Sink` has it. A datagram is refused as `too_long`, or `no_route` for an address of the other family.
   std::optional<DropReason> objection(const Tag& tag, const Parts& parts) const;
   bool gathers() const { return segments_; }
   bool has_gathered() const { return run_count_ != 0; }
@@ -75,7 +75,7 @@ class UdpSink {
   static constexpr std::size_t max_segments = 64;      // UDP_MAX_SEGMENTS before Linux 6.9
   static constexpr std::size_t max_run_size = 65'507;  // of payload in an IPv4 packet
 
-  /// Datagrams to one receiver. The memory is allocated with the first use of its place.
+  /// A run to one receiver. The memory is allocated at the first use of its place.
   struct Run {
     Endpoint to;
     std::unique_ptr<std::byte[]> bytes;
