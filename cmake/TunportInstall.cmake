@@ -14,6 +14,8 @@ function(tunport_install_library target component name)
   install(EXPORT tunport-${component} NAMESPACE tunport:: DESTINATION ${TUNPORT_CMAKE_DIR})
   configure_file(${PROJECT_SOURCE_DIR}/cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/${name}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${TUNPORT_PKGCONFIG_DIR})
+  list(APPEND TUNPORT_COMPONENTS ${component})
+  set(TUNPORT_COMPONENTS ${TUNPORT_COMPONENTS} PARENT_SCOPE)
 endfunction()
 
 # A static library leaves its dependencies to whoever links it; a shared one brings its own. So pkg-config's plain

@@ -26,3 +26,12 @@ tunport_consumer_test(pkg-config sh -ec "mkdir -p '${folder}/pkg-config' && cd '
 if(TARGET tunport_command)
   tunport_consumer_test(command ${folder}/prefix/${CMAKE_INSTALL_BINDIR}/tunport --help)
 endif()
+
+# The tree as a subproject needs no C compiler, and installs nothing of its own.
+set(subproject ${folder}/subproject)
+add_test(NAME consumer.subproject COMMAND sh -ec "$@ && '${CMAKE_COMMAND}' --build '${subproject}' &&
+  '${subproject}/parent' && '${CMAKE_COMMAND}' --install '${subproject}' --prefix '${subproject}/prefix' &&
+  [ \"$(cd '${subproject}/prefix' && find . -type f)\" = ./bin/parent ]"
+  sh ${configure} -S ${source}/subproject -B ${subproject} -DTUNPORT_TREE=${PROJECT_SOURCE_DIR})
+set_tests_properties(consumer.subproject PROPERTIES LABELS consumer TIMEOUT 600
+  ENVIRONMENT "CC=/no/such/compiler")
