@@ -1,8 +1,9 @@
-# A thin front to CMake. Each target first installs what it needs from Debian (scripts/install-deps), saying so, or
-# does nothing where all of it is there. `make` alone shows the list of targets.
+# A thin front to CMake. Each target first installs what is missing from Debian (scripts/install-deps), and says before
+# what that is; DEPS=no lists what is missing and stops. `make` alone shows the list of targets.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+export DEPS ?= yes
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
@@ -21,6 +22,7 @@ build = cmake --build --parallel $(JOBS) --preset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo 'What is missing is installed from Debian first. make DEPS=no TARGET: list it and stop.'
 
 build: ## Build the library, the command and the examples: build/release/bin/tunport
 	$(deps) build
@@ -72,5 +74,5 @@ install: build ## Install below PREFIX (/usr/local), staged in DESTDIR if given
 clean: ## Remove all that was built
 	rm -rf build
 
-deps-%: ## Only install what a set needs: build, demo, test, bench, lint, fuzz
+deps-%: ## Only install what a set needs: build, demo, test, bench, lint, docs, fuzz
 	$(deps) $*
