@@ -106,10 +106,14 @@ inline Condition from(std::string_view address) {
   const auto mac = MacAddress::parse(address);
   return mac ? from(*mac) : from(packets::ip(address));
 }
+/// A literal is text here, be it a MAC address or an IP address.
+inline Condition from(const char* address) { return from(std::string_view{address}); }
 inline Condition to(std::string_view address) {
   const auto mac = MacAddress::parse(address);
   return mac ? to(*mac) : to(packets::ip(address));
 }
+/// A literal is text here, be it a MAC address or an IP address.
+inline Condition to(const char* address) { return to(std::string_view{address}); }
 /// The UDP destination port.
 inline Condition port(std::uint16_t number) {
   return {"to port " + std::to_string(number), [number](const packets::Layers& layers) {

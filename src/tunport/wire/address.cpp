@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <stdexcept>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -29,6 +30,10 @@ bool present_to_network(int family, std::string_view text, std::array<std::uint8
 }
 
 }  // namespace
+
+void detail::refuse_literal(std::string_view text) {
+  throw std::invalid_argument{'"' + std::string{text} + "\" is not such an address"};
+}
 
 std::optional<MacAddress> MacAddress::parse(std::string_view text) {
   if (text.size() != 17) return std::nullopt;

@@ -1,6 +1,10 @@
 #pragma once
 /// Addresses as values: Ethernet, IPv4, IPv6, a prefix, an endpoint. Comparable, printable, parsed from text;
 /// IP addresses and endpoints are hashable. On the wire they lie in network byte order.
+///
+/// Text that comes from elsewhere is parsed (`Ipv4Address::parse(text)`, nothing if it is wrong); a literal
+/// of the program is an address (`Ipv4Address gateway = "10.0.0.1"`), and a wrong one throws
+/// std::invalid_argument.
 
 #include <array>
 #include <compare>
@@ -16,6 +20,24 @@ struct sockaddr;
 struct sockaddr_storage;
 
 namespace tunport {
+namespace detail {
+
+template <class T>
+constexpr bool is_text = false;
+template <std::size_t N>
+constexpr bool is_text<char[N]> = true;
+template <class T>
+concept Literal = is_text<T>;
+
+[[noreturn]] void refuse_literal(std::string_view text);
+
+template <class Address>
+Address from_literal(std::string_view text) {
+  if (const auto address = Address::parse(text)) return *address;
+  refuse_literal(text);
+}
+
+}  // namespace detail
 
 /// A 48-bit Ethernet address (IEEE 802).
 class MacAddress {
@@ -23,6 +45,8 @@ class MacAddress {
   static constexpr std::size_t size = 6;
   constexpr MacAddress() = default;
   constexpr explicit MacAddress(std::array<std::uint8_t, 6> octets) : octets_{octets} {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  MacAddress(const detail::Literal auto& literal) : MacAddress{detail::from_literal<MacAddress>(literal)} {}
   /// The six bytes at `offset`. Precondition: `offset + 6 <= bytes.size()`.
   static constexpr MacAddress load(Bytes bytes, std::size_t offset) {
     MacAddress mac;
@@ -53,6 +77,9 @@ class Ipv4Address {
   constexpr Ipv4Address() = default;
   /// From the number in host order: 0x0a000001 is 10.0.0.1.
   constexpr explicit Ipv4Address(std::uint32_t value) : value_{value} {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Ipv4Address(const detail::Literal auto& literal)
+      : Ipv4Address{detail::from_literal<Ipv4Address>(literal)} {}
   static constexpr Ipv4Address load(Bytes bytes, std::size_t offset) {
     return Ipv4Address{load_be32(bytes, offset)};
   }
@@ -78,6 +105,9 @@ class Ipv6Address {
   static constexpr std::size_t size = 16;
   constexpr Ipv6Address() = default;
   constexpr explicit Ipv6Address(std::array<std::uint8_t, 16> octets) : octets_{octets} {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  Ipv6Address(const detail::Literal auto& literal)
+      : Ipv6Address{detail::from_literal<Ipv6Address>(literal)} {}
   static constexpr Ipv6Address load(Bytes bytes, std::size_t offset) {
     Ipv6Address address;
     for (std::size_t i = 0; i < size; ++i) address.octets_[i] = load_u8(bytes, offset + i);
@@ -103,6 +133,8 @@ class IpAddress {
   constexpr IpAddress() = default;
   constexpr IpAddress(Ipv4Address v4) : v4_{v4} {}                // NOLINT(google-explicit-constructor)
   constexpr IpAddress(Ipv6Address v6) : is_v6_{true}, v6_{v6} {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  IpAddress(const detail::Literal auto& literal) : IpAddress{detail::from_literal<IpAddress>(literal)} {}
   static std::optional<IpAddress> parse(std::string_view text);
 
   constexpr bool is_v4() const { return !is_v6_; }
@@ -126,6 +158,10 @@ struct IpPrefix {
   IpAddress address;
   unsigned length = 0;  ///< bits, 0 to 32 or 128
 
+  IpPrefix() = default;
+  IpPrefix(const IpAddress& of, unsigned bits) : address{of}, length{bits} {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  IpPrefix(const detail::Literal auto& literal) : IpPrefix{detail::from_literal<IpPrefix>(literal)} {}
   /// Nothing if the text is not ADDRESS/LENGTH, or the length is beyond the address's.
   static std::optional<IpPrefix> parse(std::string_view text);
   /// True if `other` is of the same family and within the prefix.

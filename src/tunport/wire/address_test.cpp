@@ -1,6 +1,8 @@
 #include "tunport/wire/address.hpp"
 
+#include <stdexcept>
 #include <unordered_set>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -23,6 +25,29 @@ TEST(MacAddress, TextAndBack) {
                           "02:00:00:00:00:0g"sv, "02:00:00:00:00:-1"sv, " 2:00:00:00:00:01"sv,
                           "0x:00:00:00:00:01"sv, "02:00:00:00:00:1\0"sv, "2:0:0:0:0:1"sv})
     EXPECT_FALSE(MacAddress::parse(text)) << text;
+}
+
+TEST(Addresses, AreLiteralsOfTheProgram) {
+  const std::vector<Ipv4Address> addresses = {"10.0.0.1", "10.0.0.2"};
+  EXPECT_EQ(addresses, (std::vector{Ipv4Address{0x0a000001}, Ipv4Address{0x0a000002}}));
+  const std::vector<IpPrefix> one = {"fd00::1/64"};
+  EXPECT_EQ(one, (std::vector{*IpPrefix::parse("fd00::1/64")}));
+  EXPECT_EQ(IpAddress{"fd00::1"}, IpAddress{Ipv6Address{"fd00::1"}});
+  EXPECT_EQ(IpAddress{"10.0.0.1"}, IpAddress{addresses[0]});
+  const MacAddress mac = "02:00:00:00:00:01";
+  EXPECT_EQ(mac, (MacAddress{{2, 0, 0, 0, 0, 1}}));
+  const Endpoint endpoint{"10.0.0.1", 42};
+  EXPECT_EQ(to_string(endpoint), "10.0.0.1:42");
+}
+
+TEST(Addresses, ThrowForAWrongLiteral) {
+  EXPECT_THROW(Ipv4Address{"10.0.0"}, std::invalid_argument);
+  EXPECT_THROW(Ipv4Address{"fd00::1"}, std::invalid_argument);
+  EXPECT_THROW(Ipv4Address{""}, std::invalid_argument);
+  EXPECT_THROW(Ipv6Address{"10.0.0.1"}, std::invalid_argument);
+  EXPECT_THROW(IpAddress{"localhost"}, std::invalid_argument);
+  EXPECT_THROW(IpPrefix{"10.0.0.1"}, std::invalid_argument);
+  EXPECT_THROW(MacAddress{"2:0:0:0:0:1"}, std::invalid_argument);
 }
 
 TEST(MacAddress, Groups) {
