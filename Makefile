@@ -18,7 +18,7 @@ deps := @scripts/install-deps
 configure = cmake --log-level=WARNING --preset
 build = cmake --build --parallel $(JOBS) --preset
 
-.PHONY: help build demo test bench lint format install clean
+.PHONY: help build demo test bench lint docs format install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,10 +59,15 @@ bench: ## Build and run the benchmarks: a table, and build/bench/results.json, r
 	build/release/bin/tunport_bench --out build/bench/results.json
 	scripts/bench-chart build/bench/results.json >build/bench/results.md
 
-lint: ## Check format (clang-format) and code (clang-tidy)
-	$(deps) build test bench lint
+lint: ## Check format (clang-format), code (clang-tidy) and the reference (doxygen)
+	$(deps) build test bench lint docs
 	$(configure) clang
 	scripts/lint build/clang $(JOBS)
+	scripts/docs
+
+docs: ## Make the reference of the installed headers: build/docs/html/index.html
+	$(deps) docs
+	scripts/docs
 
 format: ## Format all sources
 	$(deps) lint

@@ -10,10 +10,12 @@ if(TARGET tunport_command)
 endif()
 add_test(NAME project.readme
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/readme_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
+add_test(NAME project.surface
+  COMMAND ${CMAKE_CURRENT_LIST_DIR}/surface_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 add_test(NAME project.members
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/members_test ${PROJECT_SOURCE_DIR} $<TARGET_FILE:tunport_unit_tests>)
 add_test(NAME project.headers_compile_alone
   COMMAND ${CMAKE_COMMAND} --build ${PROJECT_BINARY_DIR} --target all_verify_interface_header_sets)
 set_tests_properties(project.rooms project.check_rooms project.install_deps project.bench_chart
-  project.readme project.members project.headers_compile_alone
+  project.readme project.surface project.members project.headers_compile_alone
   PROPERTIES LABELS project TIMEOUT 300)

@@ -7,6 +7,8 @@
 #include <span>
 #include <string_view>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 /// Bytes that somebody else owns. Borrowed for the call unless a function says otherwise.

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 /// What a device carries.

@@ -1,6 +1,7 @@
 #include "tunport/base/drop_reason.hpp"
 
 #include <numeric>
+#include <ostream>
 
 namespace tunport {
 
@@ -93,5 +94,16 @@ std::string_view to_string(DropReason reason) {
 std::uint64_t DropCounts::total() const {
   return std::accumulate(counts_.begin(), counts_.end(), std::uint64_t{0});
 }
+
+std::string to_string(const DropCounts& counts) {
+  std::string text;
+  counts.for_each([&](DropReason reason, std::uint64_t count) {
+    if (!text.empty()) text += ", ";
+    text.append(to_string(reason)).append(" ").append(std::to_string(count));
+  });
+  return text.empty() ? "none" : text;
+}
+
+std::ostream& operator<<(std::ostream& out, const DropCounts& counts) { return out << to_string(counts); }
 
 }  // namespace tunport

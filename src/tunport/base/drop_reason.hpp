@@ -5,7 +5,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iosfwd>
+#include <string>
 #include <string_view>
+
+#include "tunport/base/cxx20.hpp"
 
 namespace tunport {
 
@@ -80,5 +84,8 @@ class DropCounts {
  private:
   std::array<std::uint64_t, drop_reason_count> counts_{};
 };
+/// The reasons that have occurred, with their counts: "empty 1, link_down 2"; without a drop "none".
+std::string to_string(const DropCounts& counts);
+std::ostream& operator<<(std::ostream& out, const DropCounts& counts);
 
 }  // namespace tunport

@@ -1,6 +1,7 @@
 #include "tunport/base/drop_reason.hpp"
 
 #include <set>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,17 @@ TEST(DropCounts, CountsByReasonAndVisitsWhatOccurred) {
   std::vector<std::pair<DropReason, std::uint64_t>> seen;
   counts.for_each([&](DropReason reason, std::uint64_t count) { seen.emplace_back(reason, count); });
   EXPECT_EQ(seen, (decltype(seen){{DropReason::empty, 1}, {DropReason::link_down, 2}}));
+}
+
+TEST(DropCounts, PrintWhatOccurredInTheOrderOfTheList) {
+  DropCounts counts;
+  EXPECT_EQ(to_string(counts), "none");
+  counts.add(DropReason::link_down, 2);
+  EXPECT_EQ(to_string(counts), "link_down 2");
+  counts.add(DropReason::empty);
+  std::ostringstream out;
+  out << counts;
+  EXPECT_EQ(out.str(), "empty 1, link_down 2");
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 /// What an error is, where that is known better than by the kernel's `errno`.

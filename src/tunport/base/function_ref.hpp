@@ -5,6 +5,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 template <class Signature>

@@ -1,6 +1,8 @@
 #pragma once
 /// A guard against destruction from inside a callback.
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 /// A member of an object that callbacks may destroy. A `Watch` on the stack of the code that runs a callback

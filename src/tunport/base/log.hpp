@@ -5,6 +5,8 @@
 #include <functional>
 #include <string_view>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 enum class LogLevel : std::uint8_t { debug, info, warning, error };

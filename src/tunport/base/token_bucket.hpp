@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 /// Admits `burst` events at once and `per_second` in the long run. The caller brings the time, so that

@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 /// Owns a file descriptor and closes it when it goes. -1 stands for none.

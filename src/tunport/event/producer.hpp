@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 /// The kinds of producers.

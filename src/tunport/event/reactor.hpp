@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "tunport/base/cxx20.hpp"
+
 namespace tunport {
 
 class FileDescriptor;

@@ -36,7 +36,7 @@ struct HostStatistics {
   std::uint64_t port_unreachable = 0;
 };
 
-/// See the theory above. `Host host{{.addresses = {*Ipv4Address::parse("10.0.0.2")}}};`
+/// See the theory above. `Host host{{.addresses = {"10.0.0.2"}}};`
 /// `TuntapPort port{reactor, "tap0", host.ethernet()};` The host outlives its ports, and borrows its
 /// endpoints.
 class Host {

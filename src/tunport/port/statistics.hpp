@@ -2,6 +2,8 @@
 /// The counters of a port.
 
 #include <cstdint>
+#include <iosfwd>
+#include <string>
 
 #include "tunport/base/drop_reason.hpp"
 
@@ -19,5 +21,9 @@ struct Statistics {
   std::uint64_t exceptions = 0;         ///< exceptions from protocols, caught by the port
   DropCounts drops;                     ///< by reason, both ways: drops of demultiplexers and the host too
 };
+/// One line: "in 3 packets, 252 bytes, 0 super-packets; out 2 packets, 168 bytes, 1 super-packets; 1 bursts;
+/// 0 exceptions; dropped 1: unknown_udp_port 1".
+std::string to_string(const Statistics& statistics);
+std::ostream& operator<<(std::ostream& out, const Statistics& statistics);
 
 }  // namespace tunport

@@ -2,6 +2,8 @@
 /// The outcome of a write.
 
 #include <cstdint>
+#include <iosfwd>
+#include <string>
 
 #include "tunport/base/drop_reason.hpp"
 
@@ -34,5 +36,8 @@ class WriteResult {
   Status status_;
   DropReason reason_;
 };
+/// "sent", "queued", or why not: "refused: link_down".
+std::string to_string(const WriteResult& result);
+std::ostream& operator<<(std::ostream& out, const WriteResult& result);
 
 }  // namespace tunport

@@ -1,5 +1,7 @@
 #include "tunport/port/write_result.hpp"
 
+#include <sstream>
+
 #include <gtest/gtest.h>
 
 namespace tunport {
@@ -11,6 +13,14 @@ TEST(WriteResult, IsTrueUnlessRefused) {
   const auto refused = WriteResult::make_refused(DropReason::too_long);
   EXPECT_FALSE(refused);
   EXPECT_EQ(refused.reason(), DropReason::too_long);
+}
+
+TEST(WriteResult, PrintsItsReason) {
+  EXPECT_EQ(to_string(WriteResult::make_sent()), "sent");
+  EXPECT_EQ(to_string(WriteResult::make_queued()), "queued");
+  std::ostringstream out;
+  out << WriteResult::make_refused(DropReason::too_long);
+  EXPECT_EQ(out.str(), "refused: too_long");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "tunport/base/spdlog_sink.hpp"
+#include "tunport/spdlog.hpp"
 
 #include <sstream>
 
