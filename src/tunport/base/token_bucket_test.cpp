@@ -1,6 +1,6 @@
-#include "tunport/base/token_bucket.hpp"
-
 #include <gtest/gtest.h>
+
+#include "tunport/base/token_bucket_internal.hpp"
 
 namespace tunport {
 namespace {

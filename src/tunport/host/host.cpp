@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "tunport/base/token_bucket.hpp"
+#include "tunport/base/token_bucket_internal.hpp"
 #include "tunport/protocol/ethernet_demux.hpp"
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/udp_demux.hpp"

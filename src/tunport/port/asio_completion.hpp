@@ -43,33 +43,32 @@ inline auto executor_of(const TuntapPort& port) {
   throw std::logic_error(port.log_prefix() + ": async_receive and async_send need a port on an AsioReactor");
 }
 
+template <class Token>
+struct AsyncCalls<Token, void> {
+  static auto receive(TuntapPort& port, const asio::mutable_buffer& buffer, Token& token) {
+    const MutableBytes space{static_cast<std::byte*>(buffer.data()), buffer.size()};
+    return asio::async_initiate<Token, void(std::error_code, Packet)>(
+        [&port, space](auto handler) {
+          auto slot = asio::get_associated_cancellation_slot(handler);
+          // Throws if another one is outstanding, which this slot must not cancel.
+          port.receive(space, shared_handler(std::move(handler), executor_of(port)));
+          if (slot.is_connected())
+            slot.assign([cancel = port.receive_canceller()](asio::cancellation_type) { cancel(); });
+        },
+        token);
+  }
+
+  static auto send(TuntapPort& port, Bytes datagram, Token& token) {
+    return asio::async_initiate<Token, void(std::error_code)>(
+        [&port, datagram](auto handler) {
+          auto slot = asio::get_associated_cancellation_slot(handler);
+          const Ticket ticket = port.send(datagram, shared_handler(std::move(handler), executor_of(port)));
+          if (slot.is_connected() && ticket != 0)
+            slot.assign([cancel = port.send_canceller(ticket)](asio::cancellation_type) { cancel(); });
+        },
+        token);
+  }
+};
+
 }  // namespace detail
-
-template <class Token>
-auto TuntapPort::async_receive(const asio::mutable_buffer& buffer, Token&& token) {
-  const MutableBytes space{static_cast<std::byte*>(buffer.data()), buffer.size()};
-  return asio::async_initiate<Token, void(std::error_code, Packet)>(
-      [this, space](auto handler) {
-        auto slot = asio::get_associated_cancellation_slot(handler);
-        // `receive` throws while another receive is outstanding; the slot must not cancel that receive.
-        receive(space, detail::shared_handler(std::move(handler), detail::executor_of(*this)));
-        if (slot.is_connected())
-          slot.assign([cancel = receive_canceller()](asio::cancellation_type) { cancel(); });
-      },
-      token);
-}
-
-template <class Token>
-auto TuntapPort::async_send(Bytes datagram, Token&& token) {
-  return asio::async_initiate<Token, void(std::error_code)>(
-      [this, datagram](auto handler) {
-        auto slot = asio::get_associated_cancellation_slot(handler);
-        const Ticket ticket =
-            send(datagram, detail::shared_handler(std::move(handler), detail::executor_of(*this)));
-        if (slot.is_connected() && ticket != 0)
-          slot.assign([cancel = send_canceller(ticket)](asio::cancellation_type) { cancel(); });
-      },
-      token);
-}
-
 }  // namespace tunport

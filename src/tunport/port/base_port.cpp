@@ -8,7 +8,7 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/base/log.hpp"
-#include "tunport/base/token_bucket.hpp"
+#include "tunport/base/token_bucket_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
 

@@ -14,6 +14,20 @@ class mutable_buffer;
 }
 
 namespace tunport {
+namespace detail {
+
+/// `TuntapPort::async_receive` and `async_send`: as asio_completion.hpp has them, or an error that says so.
+template <class Token, class = void>
+struct AsyncCalls {
+  static void receive(const auto&...) {
+    static_assert(sizeof(Token) == 0, "async_receive needs #include <tunport/asio.hpp>");
+  }
+  static void send(const auto&...) {
+    static_assert(sizeof(Token) == 0, "async_send needs #include <tunport/asio.hpp>");
+  }
+};
+
+}  // namespace detail
 
 /// The address of a tunnel port: the kind of device and the interface's name.
 struct TunnelAddress {
@@ -109,13 +123,16 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void cancel_send(Ticket ticket);
 
   /// `receive` with a completion token: `Packet p = co_await port.async_receive(asio::buffer(b),
-  /// asio::use_awaitable);` Cancellable. Defined in tunport/port/asio_completion.hpp, for ports on an
-  /// `AsioReactor`.
+  /// asio::use_awaitable);` Needs tunport/asio.hpp, and a port on an `AsioReactor`. Cancellable.
   template <class Token>
-  auto async_receive(const asio::mutable_buffer& buffer, Token&& token);
-  /// `send` with a completion token, otherwise as `async_receive`.
+  auto async_receive(const asio::mutable_buffer& buffer, Token&& token) {
+    return detail::AsyncCalls<Token>::receive(*this, buffer, token);
+  }
+  /// `send` with a completion token. As `async_receive`.
   template <class Token>
-  auto async_send(Bytes datagram, Token&& token);
+  auto async_send(Bytes datagram, Token&& token) {
+    return detail::AsyncCalls<Token>::send(*this, datagram, token);
+  }
 
   /// Kind and name: the device's own name while open, the constructor's before.
   TunnelAddress get_host() const;
@@ -142,6 +159,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void write_done(Ticket ticket, const std::error_code& ec) override;
   std::string subject() const override;
   void deliver(const Packet& packet);
+  template <class Token, class>
+  friend struct detail::AsyncCalls;
   /// Cancels the outstanding receive; callable after the port is destroyed.
   std::function<void()> receive_canceller() const;
   /// Cancels the send of `ticket`; callable after the port is destroyed.
