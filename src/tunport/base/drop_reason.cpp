@@ -5,91 +5,111 @@
 
 namespace tunport {
 
-std::string_view to_string(DropReason reason) {
+namespace {
+
+struct Text {
+  std::string_view name;
+  std::string_view explanation;
+};
+
+Text text_of(DropReason reason) {
   switch (reason) {
     case DropReason::truncated:
-      return "truncated";
+      return {"truncated", "longer than the reader's buffer: the rest was lost"};
     case DropReason::receive_overflow:
-      return "receive_overflow";
+      return {"receive_overflow", "the receive buffer of the socket was full"};
     case DropReason::bad_framing:
-      return "bad_framing";
+      return {"bad_framing", "shorter than the packet information in front of each packet"};
     case DropReason::bad_offload:
-      return "bad_offload";
+      return {"bad_offload", "a virtio header that does not fit its packet"};
     case DropReason::ethernet_short:
-      return "ethernet_short";
+      return {"ethernet_short", "no whole Ethernet header, or a VLAN tag cut off"};
     case DropReason::ethernet_wrong_mac:
-      return "ethernet_wrong_mac";
+      return {"ethernet_wrong_mac", "a frame for another station"};
     case DropReason::vlan_tagged:
-      return "vlan_tagged";
+      return {"vlan_tagged", "a VLAN that is not served here"};
     case DropReason::unknown_ethertype:
-      return "unknown_ethertype";
+      return {"unknown_ethertype", "an EtherType without a protocol here, such as IPv6"};
     case DropReason::arp_malformed:
-      return "arp_malformed";
+      return {"arp_malformed", "not a whole ARP packet for IPv4 over Ethernet"};
     case DropReason::arp_not_for_us:
-      return "arp_not_for_us";
+      return {"arp_not_for_us", "ARP that asks for another address, or asks nothing"};
     case DropReason::ip_short:
-      return "ip_short";
+      return {"ip_short", "no whole IP header"};
     case DropReason::ip_bad_version:
-      return "ip_bad_version";
+      return {"ip_bad_version", "another version of IP, such as IPv6 on a TUN"};
     case DropReason::ip_bad_header_length:
-      return "ip_bad_header_length";
+      return {"ip_bad_header_length", "an IP header length below 20, or beyond the packet"};
     case DropReason::ip_bad_total_length:
-      return "ip_bad_total_length";
+      return {"ip_bad_total_length", "a total length below the header's, or beyond the packet"};
     case DropReason::ip_bad_checksum:
-      return "ip_bad_checksum";
+      return {"ip_bad_checksum", "a wrong IP header checksum"};
     case DropReason::ip_fragment:
-      return "ip_fragment";
+      return {"ip_fragment", "a fragment: there is no reassembly"};
     case DropReason::ip_wrong_address:
-      return "ip_wrong_address";
+      return {"ip_wrong_address", "a datagram for another host"};
     case DropReason::ip_bad_source:
-      return "ip_bad_source";
+      return {"ip_bad_source", "a source address that no single host can have"};
+    case DropReason::ip_source_route:
+      return {"ip_source_route", "a source route with stations left: for another host"};
     case DropReason::unknown_ip_protocol:
-      return "unknown_ip_protocol";
+      return {"unknown_ip_protocol", "an IP protocol that is not served here"};
     case DropReason::icmp_short:
-      return "icmp_short";
+      return {"icmp_short", "no whole ICMP header"};
     case DropReason::icmp_bad_checksum:
-      return "icmp_bad_checksum";
+      return {"icmp_bad_checksum", "a wrong ICMP checksum"};
     case DropReason::icmp_unhandled:
-      return "icmp_unhandled";
+      return {"icmp_unhandled", "an ICMP message that asks for no answer"};
     case DropReason::udp_short:
-      return "udp_short";
+      return {"udp_short", "no whole UDP header"};
     case DropReason::udp_bad_length:
-      return "udp_bad_length";
+      return {"udp_bad_length", "a UDP length below the header's, or beyond the packet"};
     case DropReason::udp_bad_checksum:
-      return "udp_bad_checksum";
+      return {"udp_bad_checksum", "a wrong UDP checksum"};
     case DropReason::unknown_udp_port:
-      return "unknown_udp_port";
+      return {"unknown_udp_port", "no endpoint at this UDP port"};
+    case DropReason::tcp_short:
+      return {"tcp_short", "no whole TCP header"};
+    case DropReason::tcp_bad_checksum:
+      return {"tcp_bad_checksum", "a wrong TCP checksum"};
+    case DropReason::unknown_tcp_port:
+      return {"unknown_tcp_port", "no endpoint at this TCP port"};
     case DropReason::answer_not_allowed:
-      return "answer_not_allowed";
+      return {"answer_not_allowed", "no answer is due: a broadcast, an echo service, a TCP reset"};
     case DropReason::rate_limited:
-      return "rate_limited";
+      return {"rate_limited", "an answer too many within the second"};
     case DropReason::empty:
-      return "empty";
+      return {"empty", "a write of no bytes"};
     case DropReason::too_short:
-      return "too_short";
+      return {"too_short", "a write shorter than the link's header"};
     case DropReason::too_long:
-      return "too_long";
+      return {"too_long", "a write longer than the port's largest packet"};
     case DropReason::wrong_version:
-      return "wrong_version";
+      return {"wrong_version", "a write on a TUN of neither IPv4 nor IPv6"};
     case DropReason::no_route:
-      return "no_route";
+      return {"no_route", "a write to an address with no known way"};
     case DropReason::link_down:
-      return "link_down";
+      return {"link_down", "the interface was down ('ip link set NAME up')"};
     case DropReason::queue_full:
-      return "queue_full";
+      return {"queue_full", "the write queue had reached its bound"};
     case DropReason::no_buffers:
-      return "no_buffers";
+      return {"no_buffers", "the kernel had no memory for the packet"};
     case DropReason::kernel_refused:
-      return "kernel_refused";
+      return {"kernel_refused", "the kernel refused the packet, for good"};
     case DropReason::device_gone:
-      return "device_gone";
+      return {"device_gone", "the device was deleted"};
     case DropReason::not_listening:
-      return "not_listening";
+      return {"not_listening", "the port was not listening, or no call waited for a packet"};
     case DropReason::aborted:
-      return "aborted";
+      return {"aborted", "queued, or partly delivered, when the port was stopped"};
   }
-  return "unknown";
+  return {"unknown", "unknown"};
 }
+
+}  // namespace
+
+std::string_view to_string(DropReason reason) { return text_of(reason).name; }
+std::string_view explanation_of(DropReason reason) { return text_of(reason).explanation; }
 
 std::uint64_t DropCounts::total() const {
   return std::accumulate(counts_.begin(), counts_.end(), std::uint64_t{0});

@@ -34,6 +34,7 @@ enum class DropReason : std::uint8_t {
   ip_fragment,           ///< a fragment: not reassembled yet
   ip_wrong_address,      ///< for another host
   ip_bad_source,         ///< a source that no single host can have
+  ip_source_route,       ///< a source route with stations left: the datagram is on its way to another
   unknown_ip_protocol,   ///< no protocol for this IP protocol number
   icmp_short,            ///< no whole ICMP header
   icmp_bad_checksum,     ///< ICMP checksum wrong
@@ -41,8 +42,11 @@ enum class DropReason : std::uint8_t {
   udp_short,             ///< no whole UDP header
   udp_bad_length,        ///< length below the header's, or beyond the packet
   udp_bad_checksum,      ///< UDP checksum wrong
-  unknown_udp_port,      ///< nobody at this port
-  answer_not_allowed,    ///< no answer is due (RFC 1122 3.2.2), so none was made
+  unknown_udp_port,      ///< no endpoint at this UDP port
+  tcp_short,             ///< no whole TCP header
+  tcp_bad_checksum,      ///< TCP checksum wrong
+  unknown_tcp_port,      ///< no endpoint at this TCP port
+  answer_not_allowed,    ///< no answer is due (RFC 1122 3.2.2; to a TCP reset), so none was made
   rate_limited,          ///< an answer too many within the second
   // On the way out.
   empty,          ///< a write of no bytes
@@ -64,6 +68,8 @@ inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropRe
 
 /// The reason's name, as the summaries and JSON have it: "link_down".
 std::string_view to_string(DropReason reason);
+/// The reason in words of at most 62 characters, for a person: "the interface is down".
+std::string_view explanation_of(DropReason reason);
 
 /// A counter for each reason. Counting allocates nothing.
 class DropCounts {

@@ -20,6 +20,16 @@ TEST(DropReason, EveryReasonHasANameOfItsOwn) {
   }
 }
 
+TEST(DropReason, EveryReasonHasAnExplanationOfItsOwn) {
+  std::set<std::string_view> explanations;
+  for (std::size_t i = 0; i < drop_reason_count; ++i) {
+    const auto text = explanation_of(static_cast<DropReason>(i));
+    EXPECT_NE(text, "unknown") << i;
+    EXPECT_LE(text.size(), 62U) << text;
+    EXPECT_TRUE(explanations.insert(text).second) << text;
+  }
+}
+
 TEST(DropCounts, CountsByReasonAndVisitsWhatOccurred) {
   DropCounts counts;
   counts.add(DropReason::link_down, 2);
