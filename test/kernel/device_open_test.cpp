@@ -7,8 +7,12 @@
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tunport/device/device.hpp"
 #include "tunport/device/net_namespace.hpp"
@@ -278,6 +282,44 @@ TEST_F(DeviceOpen, CreatingNeedsPrivilege) {
   EXPECT_EQ(code_of({.clone_path = clone.path()}), 1);
   ASSERT_EQ(::chmod(clone.path().c_str(), 0600), 0);
   EXPECT_EQ(code_of({.clone_path = clone.path()}), 2);
+}
+
+TEST_F(DeviceOpen, WhatStandsInThePlaceOfTheCloneDeviceIsNamed) {
+  const auto code_of = [](const std::string& path) {
+    std::error_code opened;
+    Device::open(DeviceKind::tun, "tp0", {.clone_path = path}, linux_system(), opened);
+    return opened;
+  };
+  EXPECT_EQ(code_of("/proc"), Errc::not_clone_device) << "a directory";
+  EXPECT_EQ(code_of("/dev/null"), Errc::not_clone_device) << "another device";
+  char plain[] = "/tmp/tunport-XXXXXX";
+  const UniqueFd file{::mkstemp(plain)};
+  ASSERT_TRUE(file);
+  EXPECT_EQ(code_of(plain), Errc::not_clone_device) << "a plain file";
+  ::unlink(plain);
+}
+
+TEST_F(DeviceOpen, ACloneDeviceOnAMountWithNodevIsNotRefusedByItsMode) {
+  if (!is_real_root()) GTEST_SKIP() << "needs root, to make a device node. This test was not run.";
+  char directory[] = "/tmp/tunport-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory), nullptr);
+  const std::string path = std::string{directory} + "/tun";
+  // In a process and a mount namespace of its own, which take the mount along.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::error_code opened;
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("none", directory, "tmpfs", MS_NODEV, nullptr) != 0 ||
+        ::mknod(path.c_str(), S_IFCHR | 0666, makedev(10, 200)) != 0)
+      ::_exit(2);
+    Device::open(DeviceKind::tun, "tp0", {.clone_path = path}, linux_system(), opened);
+    ::_exit(opened == Errc::clone_device_forbidden ? 0 : 1);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << status;
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  ::rmdir(directory);
 }
 
 // --- adopt and release ---

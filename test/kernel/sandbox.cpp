@@ -216,6 +216,7 @@ std::optional<std::vector<std::byte>> PacketSocket::receive(milliseconds longest
 }
 
 int ForwardingIo::open(const char* path, int flags) { return linux_io().open(path, flags); }
+int ForwardingIo::access(const char* path, int mode) { return linux_io().access(path, mode); }
 int ForwardingIo::ioctl(int fd, unsigned long request, void* argument) {
   return linux_io().ioctl(fd, request, argument);
 }

@@ -97,6 +97,7 @@ class PacketSocket {
 class ForwardingIo : public IoSystem {
  public:
   int open(const char* path, int flags) override;
+  int access(const char* path, int mode) override;
   int ioctl(int fd, unsigned long request, void* argument) override;
   int ioctl_value(int fd, unsigned long request, unsigned long argument) override;
   ssize_t read(int fd, void* buffer, std::size_t size) override;

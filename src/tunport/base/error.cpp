@@ -118,6 +118,17 @@ Text text_of(int value) {
           "clear the destination's bits beyond its prefix length (10.0.0.0/8, not 10.0.0.1/8), and name a "
           "gateway of its family",
           EINVAL};
+    case Errc::clone_device_forbidden:
+      return {
+          "/dev/net/tun may not be opened here, whatever its mode: a device cgroup forbids that, or its file "
+          "system is mounted nodev",
+          "in a container, pass the device in (--device /dev/net/tun)", EPERM};
+    case Errc::not_clone_device:
+      return {
+          "/dev/net/tun is not the TUN/TAP driver's device, but a directory, a plain file or another device",
+          "remove it, then 'mknod /dev/net/tun c 10 200'; in a container, pass the device in instead "
+          "(--device /dev/net/tun)",
+          ENOTTY};
   }
   return {"unknown error", "", 0};
 }
@@ -167,6 +178,10 @@ std::string_view remedy(const std::error_code& ec) {
   switch (ec.value()) {
     case EPERM:
       return "give the program CAP_NET_ADMIN, or use --sandbox";
+    case ENOENT:
+      return "there is no such file; check the path, and that /proc and /dev are mounted";
+    case ENOSPC:
+      return "the file system or a limit of the kernel is full; make room, or raise the limit";
     case EMFILE:
       return "close descriptors, or raise the limit ('ulimit -n')";
     case ENFILE:

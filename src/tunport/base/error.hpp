@@ -15,33 +15,35 @@ namespace tunport {
 
 /// What an error is, where that is known better than by the kernel's `errno`.
 enum class Errc {
-  no_driver = 10001,     ///< /dev/net/tun is not there, or no driver behind it
-  clone_device_denied,   ///< /dev/net/tun may not be opened by this user
-  not_permitted,         ///< creating, or attaching to a device of another owner, without CAP_NET_ADMIN
-  device_busy,           ///< another process holds the device; passes when it lets go
-  device_exists,         ///< asked to create, and it is there
-  no_such_device,        ///< asked to attach, and it is not there
-  wrong_kind,            ///< it is a TAP and TUN was asked for, or the reverse
-  not_a_tunnel,          ///< the interface is neither TUN nor TAP
-  multi_queue_mismatch,  ///< one side is multi-queue and the other is not
-  invalid_name,          ///< not a name that an interface can have
-  device_gone,           ///< the device was deleted; final
-  link_down,             ///< the interface is down; passes
-  not_listening,         ///< the port is not listening
-  already_listening,     ///< the port is listening already
-  operation_aborted,     ///< the port was stopped before it was done
-  no_user_namespaces,    ///< user namespaces are switched off
-  not_bound,             ///< a descriptor to adopt that is not bound to a TUN/TAP device
-  bad_header_size,       ///< the device has a virtio header of a size that is not served
-  no_such_namespace,     ///< there is no network namespace of that name
-  not_a_namespace,       ///< the file is no network namespace
-  namespace_denied,      ///< entering a network namespace, without CAP_SYS_ADMIN
-  no_namespaces,         ///< this system, a fake, has no network namespaces
-  mtu_too_small,         ///< IPv6 needs an MTU of 1280 bytes
-  mtu_out_of_range,      ///< not an MTU that the interface can have
-  no_mac_address,        ///< the interface, a TUN device, has no MAC address
-  invalid_mac_address,   ///< not a MAC address that an interface can have
-  invalid_route,         ///< host bits in the destination, or a gateway of a family that it cannot have
+  no_driver = 10001,       ///< /dev/net/tun is not there, or no driver behind it
+  clone_device_denied,     ///< /dev/net/tun may not be opened by this user
+  not_permitted,           ///< creating, or attaching to a device of another owner, without CAP_NET_ADMIN
+  device_busy,             ///< another process holds the device; passes when it lets go
+  device_exists,           ///< asked to create, and it is there
+  no_such_device,          ///< asked to attach, and it is not there
+  wrong_kind,              ///< it is a TAP and TUN was asked for, or the reverse
+  not_a_tunnel,            ///< the interface is neither TUN nor TAP
+  multi_queue_mismatch,    ///< one side is multi-queue and the other is not
+  invalid_name,            ///< not a name that an interface can have
+  device_gone,             ///< the device was deleted; final
+  link_down,               ///< the interface is down; passes
+  not_listening,           ///< the port is not listening
+  already_listening,       ///< the port is listening already
+  operation_aborted,       ///< the port was stopped before it was done
+  no_user_namespaces,      ///< user namespaces are switched off
+  not_bound,               ///< a descriptor to adopt that is not bound to a TUN/TAP device
+  bad_header_size,         ///< the device has a virtio header of a size that is not served
+  no_such_namespace,       ///< there is no network namespace of that name
+  not_a_namespace,         ///< the file is no network namespace
+  namespace_denied,        ///< entering a network namespace, without CAP_SYS_ADMIN
+  no_namespaces,           ///< this system, a fake, has no network namespaces
+  mtu_too_small,           ///< IPv6 needs an MTU of 1280 bytes
+  mtu_out_of_range,        ///< not an MTU that the interface can have
+  no_mac_address,          ///< the interface, a TUN device, has no MAC address
+  invalid_mac_address,     ///< not a MAC address that an interface can have
+  invalid_route,           ///< host bits in the destination, or a gateway of a family that it cannot have
+  clone_device_forbidden,  ///< /dev/net/tun by a device cgroup, or on a file system mounted nodev
+  not_clone_device,        ///< a directory, a plain file or another device in the place of /dev/net/tun
 };
 
 /// The one category. Its `message()` gives the cause and, after a semicolon, the remedy.

@@ -53,6 +53,8 @@ TEST(Error, EachHasACauseAndARemedyThatFits) {
       {Errc::no_mac_address, "TAP"},
       {Errc::invalid_mac_address, "02:00:00:00:00:01"},
       {Errc::invalid_route, "prefix length"},
+      {Errc::clone_device_forbidden, "--device /dev/net/tun"},
+      {Errc::not_clone_device, "mknod"},
   };
   int value = static_cast<int>(Errc::no_driver);
   for (const auto& [error, word] : own) {
@@ -68,6 +70,8 @@ TEST(Error, EachHasACauseAndARemedyThatFits) {
 TEST(Error, EachErrnoOfDevicesAndLinksHasARemedyThatFits) {
   const std::pair<int, const char*> table[] = {
       {EPERM, "CAP_NET_ADMIN"},
+      {ENOENT, "/proc"},
+      {ENOSPC, "raise the limit"},
       {EMFILE, "ulimit -n"},
       {ENFILE, "close some"},
       {EADDRINUSE, "another address or port"},

@@ -12,6 +12,7 @@
 #include <net/if.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "tunport/device/tun_offload_internal.hpp"
 
@@ -28,15 +29,19 @@ using Framing = std::array<std::byte, max_framing>;
 /// True if the kernel chooses the name, or a part of it.
 bool is_open_ended(const std::string& name) { return name.empty() || name.find('%') != std::string::npos; }
 
-std::error_code open_error(int number) {
+/// Why the clone device could not be opened.
+std::error_code open_error(int number, const char* path, IoSystem& io) {
   switch (number) {
     case ENOENT:
     case ENODEV:
     case ENXIO:
       return Errc::no_driver;
-    case EACCES:
-    case EPERM:
-      return Errc::clone_device_denied;
+    case EACCES:  // by its mode; or by a mount with nodev, whatever the mode
+      return io.access(path, R_OK | W_OK) == 0 ? Errc::clone_device_forbidden : Errc::clone_device_denied;
+    case EPERM:  // by a device cgroup
+      return Errc::clone_device_forbidden;
+    case EISDIR:
+      return Errc::not_clone_device;
     default:
       return errno_code(number);
   }
@@ -59,6 +64,8 @@ std::error_code bind_error(int number, DeviceKind kind, const std::string& name,
       return Errc::not_permitted;
     case EEXIST:
       return Errc::device_exists;
+    case ENOTTY:  // no request of this file's
+      return Errc::not_clone_device;
     case EINVAL:
     case EBUSY: {
       std::error_code unknown;
@@ -189,7 +196,7 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
   }
   const int opened = system.io.open(options.clone_path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (opened < 0) {
-    ec = open_error(-opened);
+    ec = open_error(-opened, options.clone_path.c_str(), system.io);
     return {};
   }
   Device device{UniqueFd{opened}, system};

@@ -132,7 +132,8 @@ class Device {
 
   /// Opens by name ("tp0"), by template ("tp%d", the kernel fills in a number) or with a name of the kernel's
   /// choice (""). The descriptor is non-blocking and close-on-exec from the start. Throws `Error`:
-  /// `invalid_name`, `no_driver`, `clone_device_denied`, `not_permitted`, `device_busy` (the only one that
+  /// `invalid_name`, `no_driver`, `clone_device_denied`, `clone_device_forbidden`, `not_clone_device`,
+  /// `not_permitted`, `device_busy` (the only one that
   /// may pass by itself), `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`,
   /// `multi_queue_mismatch`, `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`,
   /// or the kernel's errno. On error nothing is left open or created.

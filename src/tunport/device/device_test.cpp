@@ -27,6 +27,7 @@ class ScriptedIo final : public IoSystem {
     open_flags = flags_asked;
     return open_result < 0 ? open_result : ::open("/dev/null", O_RDWR | O_CLOEXEC);
   }
+  int access(const char*, int) override { return access_result; }
   int ioctl(int, unsigned long request, void* argument) override {
     if (request == TUNSETIFF) {
       ifreq asked{};
@@ -92,6 +93,7 @@ class ScriptedIo final : public IoSystem {
   ssize_t sendmsg(int, const msghdr*, int) override { return -ENOTTY; }
 
   int open_result = 0;
+  int access_result = -EACCES;
   int bind_result = 0;
   int flags = IFF_TAP | IFF_NO_PI;
   int header_size = 10;
@@ -158,7 +160,10 @@ TEST_F(DeviceTest, ErrorsOfTheCloneDevice) {
   EXPECT_EQ(error_for(ENODEV), Errc::no_driver);
   EXPECT_EQ(error_for(ENXIO), Errc::no_driver);
   EXPECT_EQ(error_for(EACCES), Errc::clone_device_denied);
-  EXPECT_EQ(error_for(EPERM), Errc::clone_device_denied);
+  io.access_result = 0;
+  EXPECT_EQ(error_for(EACCES), Errc::clone_device_forbidden) << "the mode allows it: a mount with nodev";
+  EXPECT_EQ(error_for(EPERM), Errc::clone_device_forbidden);
+  EXPECT_EQ(error_for(EISDIR), Errc::not_clone_device);
   EXPECT_EQ(error_for(EMFILE), errno_code(EMFILE));
 }
 
@@ -172,6 +177,7 @@ TEST_F(DeviceTest, ErrorsOfBinding) {
   EXPECT_EQ(error_for(EEXIST), Errc::device_exists);
   EXPECT_EQ(error_for(EINVAL), errno_code(EINVAL));
   EXPECT_EQ(error_for(E2BIG), errno_code(E2BIG));
+  EXPECT_EQ(error_for(ENOTTY), Errc::not_clone_device);
 }
 
 TEST_F(DeviceTest, CapabilitiesAreWhatWasReadBack) {

@@ -25,6 +25,9 @@ class IoSystem {
 
   /// open(2). The descriptor, or a negated errno.
   virtual int open(const char* path, int flags) = 0;
+  /// faccessat(2) with AT_EACCESS: zero if the file's mode allows `mode` (R_OK, W_OK) to this user. Default:
+  /// -ENOSYS, not known.
+  virtual int access(const char* path, int mode);
   /// ioctl(2) with a pointer.
   virtual int ioctl(int fd, unsigned long request, void* argument) = 0;
   /// ioctl(2) with a number by value: TUNSETPERSIST, TUNSETOWNER and TUNSETGROUP take theirs so.

@@ -28,6 +28,9 @@ class LinuxIo final : public IoSystem {
   int open(const char* path, int flags) override {
     return checked([&] { return ::open(path, flags); });
   }
+  int access(const char* path, int mode) override {
+    return checked([&] { return ::faccessat(AT_FDCWD, path, mode, AT_EACCESS); });
+  }
   int ioctl(int fd, unsigned long request, void* argument) override {
     return checked([&] { return ::ioctl(fd, request, argument); });
   }
@@ -79,6 +82,8 @@ class LinuxIo final : public IoSystem {
 };
 
 }  // namespace
+
+int IoSystem::access(const char*, int) { return -ENOSYS; }
 
 IoSystem& linux_io() {
   static LinuxIo io;
