@@ -18,7 +18,7 @@ deps := @scripts/install-deps
 configure = cmake --log-level=WARNING --preset
 build = cmake --build --parallel $(JOBS) --preset
 
-.PHONY: help build demo test bench lint docs format install clean
+.PHONY: help build demo test fuzz bench lint docs format install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,13 @@ test-%: ## Build and run the tests otherwise: asan-ubsan, tsan, fuzz, clang (opt
 	$(configure) $*
 	$(build) $*
 	ctest --preset $* --parallel $(JOBS)
+
+SECONDS ?= 60
+fuzz: ## Hunt for faults, SECONDS=60 for each fuzzer; TARGET=name: with that one only
+	$(deps) build test fuzz
+	$(configure) fuzz
+	$(build) fuzz
+	scripts/fuzz build/fuzz $(SECONDS) $(TARGET)
 
 bench: ## Build and run the benchmarks: a table, and build/bench/results.json, results.md
 	$(deps) build bench

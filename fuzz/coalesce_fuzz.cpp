@@ -1,10 +1,10 @@
 // Any sequence of datagrams coalesced: what comes out, segmented again, is what went in, flow by flow. The
 // input is either traffic of well-formed flows to which something happens, or datagrams as they are.
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 #include <vector>
 
+#include "input.hpp"
 #include "support/traffic.hpp"
 
 namespace {
@@ -24,11 +24,14 @@ std::vector<Packet> raw(std::span<const std::uint8_t> input) {
     const auto bytes = std::as_bytes(input.first(size));
     packet.bytes.assign(bytes.begin(), bytes.end());
     if (state % 4 == 1) packet.left.checksum = tunport::ChecksumState::verified;
-    // The field is within the packet: that is promised.
-    if (state % 4 == 2 && size >= 60)
-      packet.left = {.checksum = tunport::ChecksumState::to_fill,
-                     .checksum_start = static_cast<std::uint16_t>(state / 4 % 44),
-                     .checksum_offset = static_cast<std::uint16_t>(state % 8 < 4 ? 6 : 16)};
+    if (state % 4 == 2) {
+      const auto start = static_cast<std::uint16_t>(state / 4 % 44);
+      const std::uint16_t offset = state % 8 < 4 ? 6 : 16;
+      // A port promises that the field is within the packet.
+      if (start + offset + std::size_t{2} <= size)
+        packet.left = {
+            .checksum = tunport::ChecksumState::to_fill, .checksum_start = start, .checksum_offset = offset};
+    }
     result.push_back(std::move(packet));
     input = input.subspan(size);
   }
@@ -52,6 +55,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto added = (data[0] & 8) != 0 ? raw(input) : tunport::traffic::make(kind, steps(input));
   const auto fault =
       tunport::traffic::fault_of_coalescing(added, kind, tunport::OffloadFeatures::all(), 8192, way);
-  if (!fault.empty()) std::abort();
+  tunport::fuzz::require(fault.empty());
   return 0;
 }

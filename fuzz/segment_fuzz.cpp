@@ -2,49 +2,21 @@
 // whole and right, their payloads are that of the super-packet, and they are what the plain way makes of it.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <vector>
 
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/offload/segmenter.hpp"
 #include "tunport/offload/virtio_header.hpp"
 
+#include "input.hpp"
 #include "support/apart.hpp"
 #include "support/shape.hpp"
 
 namespace {
 
 using namespace tunport;
+using fuzz::require;
 using shapes::Buffer;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
-
-/// The input, read from the front; zeros when it is used up.
-class Input {
- public:
-  explicit Input(Bytes bytes) : bytes_{bytes} {}
-  std::uint8_t u8() {
-    if (bytes_.empty()) return 0;
-    const std::uint8_t value = load_u8(bytes_, 0);
-    bytes_ = bytes_.subspan(1);
-    return value;
-  }
-  std::uint16_t u16() {
-    const unsigned high = u8();
-    return static_cast<std::uint16_t>(high << 8 | u8());
-  }
-  Buffer take(std::size_t size) {
-    const Bytes front = bytes_.first(std::min(size, bytes_.size()));
-    bytes_ = bytes_.subspan(front.size());
-    return {front.begin(), front.end()};
-  }
-  Buffer rest() { return take(bytes_.size()); }
-
- private:
-  Bytes bytes_;
-};
 
 /// With an IPv4 header checksum that was wrong taken out: it stays wrong, while the plain way makes it right.
 Buffer comparable(Bytes datagram, const Layout& layout, bool right) {
@@ -112,7 +84,7 @@ void check(const Buffer& packet, const PacketOffload& offload, DeviceKind kind) 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  Input input{std::as_bytes(std::span{data, size})};
+  fuzz::Input input{data, size};
   const std::uint8_t choice = input.u8();
   auto kind = (choice & 1) != 0 ? DeviceKind::tap : DeviceKind::tun;
   Buffer header(virtio_header::size);

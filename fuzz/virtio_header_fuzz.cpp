@@ -3,35 +3,30 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <vector>
 
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/offload/virtio_header.hpp"
 
+#include "input.hpp"
+
 namespace {
 
 using namespace tunport;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using fuzz::require;
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   constexpr std::array<std::size_t, 4> header_sizes{10, 12, 20, 24};
-  const Bytes input = std::as_bytes(std::span{data, size});
-  if (input.empty()) return 0;
-  const unsigned choice = load_u8(input, 0);
+  fuzz::Input input{data, size};
+  const unsigned choice = input.u8();
   const auto kind = (choice & 1) != 0 ? DeviceKind::tap : DeviceKind::tun;
   const auto order = (choice & 2) != 0 ? std::endian::big : std::endian::little;
   const std::size_t header_size = header_sizes[choice >> 2 & 3];
-  if (input.size() < 1 + header_size) return 0;
-  // Buffers of their own, so that the sanitizer sees their ends.
-  const auto copy = [](Bytes bytes) { return std::vector<std::byte>(bytes.begin(), bytes.end()); };
-  const auto header = copy(input.subspan(1, header_size));
-  auto packet = copy(input.subspan(1 + header_size));
+  const auto header = input.take(header_size);
+  if (header.size() < header_size) return 0;
+  auto packet = input.rest();
 
   DropReason why{};
   const auto offload = virtio_header::decode(header, order, packet, kind, why);

@@ -215,48 +215,6 @@ std::optional<std::vector<std::byte>> PacketSocket::receive(milliseconds longest
   }
 }
 
-int ForwardingIo::open(const char* path, int flags) { return linux_io().open(path, flags); }
-int ForwardingIo::access(const char* path, int mode) { return linux_io().access(path, mode); }
-int ForwardingIo::ioctl(int fd, unsigned long request, void* argument) {
-  return linux_io().ioctl(fd, request, argument);
-}
-int ForwardingIo::ioctl_value(int fd, unsigned long request, unsigned long argument) {
-  return linux_io().ioctl_value(fd, request, argument);
-}
-ssize_t ForwardingIo::read(int fd, void* buffer, std::size_t size) {
-  return linux_io().read(fd, buffer, size);
-}
-ssize_t ForwardingIo::readv(int fd, std::span<const iovec> parts) { return linux_io().readv(fd, parts); }
-ssize_t ForwardingIo::write(int fd, const void* buffer, std::size_t size) {
-  return linux_io().write(fd, buffer, size);
-}
-ssize_t ForwardingIo::writev(int fd, std::span<const iovec> parts) { return linux_io().writev(fd, parts); }
-int ForwardingIo::get_flags(int fd) { return linux_io().get_flags(fd); }
-int ForwardingIo::set_flags(int fd, int flags, bool close_on_exec) {
-  return linux_io().set_flags(fd, flags, close_on_exec);
-}
-int ForwardingIo::socket(int domain, int type, int protocol) {
-  return linux_io().socket(domain, type, protocol);
-}
-int ForwardingIo::bind(int fd, const sockaddr* address, socklen_t length) {
-  return linux_io().bind(fd, address, length);
-}
-int ForwardingIo::getsockname(int fd, sockaddr* address, socklen_t* length) {
-  return linux_io().getsockname(fd, address, length);
-}
-int ForwardingIo::getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
-  return linux_io().getsockopt(fd, level, option, value, length);
-}
-int ForwardingIo::setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
-  return linux_io().setsockopt(fd, level, option, value, length);
-}
-ssize_t ForwardingIo::recvmsg(int fd, msghdr* message, int flags) {
-  return linux_io().recvmsg(fd, message, flags);
-}
-ssize_t ForwardingIo::sendmsg(int fd, const msghdr* message, int flags) {
-  return linux_io().sendmsg(fd, message, flags);
-}
-
 std::vector<std::byte> make_frame(std::size_t size, std::uint8_t fill) {
   std::vector<std::byte> frame(size, std::byte{fill});
   std::memset(frame.data(), 0xff, 6);

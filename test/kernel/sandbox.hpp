@@ -16,8 +16,9 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/unique_fd.hpp"
-#include "tunport/device/io_system.hpp"
 #include "tunport/device/linux_links.hpp"
+
+#include "support/forwarding_io.hpp"
 
 namespace tunport::sandbox {
 
@@ -93,27 +94,7 @@ class PacketSocket {
   bool is_ethernet_ = false;
 };
 
-/// Passes descriptor calls on to the kernel; a test overrides single calls to observe or disturb them.
-class ForwardingIo : public IoSystem {
- public:
-  int open(const char* path, int flags) override;
-  int access(const char* path, int mode) override;
-  int ioctl(int fd, unsigned long request, void* argument) override;
-  int ioctl_value(int fd, unsigned long request, unsigned long argument) override;
-  ssize_t read(int fd, void* buffer, std::size_t size) override;
-  ssize_t readv(int fd, std::span<const iovec> parts) override;
-  ssize_t write(int fd, const void* buffer, std::size_t size) override;
-  ssize_t writev(int fd, std::span<const iovec> parts) override;
-  int get_flags(int fd) override;
-  int set_flags(int fd, int flags, bool close_on_exec) override;
-  int socket(int domain, int type, int protocol) override;
-  int bind(int fd, const sockaddr* address, socklen_t length) override;
-  int getsockname(int fd, sockaddr* address, socklen_t* length) override;
-  int getsockopt(int fd, int level, int option, void* value, socklen_t* length) override;
-  int setsockopt(int fd, int level, int option, const void* value, socklen_t length) override;
-  ssize_t recvmsg(int fd, msghdr* message, int flags) override;
-  ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
-};
+using test_support::ForwardingIo;
 
 /// An Ethernet frame of `size` bytes, with an EtherType that no stack answers (0x88b5).
 std::vector<std::byte> make_frame(std::size_t size, std::uint8_t fill = 0);
