@@ -440,36 +440,7 @@ TEST_F(DeviceGone, DestroyingAListeningPortStopsItsProtocolAndProducer) {
   EXPECT_THAT(lost, IsEmpty());
 }
 
-TEST_F(Burst, AnErrorIsNoMatterForAPortThatIsNotOpen) {
-  make();
-  port->do_error();
-  start();
-  port->stop_listening();
-  clock.run_ready();
-  port->do_error();
-  EXPECT_FALSE(port->listening());
-}
-
-TEST_F(Burst, ALostDeviceIsNeverSilent) {
-  start();
-  std::string said;
-  set_log_sink([&](LogLevel level, std::string_view, std::string_view message) {
-    if (level == LogLevel::error) said += message;
-  });
-  port->on_connection_lost({});
-  interface().remove();
-  clock.run_ready();
-  EXPECT_FALSE(port->listening());
-  EXPECT_THAT(said, testing::StartsWith("tap0: "));
-  said.clear();
-  start();
-  interface().remove();
-  clock.run_ready();
-  EXPECT_THAT(lost, ElementsAre(Errc::device_gone));
-  EXPECT_EQ(said, "") << "the handler tells";
-}
-
-/// A reactor without room.
+/// A reactor without room for another descriptor.
 class FullReactor : public PollReactor {
   void add(Watched&) override { throw Error{errno_code(ENOSPC), "reactor"}; }
 };

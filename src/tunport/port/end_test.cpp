@@ -62,5 +62,34 @@ TEST_F(End, OneThatSpinsGivesOthersTheirTurn) {
   EXPECT_GT(turns_of_others, 0);
 }
 
+TEST_F(End, AnErrorIsNoMatterForAPortThatIsNotOpen) {
+  make();
+  port->do_error();
+  start();
+  port->stop_listening();
+  clock.run_ready();
+  port->do_error();
+  EXPECT_FALSE(port->listening());
+}
+
+TEST_F(End, ALostDeviceIsNeverSilent) {
+  start();
+  std::string said;
+  set_log_sink([&](LogLevel level, std::string_view, std::string_view message) {
+    if (level == LogLevel::error) said += message;
+  });
+  port->on_connection_lost({});
+  interface().remove();
+  clock.run_ready();
+  EXPECT_FALSE(port->listening());
+  EXPECT_THAT(said, testing::StartsWith("tap0: "));
+  said.clear();
+  start();
+  interface().remove();
+  clock.run_ready();
+  EXPECT_THAT(lost, testing::ElementsAre(Errc::device_gone));
+  EXPECT_EQ(said, "") << "the handler tells";
+}
+
 }  // namespace
 }  // namespace tunport
