@@ -1,7 +1,7 @@
-// No protocol: a coroutine takes packets one by one. It sends each back with its addresses swapped, so that
-// `ping -c 3 10.0.0.2` through the interface is "answered" by an echo request of the kernel to itself.
+// No protocol: a coroutine takes packets one by one, and sends each back with its addresses swapped. So
+// `ping 10.0.0.2` through the interface is answered by the kernel itself.
 //
-//   example_coroutine tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping 10.0.0.2
+//   example_coroutine tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping -c 3 10.0.0.2
 #include <algorithm>
 #include <array>
 #include <iostream>
@@ -9,17 +9,15 @@
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/use_awaitable.hpp>
-
-#include "tunport/event/asio_reactor.hpp"
-#include "tunport/port/asio_completion.hpp"
+#include <tunport/asio.hpp>
 
 asio::awaitable<void> serve(tunport::TuntapPort& port) {
   std::array<std::byte, 65'600> buffer;
   for (;;) {
     const tunport::Packet packet = co_await port.async_receive(asio::buffer(buffer), asio::use_awaitable);
     if (packet.size() < 20 || tunport::load_u8(packet.bytes(), 0) >> 4 != 4) continue;  // IPv4 only
-    std::swap_ranges(buffer.begin() + 12, buffer.begin() + 16,
-                     buffer.begin() + 16);  // the checksum stays right
+    // Source and destination: the checksum stays right.
+    std::swap_ranges(buffer.begin() + 12, buffer.begin() + 16, buffer.begin() + 16);
     co_await port.async_send(packet.bytes(), asio::use_awaitable);
   }
 }
@@ -31,7 +29,7 @@ int main(int argc, char** argv) try {
   port.start_listening();
   std::cout << port << std::endl;
   asio::co_spawn(io, serve(port), [](const std::exception_ptr& failure) {
-    if (failure) std::rethrow_exception(failure);
+    if (failure) std::rethrow_exception(failure);  // the device is deleted, say
   });
   io.run();
 } catch (const std::exception& error) {

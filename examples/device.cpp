@@ -1,13 +1,10 @@
-// A device without any event loop: blocking reads, one packet at a time.
+// A device without an event loop: blocking reads, one packet at a time.
 //
 //   example_device tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping -c 3 10.0.0.2
-#include "tunport/device/device.hpp"
-
 #include <array>
-#include <cerrno>
 #include <iostream>
 
-#include "tunport/wire/ipv4.hpp"
+#include <tunport/tunport.hpp>
 
 int main(int argc, char** argv) try {
   tunport::Device device =
@@ -16,7 +13,6 @@ int main(int argc, char** argv) try {
   std::array<std::byte, 65'536> buffer;
   for (;;) {
     const tunport::ReadResult result = device.read(buffer);
-    if (result.error == EINTR) continue;
     if (result.error != 0) throw tunport::Error{tunport::errno_code(result.error), device.name()};
     tunport::DropReason why{};
     const auto bytes = tunport::Bytes{buffer}.first(result.size);

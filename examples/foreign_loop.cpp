@@ -1,4 +1,6 @@
-// A port driven by somebody else's loop: here an epoll loop, in the same way Boost.Asio, libuv, Qt or GLib.
+// A port driven by a loop of one's own: here an epoll loop, in the same way Boost.Asio, libuv, Qt or GLib.
+//
+//   example_foreign_loop tap0 & ip addr add 10.0.0.1/24 dev tap0; ip link set tap0 up; ping -c 3 10.0.0.2
 //
 // The contract of PollReactor: watch what it wants (it may change after each turn), wake at its deadline,
 // pass on what is ready, and run what is due.
@@ -16,11 +18,7 @@
 #include <map>
 
 #include <sys/epoll.h>
-
-#include "tunport/base/error.hpp"
-#include "tunport/event/poll_reactor.hpp"
-#include "tunport/host/host.hpp"
-#include "tunport/port/tuntap_port.hpp"
+#include <tunport/tunport.hpp>
 
 /// Brings an epoll set into line with what the reactor wants. (poll.h's bits and epoll's are the same.)
 class EpollSet {
@@ -61,16 +59,16 @@ int milliseconds_until(tunport::TimePoint deadline) {
 
 int main(int argc, char** argv) try {
   tunport::PollReactor reactor;
-  tunport::Host host{{.addresses = {*tunport::Ipv4Address::parse("10.0.0.2")}}};
+  tunport::Host host{{.addresses = {"10.0.0.2"}}};
   tunport::TuntapPort port{reactor, argc > 1 ? argv[1] : "tap%d", host.ethernet()};
-  bool over = false;
-  port.on_connection_lost([&](const std::error_code&) { over = true; });
+  std::error_code lost;
+  port.on_connection_lost([&](const std::error_code& reason) { lost = reason; });
   port.start_listening();
   std::cout << port << std::endl;
 
   EpollSet set;
   std::array<epoll_event, 16> events;
-  while (!over) {
+  while (!lost) {
     set.follow(reactor);
     const int ready = set.wait(events, milliseconds_until(reactor.next_deadline()));
     for (int i = 0; i < ready; ++i)
@@ -78,6 +76,7 @@ int main(int argc, char** argv) try {
                        static_cast<short>(events[static_cast<std::size_t>(i)].events));
     reactor.run_due();
   }
+  throw tunport::Error{lost, port.get_host().name};
 } catch (const std::exception& error) {
   std::cerr << "example_foreign_loop: " << error.what() << '\n';
   return 1;

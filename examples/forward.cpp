@@ -1,14 +1,12 @@
-// A wire: what comes out of one interface goes into the other.
+// A wire: frames of one interface go into the other, super-packets whole.
 //
 //   example_forward tap0 tap1
 #include <iostream>
 
 #include <asio/io_context.hpp>
+#include <tunport/asio.hpp>
 
-#include "tunport/event/asio_reactor.hpp"
-#include "tunport/port/tuntap_port.hpp"
-
-/// Passes frames on to another port as they are: super-packets whole.
+/// Passes frames on to another port as they are.
 class Forward : public tunport::FrameProtocol {
  public:
   explicit Forward(tunport::TuntapPort& out) : out_{out} {}
@@ -38,10 +36,17 @@ int main(int argc, char** argv) try {
   asio::io_context io;
   tunport::AsioReactor reactor{io};
   Wire wire{reactor, argv[1], argv[2]};
-  wire.left.start_listening();
-  wire.right.start_listening();
-  std::cout << wire.left << ' ' << wire.right << std::endl;
-  io.run();
+  std::error_code lost;
+  for (auto* const port : {&wire.left, &wire.right}) {
+    port->on_connection_lost([&](const std::error_code& reason) {
+      lost = reason;
+      io.stop();
+    });
+    port->start_listening();
+    std::cout << *port << std::endl;
+  }
+  io.run();  // until a device is deleted
+  throw tunport::Error{lost, wire.left.listening() ? argv[2] : argv[1]};
 } catch (const std::exception& error) {
   std::cerr << "example_forward: " << error.what() << '\n';
   return 1;

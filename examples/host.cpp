@@ -1,26 +1,23 @@
-// A small IP host behind an interface: it answers ARP, ping and UDP echo, and says where nobody listens.
-// Without a loop of one's own: the default reactor.
+// A small IP host behind an interface: it answers ping and UDP echo, and says where nobody listens. Without a
+// loop of one's own: the default reactor.
 //
-//   example_host tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping 10.0.0.2
-#include "tunport/host/host.hpp"
-
+//   example_host tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping -c 3 10.0.0.2
 #include <iostream>
 
-#include "tunport/event/poll_reactor.hpp"
-#include "tunport/host/udp_echo.hpp"
-#include "tunport/port/tuntap_port.hpp"
+#include <tunport/tunport.hpp>
 
 int main(int argc, char** argv) try {
-  tunport::Host host{{.addresses = {*tunport::Ipv4Address::parse("10.0.0.2")}}};
+  tunport::Host host{{.addresses = {"10.0.0.2"}}};
   tunport::UdpEcho echo;
   host.add_udp(7777, echo);
 
   tunport::TuntapPort port{argc > 1 ? argv[1] : "tun%d", host.ip()};  // IP packets: TUN
-  port.on_connection_lost(
-      [](const std::error_code& reason) { std::cout << "lost: " << reason.message() << '\n'; });
+  std::error_code lost;
+  port.on_connection_lost([&](const std::error_code& reason) { lost = reason; });
   port.start_listening();
   std::cout << port << std::endl;
-  tunport::default_reactor().run();
+  tunport::default_reactor().run();  // until the device is deleted
+  throw tunport::Error{lost, port.get_host().name};
 } catch (const std::exception& error) {
   std::cerr << "example_host: " << error.what() << '\n';
   return 1;

@@ -1,18 +1,13 @@
-// An application tested without root, without an interface and without waiting: the same program on a fake
-// kernel and in virtual time. The fake behaves as the kernel does; one suite is run on both.
+// An application tested without root, without an interface and without waiting: the program of answer.cpp on
+// a fake kernel and in virtual time. The fake behaves as the kernel does; one suite is run on both.
 #include <chrono>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "tunport/port/tuntap_port.hpp"
-#include "tunport/protocol/ethernet_demux.hpp"
-#include "tunport/protocol/ip_demux.hpp"
-#include "tunport/protocol/udp_demux.hpp"
-#include "tunport/testing/manual_reactor.hpp"
-#include "tunport/testing/matchers.hpp"
-#include "tunport/testing/memory_system.hpp"
-#include "tunport/testing/packets.hpp"
+#include <tunport/testing/manual_reactor.hpp>
+#include <tunport/testing/matchers.hpp>
+#include <tunport/testing/memory_system.hpp>
+#include <tunport/testing/packets.hpp>
 
 #include "answer.hpp"
 
@@ -21,42 +16,37 @@ using tunport::matchers::from;
 using tunport::matchers::is_udp;
 using tunport::matchers::payload;
 using tunport::matchers::to;
-using tunport::packets::ethernet;
 using tunport::packets::udp;
 
 class AnswerTest : public testing::Test {
  protected:
   AnswerTest() {
-    udp_.add_proto(42, answer_);
-    ip_.add_proto(17, udp_);
-    eth_.add_proto(0x0800, ip_);
+    host_.add_udp(42, answer_);
     port_.start_listening();
-    kernel_.tunnel("tap0").set_up(true);
+    kernel_.tunnel("tun0").set_up(true);
   }
 
   tunport::MemorySystem kernel_;
   tunport::ManualReactor clock_;
   Answer answer_;
-  tunport::UdpDemux udp_;
-  tunport::IpDemux ip_;
-  tunport::EthernetDemux eth_;
-  tunport::TuntapPort port_{clock_, "tap0", eth_, {.system = kernel_}};
+  tunport::Host host_{{.addresses = {"10.0.0.2"}}};
+  tunport::TuntapPort port_{clock_, "tun0", host_.ip(), {.system = kernel_}};
 };
 
 TEST_F(AnswerTest, AnswersInCapitals) {
-  kernel_.tunnel("tap0").inject(ethernet({}, udp("10.0.0.1:40000", "10.0.0.2:42", "hello")));
+  kernel_.tunnel("tun0").inject(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
   clock_.run_ready();
-  EXPECT_THAT(kernel_.tunnel("tap0").collect_datagrams(),
+  EXPECT_THAT(kernel_.tunnel("tun0").collect_datagrams(),
               ElementsAre(is_udp(from("10.0.0.2", 42), to("10.0.0.1", 40000), payload("HELLO"))));
 }
 
 TEST_F(AnswerTest, SurvivesAnHourWithoutALink) {
-  kernel_.tunnel("tap0").set_up(false);
+  kernel_.tunnel("tun0").set_up(false);
   clock_.advance(std::chrono::hours{1});
-  kernel_.tunnel("tap0").set_up(true);
-  kernel_.tunnel("tap0").inject(ethernet({}, udp("10.0.0.1:40000", "10.0.0.2:42", "still there?")));
+  kernel_.tunnel("tun0").set_up(true);
+  kernel_.tunnel("tun0").inject(udp("10.0.0.1:40000", "10.0.0.2:42", "still there?"));
   clock_.run_ready();
-  EXPECT_THAT(kernel_.tunnel("tap0").collect_datagrams(), ElementsAre(is_udp(payload("STILL THERE?"))));
+  EXPECT_THAT(kernel_.tunnel("tun0").collect_datagrams(), ElementsAre(is_udp(payload("STILL THERE?"))));
 }
 
 TEST_F(AnswerTest, HearsOfADeletedDeviceOnce) {
@@ -65,7 +55,7 @@ TEST_F(AnswerTest, HearsOfADeletedDeviceOnce) {
     EXPECT_EQ(reason, tunport::Errc::device_gone);
     ++ends;
   });
-  kernel_.tunnel("tap0").remove();
+  kernel_.tunnel("tun0").remove();
   clock_.run_ready();
   EXPECT_EQ(ends, 1);
 }

@@ -1,19 +1,14 @@
-// A tunnel for IP packets over UDP, between two machines: a TUN on each side, and no cipher.
+// IP packets carried over UDP between two machines: a TUN on each side, and no cipher.
 //
-//   a# example_vpn tun0 192.0.2.1:5000 192.0.2.2:5000 & ip address add 10.9.0.1/24 dev tun0 && ip link set
-//   tun0 up b# example_vpn tun0 192.0.2.2:5000 192.0.2.1:5000 & ip address add 10.9.0.2/24 dev tun0 && ip
-//   link set tun0 up
+//   a# example_vpn tun0 192.0.2.1:5000 192.0.2.2:5000 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up
+//   b# example_vpn tun0 192.0.2.2:5000 192.0.2.1:5000 & ip addr add 10.0.0.2/24 dev tun0; ip link set tun0 up
 //
 // What the interface sends within a burst goes out in few calls, and what arrives in one call goes into the
 // interface as few packets: neither side has to do anything for it.
-
 #include <iostream>
 
 #include <asio/io_context.hpp>
-
-#include "tunport/event/asio_reactor.hpp"
-#include "tunport/port/tuntap_port.hpp"
-#include "tunport/port/udp_port.hpp"
+#include <tunport/asio.hpp>
 
 class ToPeer : public tunport::IpPacketProtocol {
  public:
@@ -28,8 +23,11 @@ class ToPeer : public tunport::IpPacketProtocol {
 class FromPeer : public tunport::DatagramProtocol {
  public:
   explicit FromPeer(const tunport::Endpoint& peer) : peer_{peer} {}
-  void datagram_received(tunport::Bytes data, const tunport::Endpoint& from) override {
-    if (from == peer_) tun->write(data);
+  void datagram_received(tunport::Bytes packet, const tunport::Endpoint& from) override {
+    if (from == peer_)
+      tun->write(packet);
+    else
+      transport().drop(tunport::DropReason::ip_bad_source);
   }
   tunport::TuntapPort* tun = nullptr;
 
@@ -38,10 +36,10 @@ class FromPeer : public tunport::DatagramProtocol {
 };
 
 int main(int argc, char** argv) try {
-  const auto local = argc == 4 ? tunport::Endpoint::parse(argv[2]) : std::nullopt;
-  const auto peer = argc == 4 ? tunport::Endpoint::parse(argv[3]) : std::nullopt;
+  const auto local = tunport::Endpoint::parse(argc == 4 ? argv[2] : "");
+  const auto peer = tunport::Endpoint::parse(argc == 4 ? argv[3] : "");
   if (!local || !peer) {
-    std::cerr << "usage: example_vpn INTERFACE ADDRESS:PORT PEER-ADDRESS:PORT\n";
+    std::cerr << "usage: example_vpn TUN ADDRESS:PORT PEER-ADDRESS:PORT\n";
     return 2;
   }
   asio::io_context io;
@@ -51,12 +49,17 @@ int main(int argc, char** argv) try {
   ToPeer to_peer{udp, *peer};
   tunport::TuntapPort tun{reactor, argv[1], to_peer};
   from_peer.tun = &tun;
+  std::error_code lost;
+  tun.on_connection_lost([&](const std::error_code& reason) {
+    lost = reason;
+    io.stop();
+  });
   tun.start_listening();
   udp.start_listening();
-  io.run();
-  std::cerr << "example_vpn: the interface is gone\n";
-  return 1;
-} catch (const tunport::Error& error) {
+  std::cout << tun << ' ' << udp << std::endl;
+  io.run();  // until the device is deleted
+  throw tunport::Error{lost, tun.get_host().name};
+} catch (const std::exception& error) {
   std::cerr << "example_vpn: " << error.what() << '\n';
   return 1;
 }

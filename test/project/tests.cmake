@@ -12,6 +12,11 @@ add_test(NAME project.readme
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/readme_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 add_test(NAME project.surface
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/surface_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
+if(TARGET example_answer)
+  add_test(NAME project.examples
+    COMMAND ${CMAKE_CURRENT_LIST_DIR}/examples_test ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  set_tests_properties(project.examples PROPERTIES LABELS "project;kernel" TIMEOUT 120 SKIP_RETURN_CODE 77)
+endif()
 add_test(NAME project.members
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/members_test ${PROJECT_SOURCE_DIR} $<TARGET_FILE:tunport_unit_tests>)
 add_test(NAME project.headers_compile_alone
