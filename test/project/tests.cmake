@@ -9,7 +9,10 @@ if(TARGET tunport_command)
   set_tests_properties(project.probes PROPERTIES LABELS project TIMEOUT 60 SKIP_RETURN_CODE 77)
 endif()
 add_test(NAME project.readme
-  COMMAND ${CMAKE_CURRENT_LIST_DIR}/readme_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
+  COMMAND ${CMAKE_CURRENT_LIST_DIR}/readme_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER}
+          $<TARGET_FILE:tunport_testing> $<TARGET_FILE:tunport>)
+set_tests_properties(project.readme PROPERTIES SKIP_RETURN_CODE 77
+  ENVIRONMENT "LD_LIBRARY_PATH=$<TARGET_FILE_DIR:tunport>")
 add_test(NAME project.surface
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/surface_test ${PROJECT_SOURCE_DIR} ${CMAKE_CXX_COMPILER})
 if(TARGET example_answer)
