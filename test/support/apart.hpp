@@ -2,6 +2,7 @@
 /// Plain segmentation of a coalescer's output: the reference for the tests and the fuzzer of coalescing.
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -60,7 +61,8 @@ inline Packet completed(Packet packet) {
 }
 
 /// Corrects lengths and checksums, of the IPv4 header and of the transport header. `layout` gives the places
-/// of the headers, as `find_layout` found them before any change of the packet's size.
+/// of the headers, as `find_layout` found them before any change of the packet's size. The checksum field of a
+/// packet en route holds the sum of a pseudo-header for the length before.
 inline Buffer mended(Buffer packet, const Layout& layout) {
   const MutableBytes bytes{packet};
   const MutableBytes ip = bytes.subspan(layout.ip, layout.transport - layout.ip);
@@ -81,12 +83,17 @@ inline Buffer mended(Buffer packet, const Layout& layout) {
   const bool udp = layout.protocol == ip_protocol::udp;
   const std::size_t field = udp ? 6 : TcpHeader::checksum_offset;
   if (udp) store_be16(transport, 4, static_cast<std::uint16_t>(transport.size()));
+  std::array<std::byte, 6> words{};
+  store_be16(words, 0, load_be16(transport, field));
+  store_be16(words, 2, static_cast<std::uint16_t>(~layout.transport_size()));
+  store_be16(words, 4, static_cast<std::uint16_t>(transport.size()));
+  Checksum sum;
+  if (layout.en_route)
+    sum.add(words);
+  else
+    sum.add_pseudo_header(source, destination, layout.protocol, static_cast<std::uint32_t>(transport.size()));
   store_be16(transport, field, 0);
-  std::uint16_t checksum = Checksum{}
-                               .add_pseudo_header(source, destination, layout.protocol,
-                                                  static_cast<std::uint32_t>(transport.size()))
-                               .add(transport)
-                               .finish();
+  std::uint16_t checksum = sum.add(transport).finish();
   if (checksum == 0 && udp) checksum = 0xffff;
   store_be16(transport, field, checksum);
   return packet;
@@ -100,7 +107,10 @@ inline Buffer mended(const Buffer& packet, DeviceKind kind) {
 /// The datagrams of a packet: complete segments of a super-packet, or a single datagram unchanged.
 inline std::vector<Packet> segments(const Packet& packet, DeviceKind kind) {
   if (!packet.left.is_super_packet()) return {packet};
-  const Layout whole = find_layout(packet.bytes, kind).value();
+  const Layout whole =
+      (packet.left.checksum == ChecksumState::to_fill ? find_layout_to_fill(packet.bytes, kind)
+                                                      : find_layout(packet.bytes, kind))
+          .value();
   std::vector<Packet> result;
   for (std::size_t at = whole.payload; at < packet.bytes.size(); at += packet.left.segment_size) {
     const std::size_t end = std::min(packet.bytes.size(), at + packet.left.segment_size);

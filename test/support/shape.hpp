@@ -24,7 +24,9 @@ using Buffer = std::vector<std::byte>;
 struct Shape {
   std::uint8_t protocol = ip_protocol::tcp;
   bool v6 = false;
-  bool extras = false;  ///< IPv4 options, or IPv6 extension headers
+  bool extras = false;             ///< IPv4 options, or IPv6 extension headers
+  std::uint8_t segments_left = 0;  ///< in the IPv6 routing header of the extras
+  std::size_t more_options = 0;    ///< bytes more in the IPv6 destination options of the extras; by 8
   DeviceKind kind = DeviceKind::tun;
   std::size_t tags = 0;  ///< VLAN tags; the outer of two is a service tag
   std::uint8_t flags = tcp_flag::ack;
@@ -49,7 +51,7 @@ struct Shape {
   /// The offset of the transport header, in bytes.
   std::size_t transport_offset() const {
     if (!v6) return ip_offset() + Ipv4Header::size + (extras ? 8 : 0);
-    return ip_offset() + Ipv6Header::size + (extras ? 8 + 24 + 8 : 0);
+    return ip_offset() + Ipv6Header::size + (extras ? 8 + 24 + 8 + more_options : 0);
   }
   /// The bytes of all headers together.
   std::size_t header_length() const {
@@ -59,11 +61,17 @@ struct Shape {
   /// The offset of the checksum in the transport header, in bytes.
   std::size_t checksum_offset() const { return is_tcp() ? TcpHeader::checksum_offset : 6; }
   IpAddress source() const { return v6 ? IpAddress{source6} : IpAddress{source4}; }
-  IpAddress destination() const { return v6 ? IpAddress{destination6} : IpAddress{destination4}; }
+  /// The last, which the checksum covers.
+  IpAddress destination() const {
+    if (segments_left != 0) return Ipv6Address{{1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4}};
+    return v6 ? IpAddress{destination6} : IpAddress{destination4};
+  }
   std::string name() const {
     std::string text = is_tcp() ? "tcp" : "udp";
     text += v6 ? "6" : "4";
     if (extras) text += " extras";
+    if (segments_left != 0) text += " en route";
+    if (more_options != 0) text += " options +" + std::to_string(more_options);
     if (kind == DeviceKind::tap) text += " tap, tags " + std::to_string(tags);
     return text + " flags " + std::to_string(flags);
   }
@@ -93,10 +101,10 @@ inline Buffer datagram(const Shape& shape, Bytes payload) {
     store_be16(out, ip - 2, shape.v6 ? ethertype::ipv6 : ethertype::ipv4);
   }
   if (shape.v6) {
-    // Hop-by-hop, an exhausted routing header (of kind 253, for experiments), destination options; the
-    // options are PadN.
-    constexpr std::uint8_t chain[] = {43, 0, 1, 4, 0, 0, 0, 0, 60, 2, 253, 0, 1, 1, 1, 1, 2, 2, 2, 2,
-                                      3,  3, 3, 3, 4, 4, 4, 4, 5,  5, 5,   5, 0, 0, 1, 4, 0, 0, 0, 0};
+    // Hop-by-hop, a routing header (of kind 253, for experiments), destination options; the options are PadN,
+    // then Pad1.
+    constexpr std::uint8_t chain[] = {43, 0, 1, 4, 0, 0, 0, 0, 60, 2, 253, 0, 5, 5, 5, 5, 1, 1, 1, 1,
+                                      2,  2, 2, 2, 3, 3, 3, 3, 4,  4, 4,   4, 0, 0, 1, 4, 0, 0, 0, 0};
     Ipv6Header{.traffic_class = 0xb8,
                .flow_label = 0x54321,
                .next_header = shape.extras ? ip_protocol::hop_by_hop : shape.protocol,
@@ -108,7 +116,9 @@ inline Buffer datagram(const Shape& shape, Bytes payload) {
       const Bytes extensions = std::as_bytes(std::span{chain});
       std::copy(extensions.begin(), extensions.end(),
                 out.begin() + static_cast<std::ptrdiff_t>(ip + Ipv6Header::size));
-      store_u8(out, transport - 8, shape.protocol);
+      store_u8(out, ip + Ipv6Header::size + 8 + 3, shape.segments_left);
+      store_u8(out, transport - 8 - shape.more_options, shape.protocol);
+      store_u8(out, transport - 7 - shape.more_options, static_cast<std::uint8_t>(shape.more_options / 8));
     }
   } else {
     // No operation, and a router alert.
@@ -197,6 +207,23 @@ inline std::vector<Shape> all() {
           result.push_back(
               {.protocol = protocol, .v6 = v6, .extras = extras, .kind = DeviceKind::tap, .tags = tags});
       }
+  return result;
+}
+
+/// IPv6 with headers as they are seldom seen: en route, and as long as they may be.
+inline std::vector<Shape> long_headers() {
+  std::vector<Shape> result;
+  for (const std::uint8_t protocol : {ip_protocol::tcp, ip_protocol::udp})
+    for (const DeviceKind kind : {DeviceKind::tun, DeviceKind::tap})
+      for (const std::uint8_t left : {std::uint8_t{0}, std::uint8_t{1}})
+        for (const std::size_t more : {std::size_t{0}, std::size_t{264}, std::size_t{2040}})
+          if (left != 0 || more != 0)
+            result.push_back({.protocol = protocol,
+                              .v6 = true,
+                              .extras = true,
+                              .segments_left = left,
+                              .more_options = more,
+                              .kind = kind});
   return result;
 }
 

@@ -1,5 +1,7 @@
 #include "tunport/offload/layout.hpp"
 
+#include <algorithm>
+
 #include "tunport/wire/ethernet.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/ipv6.hpp"
@@ -16,7 +18,7 @@ constexpr std::uint32_t narrow(std::size_t offset) { return static_cast<std::uin
   DropReason why{};
   const auto view = Ipv6View::checked(ip, why);
   if (!view) return false;
-  const auto upper = view->upper();
+  const auto upper = layout.en_route ? view->upper_en_route() : view->upper();
   if (!upper) return false;
   layout.transport = narrow(layout.ip + upper->offset);
   layout.end = narrow(layout.ip + view->bytes().size());
@@ -81,6 +83,30 @@ std::optional<Layout> find_layout(Bytes packet, DeviceKind kind) {
   std::optional<Layout> layout{std::in_place};
   if (!fill(packet, kind, *layout)) layout.reset();
   return layout;
+}
+
+std::optional<Layout> find_layout_to_fill(Bytes packet, DeviceKind kind) {
+  std::optional<Layout> layout = find_layout(packet, kind);
+  if (layout) return layout;
+  layout.emplace().en_route = true;
+  if (!fill(packet, kind, *layout)) layout.reset();
+  return layout;
+}
+
+std::size_t find_headers_end(Bytes packet, DeviceKind kind) {
+  Layout layout;
+  std::uint16_t type = 0;
+  if (kind == DeviceKind::tap && !skip_ethernet(packet, layout, type))
+    return std::max<std::size_t>(layout.ip, EthernetHeader::size);
+  const Bytes ip = packet.subspan(layout.ip);
+  if (ip.empty()) return layout.ip;
+  const std::uint8_t first = load_u8(ip, 0);
+  if (first >> 4 == 4) return layout.ip + (first & 0xfU) * std::size_t{4};
+  if (first >> 4 != 6) return layout.ip;
+  DropReason why{};
+  const auto view = Ipv6View::checked(ip, why);
+  const auto upper = view ? view->upper_en_route() : std::nullopt;
+  return layout.ip + (upper ? upper->offset : Ipv6Header::size);
 }
 
 }  // namespace tunport

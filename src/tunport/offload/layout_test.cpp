@@ -117,6 +117,42 @@ TEST(FindLayout, NothingOfWhatItIsNotFor) {
   }
 }
 
+TEST(FindLayout, WhatIsEnRouteIsFoundWhereItsChecksumIsLeftToFill) {
+  for (const Shape& shape : shapes::long_headers()) {
+    const Buffer packet = shapes::datagram(shape, payload);
+    Layout expected = layout_of(shape, payload.size());
+    expected.en_route = shape.segments_left != 0;
+    EXPECT_EQ(find_layout_to_fill(packet, shape.kind), expected) << shape.name();
+    EXPECT_EQ(find_layout(packet, shape.kind).has_value(), !expected.en_route) << shape.name();
+  }
+  for (const Shape& shape : shapes::all())
+    EXPECT_EQ(find_layout_to_fill(shapes::datagram(shape, payload), shape.kind),
+              layout_of(shape, payload.size()));
+  const Shape shape{.v6 = true, .extras = true, .segments_left = 1};
+  const Buffer packet = shapes::datagram(shape, payload);
+  EXPECT_FALSE(find_layout_to_fill(patched(packet, 41, hex("ff")), DeviceKind::tun));
+}
+
+TEST(FindHeadersEnd, OfEachShapeTheTransportHeader) {
+  for (const auto& list : {shapes::all(), shapes::long_headers()})
+    for (const Shape& shape : list)
+      EXPECT_EQ(find_headers_end(shapes::datagram(shape, payload), shape.kind), shape.transport_offset())
+          << shape.name();
+}
+
+TEST(FindHeadersEnd, OfWhatIsNoIpTheLinksHeader) {
+  const Buffer frame = shapes::datagram({.kind = DeviceKind::tap}, payload);
+  const Buffer tagged = shapes::datagram({.kind = DeviceKind::tap, .tags = 1}, payload);
+  EXPECT_EQ(find_headers_end(patched(frame, 12, hex("0806")), DeviceKind::tap), 14U);
+  EXPECT_EQ(find_headers_end(patched(tagged, 16, hex("0806")), DeviceKind::tap), 18U);
+  EXPECT_EQ(find_headers_end(Bytes{frame}.first(10), DeviceKind::tap), 14U);
+  EXPECT_EQ(find_headers_end(Bytes{frame}.first(14), DeviceKind::tap), 14U);
+  EXPECT_EQ(find_headers_end({}, DeviceKind::tun), 0U);
+  EXPECT_EQ(find_headers_end(hex("5500"), DeviceKind::tun), 0U);
+  EXPECT_EQ(find_headers_end(hex("4f"), DeviceKind::tun), 60U);
+  EXPECT_EQ(find_headers_end(hex("60"), DeviceKind::tun), 40U) << "cut off";
+}
+
 TEST(FindLayout, NothingOfTheOtherKindOfDevice) {
   EXPECT_FALSE(find_layout(shapes::datagram({}, payload), DeviceKind::tap));
   EXPECT_FALSE(find_layout(shapes::datagram({.kind = DeviceKind::tap}, payload), DeviceKind::tun));

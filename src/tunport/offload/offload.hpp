@@ -34,9 +34,10 @@ enum class ChecksumState : std::uint8_t {
   to_fill,     ///< its field holds the pseudo-header's sum, not complemented; the rest is to be added to it
 };
 
-/// What precedes the payload of a super-packet takes no more than this: who splits one keeps it aside. Room
-/// for Ethernet, tags, IP and TCP with all their options, and for extension headers of 100 bytes.
-inline constexpr std::size_t longest_headers = 256;
+/// The most bytes before the payload of a super-packet: a segmenter keeps them aside. Room for Ethernet,
+/// tags, IP and TCP with all their options, and for IPv6 extension headers of the longest that one can be
+/// (2048).
+inline constexpr std::size_t longest_headers = 256 + 2048;
 
 /// What is left to do on a packet. All offsets and lengths are in bytes and lie within the packet that this
 /// accompanies: whoever makes one from input has checked that. Aligned so that it is copied in whole words:

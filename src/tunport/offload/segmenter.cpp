@@ -54,12 +54,20 @@ constexpr std::uint16_t folded(std::uint32_t sum) {
 
 constexpr std::uint16_t complement(std::uint16_t word) { return static_cast<std::uint16_t>(~word); }
 
+/// As `pseudo_header_sum`, from the sum that stands in the packet: only the length differs. Precondition: the
+/// checksum is left to fill.
+std::uint32_t adjusted_sum(Bytes packet, const Layout& layout, std::uint16_t length) {
+  const std::uint32_t sum = load_be16(packet, std::size_t{layout.transport} + checksum_offset_of(layout));
+  return sum + complement(static_cast<std::uint16_t>(layout.transport_size())) + length;
+}
+
 }  // namespace
 
 void Segmenter::start(MutableBytes packet, const PacketOffload& offload, DeviceKind kind) {
   reset();
   data_ = packet.data();
-  const auto layout = find_layout(packet, kind);
+  const bool to_fill = offload.checksum == ChecksumState::to_fill;
+  const auto layout = to_fill ? find_layout_to_fill(packet, kind) : find_layout(packet, kind);
   if (!layout || !offload.is_super_packet() || offload.segment_size == 0 ||
       layout->payload != offload.header_length || layout->payload > longest_headers)
     return;
@@ -93,7 +101,8 @@ void Segmenter::make_template(Bytes packet) {
   }
   store_be16(out, ip_length_at(layout_), ip_length);
 
-  pseudo_sum_ = pseudo_header_sum(packet, layout_, transport_size);
+  pseudo_sum_ = layout_.en_route ? adjusted_sum(packet, layout_, transport_size)
+                                 : pseudo_header_sum(packet, layout_, transport_size);
   checksum_at_ = static_cast<std::uint32_t>(transport + checksum_offset_of(layout_));
   store_be16(out, checksum_at_, 0);
   is_tcp_ = layout_.protocol == ip_protocol::tcp;

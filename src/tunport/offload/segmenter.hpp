@@ -19,8 +19,9 @@
 ///
 /// What changes from datagram to datagram: IP lengths, the IPv4 identification, which counts on, and header
 /// checksum; UDP length; TCP sequence number, CWR (on the first only), FIN and PSH (on the last only); the
-/// transport checksum. All else is copied. This is what the kernel makes of it (net/ipv4/af_inet.c,
-/// inet_gso_segment; tcp_offload.c; udp_offload.c).
+/// transport checksum. All else is copied. An IPv6 packet en route (`Layout::en_route`) does not say its
+/// final address: the sum that its checksum field holds to be filled is adjusted. This is what the kernel
+/// makes of it (net/ipv4/af_inet.c, inet_gso_segment; tcp_offload.c; udp_offload.c).
 ///
 /// What it costs: per datagram a copy of the headers, a few stores, and sums of single words, as the sums
 /// over headers and addresses are made once. A payload is summed only where checksums are wanted, and while

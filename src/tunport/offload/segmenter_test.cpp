@@ -85,6 +85,23 @@ TEST(Segmenter, IsTheReferenceForEachShapeAndSize) {
       check(shape, payload, segment);
 }
 
+TEST(Segmenter, IsTheReferenceForLongHeadersAndThoseEnRoute) {
+  for (const Shape& shape : shapes::long_headers())
+    for (const auto& [payload, segment] :
+         std::initializer_list<std::pair<std::size_t, std::size_t>>{{65, 2}, {3000, 1000}, {2999, 1000}})
+      check(shape, payload, segment);
+}
+
+TEST(Segmenter, WithoutItsFinalAddressAVerifiedPacketStaysWhole) {
+  const Shape shape{.v6 = true, .extras = true, .segments_left = 1};
+  Buffer packet = shapes::datagram(shape, shapes::some_bytes(3000));
+  PacketOffload offload = shapes::offload_of(shape, 1000);
+  offload.checksum = ChecksumState::verified;
+  Segmenter segmenter;
+  segmenter.start(packet, offload, shape.kind);
+  EXPECT_TRUE(segmenter.done());
+}
+
 TEST(Segmenter, IsTheReferenceFor64KiB) {
   for (const Shape& shape : shapes::all()) {
     const std::size_t largest = 65535 - (shape.header_length() - shape.ip_offset());

@@ -60,11 +60,12 @@ bool detail::decode_segments(Bytes header, std::endian order, Bytes packet, Devi
   const auto segments = kind_of(static_cast<std::uint8_t>(gso_type & ~gso_ecn));
   if (segments == SegmentKind::none || gso_size == 0 || offload.checksum == ChecksumState::unverified)
     return false;
-  const auto layout = find_layout(packet, kind);
+  const bool to_fill = offload.checksum == ChecksumState::to_fill;
+  const auto layout = to_fill ? find_layout_to_fill(packet, kind) : find_layout(packet, kind);
   if (!layout || kind_of(*layout) != segments || layout->end != packet.size() ||
       layout->payload > longest_headers)
     return false;
-  if (offload.checksum == ChecksumState::to_fill &&
+  if (to_fill &&
       (offload.checksum_start != layout->transport || offload.checksum_offset != checksum_offset_of(*layout)))
     return false;
   const bool is_tcp = segments != SegmentKind::udp;

@@ -12,8 +12,11 @@
 ///   |        Checksum offset        |  more, to the header's size
 ///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
 ///
-/// Its numbers are of either byte order: the machine's, or what TUNSETVNETLE or TUNSETVNETBE set. What is
-/// beyond ten bytes (TUNSETVNETHDRSZ: 12, 24) says nothing to a TUN/TAP program.
+/// Its numbers are of either byte order: the machine's, or what TUNSETVNETLE or TUNSETVNETBE set. A header
+/// may be longer (TUNSETVNETHDRSZ; the size of an earlier program stays with the device). Bytes 10 to 19 mean
+/// nothing to TUN/TAP. Bytes 20 to 23 are two offsets of a UDP tunnel, which Linux reads since 6.17 in a
+/// header of 24 bytes or more, for the GSO types 0x20 and 0x40: such packets are never asked for, and are
+/// refused. `encode` writes zeros there.
 ///
 /// Whoever writes to the other end may be hostile. A header is believed as far as the packet bears it out:
 /// the lengths and offsets of a super-packet are those of `find_layout`, and the header has to agree with
@@ -26,6 +29,7 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
 #include "tunport/base/drop_reason.hpp"
+#include "tunport/offload/layout.hpp"
 #include "tunport/offload/offload.hpp"
 
 namespace tunport {
@@ -72,6 +76,12 @@ inline bool decode_checksum(Bytes header, std::endian order, Bytes packet, Packe
   return std::size_t{offload.checksum_start} + offload.checksum_offset + 2 <= packet.size();
 }
 
+/// False if a checksum to fill would change the headers of link or IP, by which the packet is judged.
+inline bool spares_headers(Bytes packet, DeviceKind kind, const PacketOffload& offload) {
+  return offload.checksum != ChecksumState::to_fill ||
+         offload.checksum_start >= find_headers_end(packet, kind);
+}
+
 /// Sets the segments' fields, those of the checksum being set; false if they do not fit the packet.
 bool decode_segments(Bytes header, std::endian order, Bytes packet, DeviceKind kind, PacketOffload& offload);
 
@@ -90,9 +100,10 @@ inline std::optional<PacketOffload> decode(Bytes header, std::endian order, Byte
   std::memcpy(&first, header.data(), 8);
   std::memcpy(&last, header.data() + 2, 8);
   if ((first | last) == 0) return offload;
+  const bool is_single = load_u8(header, detail::gso_type_at) == gso_none;
   if (!detail::decode_checksum(header, order, packet, *offload) ||
-      (load_u8(header, detail::gso_type_at) != gso_none &&
-       !detail::decode_segments(header, order, packet, kind, *offload))) {
+      (is_single ? !detail::spares_headers(packet, kind, *offload)
+                 : !detail::decode_segments(header, order, packet, kind, *offload))) {
     why = DropReason::bad_offload;
     offload.reset();
   }

@@ -8,6 +8,19 @@
 
 namespace tunport {
 
+namespace {
+
+/// False if a checksum is left to fill that starts elsewhere than the datagram's payload does: in a tunnel
+/// inside, or where a hostile sender wants it.
+bool fills_payload(const IpDatagram& datagram) {
+  const Packet& packet = datagram.arrival.packet;
+  const PacketOffload left = packet.offload();
+  return left.checksum != ChecksumState::to_fill ||
+         packet.bytes().data() + left.checksum_start == datagram.payload().data();
+}
+
+}  // namespace
+
 WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload) const {
   std::array<Bytes, 14> parts;
   std::size_t length = 0;
@@ -70,6 +83,7 @@ void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
   const IpDatagram datagram{*ip, arrival};
   if (const auto reason = screen(datagram)) return drop(*reason);
   if (ip->is_fragment()) return drop(DropReason::ip_fragment);
+  if (!fills_payload(datagram)) return drop(DropReason::bad_offload);
   if (arrival.packet.is_plain() || protocols_.accepts_super_packets(ip->protocol())) return deliver(datagram);
   datagram.for_each_plain([this](const IpDatagram& plain) { deliver(plain); });
 }

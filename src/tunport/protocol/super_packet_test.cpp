@@ -53,6 +53,61 @@ TEST_F(SuperPackets, AChecksumLeftToFillIsFilledForWhoDeclines) {
   EXPECT_THAT(accepter.offloads, ElementsAre(left));
 }
 
+/// A checksum left to fill that is not the datagram's own.
+PacketOffload filled_at(std::uint16_t start, std::uint16_t offset) {
+  return {.checksum = ChecksumState::to_fill, .checksum_start = start, .checksum_offset = offset};
+}
+
+TEST_F(SuperPackets, AChecksumWithinTheIpHeaderIsNone) {
+  const Buffer packet = shapes::super_packet(udp4, as_bytes("hello"));
+  for (FrameProtocol* protocol :
+       {static_cast<FrameProtocol*>(&accepter), static_cast<FrameProtocol*>(&decliner)}) {
+    start(*protocol);
+    for (const std::uint16_t at : {std::uint16_t{0}, std::uint16_t{12}, std::uint16_t{18}})
+      interface().inject(packet, filled_at(at, 0));
+    interface().inject(packet, filled_at(0, 26));
+    clock.run_ready();
+    EXPECT_EQ(port->statistics().drops[DropReason::bad_offload], 4U);
+    port.reset();
+  }
+  EXPECT_THAT(accepter.frames, IsEmpty());
+  EXPECT_THAT(decliner.frames, IsEmpty());
+}
+
+TEST_F(SuperPackets, WhoLooksRefusesAChecksumThatIsNotTheDatagramsOwn) {
+  const Buffer packet = shapes::super_packet(udp4, as_bytes("a datagram in a tunnel"));
+  start(accepter);
+  interface().inject(packet, filled_at(28, 6));
+  clock.run_ready();
+  EXPECT_THAT(accepter.frames, ElementsAre(packet));
+  port.reset();
+
+  udp.add_proto(53, endpoint);
+  ip.add_proto(ip_protocol::udp, udp);
+  start(ip);
+  interface().inject(packet, filled_at(28, 6));
+  clock.run_ready();
+  EXPECT_EQ(port->statistics().drops[DropReason::bad_offload], 1U);
+  EXPECT_THAT(endpoint.payloads, IsEmpty());
+  interface().inject(packet, filled_at(20, 6));
+  clock.run_ready();
+  EXPECT_THAT(endpoint.payloads, SizeIs(1));
+  port.reset();
+}
+
+TEST_F(SuperPackets, LongHeadersAndThoseEnRouteComeApart) {
+  for (const Shape& shape : shapes::long_headers()) {
+    SCOPED_TRACE(shape.name());
+    decliner.frames.clear();
+    start(decliner, shape.kind);
+    const Packets wanted = inject(shape, 5000, 1400);
+    clock.run_ready();
+    EXPECT_THAT(decliner.frames, ElementsAreArray(wanted));
+    EXPECT_EQ(port->statistics().super_packets_in, 1U);
+    port.reset();
+  }
+}
+
 TEST_F(SuperPackets, OffloadOffBringsSingleDatagrams) {
   start(accepter, {.offload = OffloadFeatures::none(), .system = kernel});
   EXPECT_EQ(port->device().capabilities().framing, 0U);
@@ -285,7 +340,8 @@ TEST_F(SuperPackets, WhoLeavesAnotherFieldToFillVouchesForNothing) {
     clock.run_ready();
     EXPECT_THAT(endpoint.payloads, IsEmpty()) << start_at << ", " << offset;
   }
-  EXPECT_EQ(drops(DropReason::udp_bad_checksum), 4U);
+  EXPECT_EQ(drops(DropReason::udp_bad_checksum), 2U);
+  EXPECT_EQ(drops(DropReason::bad_offload), 2U);
   interface().inject(wrong, {.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6});
   clock.run_ready();
   EXPECT_THAT(endpoint.payloads, SizeIs(1)) << "the kernel's own, which has none yet";

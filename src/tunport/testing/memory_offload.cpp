@@ -82,6 +82,15 @@ std::uint16_t pseudo_header_sum(Bytes packet, const Layout& layout, std::size_t 
       .fold();
 }
 
+/// The same, from the sum for another length.
+std::uint16_t adjusted_sum(std::uint16_t sum, std::size_t length_before, std::size_t length) {
+  std::array<std::byte, 6> words{};
+  store_be16(words, 0, sum);
+  store_be16(words, 2, static_cast<std::uint16_t>(~length_before));
+  store_be16(words, 4, static_cast<std::uint16_t>(length));
+  return Checksum{}.add(words).fold();
+}
+
 bool is_of_kind(const Layout& layout, SegmentKind kind) {
   if (kind == SegmentKind::udp) return layout.protocol == ip_protocol::udp;
   return layout.protocol == ip_protocol::tcp && layout.v6 == (kind == SegmentKind::tcp6);
@@ -102,7 +111,12 @@ void adapt_headers(MutableBytes segment, const Layout& layout, std::size_t index
     store_be16(header, 10, internet_checksum(header));
   }
   const MutableBytes transport = segment.subspan(layout.transport);
-  const std::uint16_t sum = pseudo_header_sum(segment, layout, transport_size);
+  const std::size_t field =
+      layout.protocol == ip_protocol::udp ? udp_checksum_offset : std::size_t{TcpHeader::checksum_offset};
+  // tcp_gso_segment(), __udp_gso_segment(): of a packet en route only the sum that is there is known.
+  const std::uint16_t sum =
+      layout.en_route ? adjusted_sum(load_be16(transport, field), layout.transport_size(), transport_size)
+                      : pseudo_header_sum(segment, layout, transport_size);
   if (layout.protocol == ip_protocol::udp) {
     store_be16(transport, 4, static_cast<std::uint16_t>(transport_size));
     store_be16(transport, udp_checksum_offset, sum);
@@ -203,7 +217,7 @@ std::optional<PacketOffload> MemoryVirtioHeader::offload_of(Bytes packet, Device
   }
   // What is too small to be segmented is a single datagram after all.
   if (packet.size() - headers <= segment_size) return offload;
-  const auto layout = find_layout(packet, kind);
+  const auto layout = find_layout_to_fill(packet, kind);
   offload.kind = kind_of(type);
   offload.ecn = (type & type_ecn) != 0;
   offload.segment_size = segment_size;
@@ -221,7 +235,7 @@ void fill_checksum(MutableBytes packet, const PacketOffload& offload) {
 
 std::vector<WrittenPacket> split(Bytes packet, const PacketOffload& offload, DeviceKind kind, bool complete) {
   std::vector<WrittenPacket> segments;
-  const auto layout = find_layout(packet, kind);
+  const auto layout = find_layout_to_fill(packet, kind);
   if (!layout || offload.segment_size == 0 || !is_of_kind(*layout, offload.kind)) return segments;
   const Bytes headers = packet.first(layout->payload);
   Bytes left = packet.subspan(layout->payload, layout->payload_size());

@@ -14,7 +14,7 @@ std::optional<Ipv6View> Ipv6View::checked(Bytes bytes, DropReason& why) {
   return Ipv6View{bytes.first(length)};
 }
 
-std::optional<Ipv6Upper> Ipv6View::upper() const {
+std::optional<Ipv6Upper> Ipv6View::find_upper(bool en_route) const {
   Ipv6Upper upper{next_header(), Ipv6Header::size};
   for (;;) {
     const bool routing = upper.protocol == ip_protocol::routing;
@@ -25,7 +25,7 @@ std::optional<Ipv6Upper> Ipv6View::upper() const {
     if (bytes_.size() - upper.offset < 8) return std::nullopt;
     const std::size_t length = (load_u8(bytes_, upper.offset + 1) + std::size_t{1}) * 8;
     if (bytes_.size() - upper.offset < length) return std::nullopt;
-    if (routing && load_u8(bytes_, upper.offset + 3) != 0) return std::nullopt;
+    if (routing && !en_route && load_u8(bytes_, upper.offset + 3) != 0) return std::nullopt;
     upper = {load_u8(bytes_, upper.offset), upper.offset + length};
   }
 }

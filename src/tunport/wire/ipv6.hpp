@@ -77,7 +77,9 @@ class Ipv6View {
   /// What comes behind hop-by-hop, routing and destination options. Nothing if their chain leaves the packet,
   /// or has a routing header that is not yet through: the final destination is not the header's then, and
   /// each routing type has it elsewhere. A fragment header is not skipped; it is what is found.
-  std::optional<Ipv6Upper> upper() const;
+  std::optional<Ipv6Upper> upper() const { return find_upper(false); }
+  /// The same, also behind a routing header that is not yet through.
+  std::optional<Ipv6Upper> upper_en_route() const { return find_upper(true); }
   /// From the fixed header to the end by its payload length.
   constexpr Bytes payload() const { return bytes_.subspan(Ipv6Header::size); }
   /// The packet, without what lies behind its payload length.
@@ -85,6 +87,7 @@ class Ipv6View {
 
  private:
   constexpr explicit Ipv6View(Bytes bytes) : bytes_{bytes} {}
+  std::optional<Ipv6Upper> find_upper(bool en_route) const;
 
   Bytes bytes_;
 };
