@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -40,11 +41,11 @@ class DeviceIo : public sandbox::KernelTest {
   }
 };
 
-/// The bytes of a packet read with `read_with_spare`.
+/// The bytes of one packet.
 Buffer read_one(Device& device) {
   EXPECT_TRUE(wait_readable(device.fileno()));
   Buffer buffer(70'000);
-  const ReadResult result = device.read_with_spare(buffer);
+  const ReadResult result = device.read(buffer);
   EXPECT_EQ(result.error, 0);
   EXPECT_FALSE(result.truncated);
   buffer.resize(result.size);
@@ -55,7 +56,7 @@ TEST_F(DeviceIo, NothingThere) {
   Device device = open_up(DeviceKind::tap);
   Buffer buffer(100);
   EXPECT_EQ(device.read(buffer).error, EAGAIN);
-  EXPECT_EQ(device.read_with_spare(buffer).error, EAGAIN);
+  EXPECT_EQ(device.read_framed(buffer).error, EAGAIN);
 }
 
 TEST_F(DeviceIo, PacketsBothWays) {
@@ -80,13 +81,13 @@ TEST_F(DeviceIo, BlockingReadWaits) {
   Device device = open_up(DeviceKind::tap, {.blocking = true});
   PacketSocket kernel{"tp0"};
   const Buffer frame = make_frame(60, 1);
-  for (const bool with_spare : {false, true}) {
+  for (const bool framed : {false, true}) {
     std::thread sender{[&] {
       std::this_thread::sleep_for(std::chrono::milliseconds{50});
       kernel.send(frame);
     }};
     Buffer buffer(100);
-    const ReadResult result = with_spare ? device.read_with_spare(buffer) : device.read(buffer);
+    const ReadResult result = framed ? device.read_framed(buffer) : device.read(buffer);
     sender.join();
     EXPECT_EQ(result.error, 0);
     buffer.resize(result.size);
@@ -107,11 +108,12 @@ TEST_F(DeviceIo, ReadSeesTruncation) {
         EXPECT_EQ(result.truncated, size > 100);
         EXPECT_TRUE(std::ranges::equal(buffer.first(result.size), Bytes{frame}.first(result.size)));
       };
-      Buffer buffer(101);
+      const std::size_t framing = device.capabilities().framing;
+      Buffer buffer(framing + 101);
       ASSERT_EQ(kernel.send(frame), 0);
       as_expected(device.read(MutableBytes{buffer}.first(100)), buffer);
       ASSERT_EQ(kernel.send(frame), 0);
-      as_expected(device.read_with_spare(buffer), buffer);
+      as_expected(device.read_framed(buffer), Bytes{buffer}.subspan(framing));
       EXPECT_EQ(device.read(buffer).error, EAGAIN) << "the rest is not another packet";
     }
   }
@@ -121,7 +123,7 @@ TEST_F(DeviceIo, EmptyBuffer) {
   Device device = open_up(DeviceKind::tap);
   PacketSocket kernel{"tp0"};
   ASSERT_EQ(kernel.send(make_frame(60)), 0);
-  EXPECT_EQ(device.read_with_spare({}).error, EINVAL);
+  EXPECT_EQ(device.read_framed({}).error, EINVAL);
   EXPECT_EQ(read_one(device).size(), 60U) << "and the packet is still there";
   ASSERT_EQ(kernel.send(make_frame(60)), 0);
   const ReadResult result = device.read({});
@@ -160,7 +162,7 @@ TEST_F(DeviceIo, OneSystemCallForEachPacket) {
   Device device = Device::open(DeviceKind::tap, "tp0", {}, {io, links});
   links.set_up("tp0", true, ec);
   Buffer buffer(100);
-  device.read_with_spare(buffer);
+  device.read_framed(buffer);
   device.read(buffer);
   const Buffer frame = make_frame(60);
   EXPECT_EQ(device.write(frame), 0);
@@ -220,7 +222,7 @@ TEST_F(DeviceIo, DownIsAnErrorThatPasses) {
   const Buffer packet = make_ipv4(60);
   Buffer buffer(100);
   EXPECT_EQ(device.write(packet), EIO);
-  EXPECT_EQ(device.read_with_spare(buffer).error, EAGAIN);
+  EXPECT_EQ(device.read(buffer).error, EAGAIN);
   links.set_up("tp0", true, ec);
   EXPECT_EQ(device.write(packet), 0);
   links.set_up("tp0", false, ec);
@@ -254,6 +256,51 @@ TEST_F(DeviceIo, ClosedWhileAReaderWaits) {
   EXPECT_FALSE(links.find("tp0", ec)) << "the interface is gone with the device";
 }
 
+/// Notes a call that is made when the descriptor is closed.
+class LateCalls final : public sandbox::ForwardingIo {
+ public:
+  ssize_t read(int fd, void* buffer, std::size_t size) override {
+    note();
+    return ForwardingIo::read(fd, buffer, size);
+  }
+  ssize_t write(int fd, const void* buffer, std::size_t size) override {
+    note();
+    return ForwardingIo::write(fd, buffer, size);
+  }
+  std::atomic<bool> closed{false};
+  std::atomic<int> late{0};
+
+ private:
+  void note() { late += closed ? 1 : 0; }
+};
+
+TEST_F(DeviceIo, ClosedWheneverWhileOthersReadAndWrite) {
+  for (int round = 0; round < 100; ++round) {
+    LateCalls io;
+    Device device = Device::open(DeviceKind::tap, "tp0", {.blocking = true}, {io, links});
+    links.set_up("tp0", true, ec);
+    PacketSocket kernel{"tp0"};
+    const Buffer frame = make_frame(60);
+    std::thread reader{[&] {
+      Buffer buffer(100);
+      int error = 0;
+      while (error == 0) error = device.read_framed(buffer).error;
+      EXPECT_EQ(error, ECANCELED);
+    }};
+    std::thread writer{[&] {
+      int error = 0;
+      while (error == 0) error = device.write(frame);
+      EXPECT_EQ(error, ECANCELED);
+    }};
+    for (int sent = 0; sent < round % 10; ++sent) kernel.send(frame);
+    device.close();
+    io.closed = true;
+    reader.join();
+    writer.join();
+    EXPECT_EQ(io.late, 0);
+  }
+}
+
 TEST_F(DeviceIo, CancelledWhileAReaderWaits) {
   Device device = open_up(DeviceKind::tap, {.blocking = true});
   std::thread canceller{[&] {
@@ -261,7 +308,7 @@ TEST_F(DeviceIo, CancelledWhileAReaderWaits) {
     device.cancel();
   }};
   Buffer buffer(100);
-  EXPECT_EQ(device.read_with_spare(buffer).error, ECANCELED);
+  EXPECT_EQ(device.read(buffer).error, ECANCELED);
   canceller.join();
   EXPECT_EQ(device.read(buffer).error, ECANCELED) << "from now on";
   EXPECT_EQ(device.read_framed(buffer).error, ECANCELED);
@@ -274,7 +321,7 @@ TEST_F(DeviceIo, DeletedIsFinal) {
   ASSERT_FALSE(ec) << ec.message();
   Buffer buffer(100);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(device.read_with_spare(buffer).error, EBADFD);
+    EXPECT_EQ(device.read_framed(buffer).error, EBADFD);
     EXPECT_EQ(device.read(buffer).error, EBADFD);
     EXPECT_EQ(device.write(make_ipv4(60)), EBADFD);
   }
@@ -296,7 +343,7 @@ TEST_F(DeviceIo, FullRingDropsAndTheLinkCountsIt) {
   EXPECT_EQ(links.find("tp0", ec)->tx_dropped - before->tx_dropped, 20U);
   unsigned received = 0;
   Buffer buffer(100);
-  while (received < sent && device.read_with_spare(buffer).error == 0) ++received;
+  while (received < sent && device.read(buffer).error == 0) ++received;
   EXPECT_EQ(received, before->tx_queue_length);
 }
 
@@ -417,7 +464,7 @@ TEST_F(DeviceIo, OffloadMaskThatOthersLeftIsCleared) {
     EXPECT_EQ(packet.size(), 1040U);
     EXPECT_EQ(tcp_sum(packet), 0xffffU);
   }
-  EXPECT_EQ(device.read_with_spare(buffer).error, EAGAIN);
+  EXPECT_EQ(device.read(buffer).error, EAGAIN);
 }
 
 TEST_F(DeviceIo, AdoptClearsTheOffloadMaskToo) {

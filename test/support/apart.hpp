@@ -61,8 +61,8 @@ inline Packet completed(Packet packet) {
 }
 
 /// Corrects lengths and checksums, of the IPv4 header and of the transport header. `layout` gives the places
-/// of the headers, as `find_layout` found them before any change of the packet's size. The checksum field of a
-/// packet en route holds the sum of a pseudo-header for the length before.
+/// of the headers, as `find_layout` found them before any change of the packet's size. The checksum field of
+/// a packet en route holds the sum of a pseudo-header for the length before.
 inline Buffer mended(Buffer packet, const Layout& layout) {
   const MutableBytes bytes{packet};
   const MutableBytes ip = bytes.subspan(layout.ip, layout.transport - layout.ip);

@@ -337,6 +337,7 @@ UniqueFd Device::release() { return std::move(fd_); }
 void Device::close() noexcept {
   if (!fd_) return;
   if (waiting_) {
+    waiting_->closing.store(true);  // before the calls are counted: a later one sees it
     cancel();
     while (waiting_->calls.load() != 0) std::this_thread::yield();
   }
@@ -349,31 +350,21 @@ void Device::cancel() noexcept {
   if (waiting_) ::eventfd_write(waiting_->cancelled.get(), 1);
 }
 
-ssize_t Device::wait_after(ssize_t result, short events) const noexcept {
-  if (result != -EAGAIN || !waiting_) return result;
-  // Before the descriptor is looked at, and no longer when it is done with: until then `close` waits.
-  waiting_->calls.fetch_add(1);
+ssize_t Device::wait(short events) const noexcept {
   // Without POLLPRI whoever waits to write would not hear of it when the device is deleted.
   std::array<pollfd, 2> entries{pollfd{waiting_->cancelled.get(), POLLIN, 0},
                                 pollfd{fd_.get(), static_cast<short>(events | POLLPRI), 0}};
   const int ready = ::poll(entries.data(), entries.size(), -1);
-  const int number = errno;
-  const bool cancelled = ready > 0 && entries[0].revents != 0;
-  waiting_->calls.fetch_sub(1);
-  if (ready < 0) return -number;
-  return cancelled ? -ECANCELED : 0;
+  if (ready < 0) return -errno;
+  return entries[0].revents != 0 ? -ECANCELED : 0;
 }
 
 ReadResult Device::read(MutableBytes buffer) noexcept {
   std::byte spare{};
-  return read_parts(buffer, {&spare, 1});
-}
-
-ReadResult Device::read_parts(MutableBytes buffer, MutableBytes spare) noexcept {
   Framing head;
   const std::size_t framing = capabilities_.framing;
   const std::array<iovec, 3> parts{writable(MutableBytes{head}.first(framing)), writable(buffer),
-                                   writable(spare)};
+                                   iovec{&spare, 1}};
   const auto used = std::span{parts}.subspan(framing == 0 ? 1 : 0);
   const ssize_t result = waited(POLLIN, [&] { return io_->readv(fd_.get(), used); });
   if (result < 0) return {.error = static_cast<int>(-result)};

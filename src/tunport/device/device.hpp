@@ -37,10 +37,11 @@
 ///
 /// Blocking is done here, not by the kernel, which lets nobody end another thread's read(2): the descriptor
 /// is always non-blocking, and a blocking device that meets EAGAIN waits with poll(2) for the descriptor or
-/// for an eventfd, which `cancel` and `close` signal. A call that has no need to wait costs what it costs
-/// anyway.
+/// for an eventfd, which `cancel` and `close` signal. Calls under way on a blocking device are counted from
+/// their first instruction to their last: `close` closes the descriptor when none is, so no call meets a
+/// number that is another file's by then. A blocking device pays two atomic additions for each call, another
+/// pays nothing.
 
-#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cerrno>
@@ -119,8 +120,8 @@ struct Capabilities {
 std::string to_string(const Capabilities& capabilities);
 
 /// An open device. Move-only; closing it deletes the interface unless it is persistent. Used by one thread at
-/// a time, but for `cancel`; a blocking one may be read by one thread and written by another.
-/// `Device device = Device::open(DeviceKind::tap, "tp0");`
+/// a time. A blocking one may be read by one thread and written by another, and cancelled or closed by a
+/// third at any time. `Device device = Device::open(DeviceKind::tap, "tp0");`
 class Device {
  public:
   Device() = default;
@@ -155,9 +156,9 @@ class Device {
   /// Lets go of the descriptor: the caller owns it, the device here is closed.
   UniqueFd release();
   /// Closes the descriptor. Clears the offload mask before, on a persistent device of one queue. On a
-  /// blocking device, calls that wait in other threads end with ECANCELED first: then the descriptor is
-  /// closed, and this returns. The device itself must outlive those calls. Where another thread may be about
-  /// to call rather than waiting: `cancel`, join it, then close.
+  /// blocking device, from any thread: calls of other threads end first, with ECANCELED where they wait or
+  /// have not begun; then the descriptor is closed, and this returns. The device itself must outlive those
+  /// calls.
   void close() noexcept;
   /// Ends every call that waits on a blocking device, and every later one that would, with ECANCELED; the
   /// device stays open. From any thread, at any time while the device is there. No effect on a non-blocking
@@ -176,18 +177,6 @@ class Device {
   /// Reads one packet into `buffer` (bytes of packet only; the framing goes elsewhere). Precondition for this
   /// and what follows: open.
   ReadResult read(MutableBytes buffer) noexcept;
-  /// The same for packets of up to `buffer.size() - 1` bytes: the last byte is the spare by which truncation
-  /// is noticed. The cheapest way to read: one read(2) and nothing else where there is no framing. EINVAL if
-  /// the buffer is empty.
-  ReadResult read_with_spare(MutableBytes buffer) noexcept {
-    if (buffer.empty()) return {.error = EINVAL};
-    const std::size_t room = buffer.size() - 1;
-    if (capabilities_.framing != 0) return read_parts(buffer.first(room), buffer.last(1));
-    const ssize_t result = waited(POLLIN, [&] { return io_->read(fd_.get(), buffer.data(), buffer.size()); });
-    if (result < 0) return {.error = static_cast<int>(-result)};
-    const auto size = static_cast<std::size_t>(result);
-    return {.size = std::min(size, room), .truncated = size > room};
-  }
   /// Reads framing and packet as they lie, in one read(2): the packet is `size` bytes from
   /// `buffer[capabilities().framing]` on, the last byte of `buffer` is the spare. For whoever looks into the
   /// framing himself. EINVAL, and nothing is read, unless the buffer is longer than the framing.
@@ -282,10 +271,11 @@ class Device {
   }
 
  private:
-  /// What the calls of a blocking device wait for beside the descriptor.
+  /// What the calls of a blocking device share.
   struct Waiting {
-    UniqueFd cancelled;         ///< an eventfd, readable for ever once cancelled
-    std::atomic<int> calls{0};  ///< that wait now
+    UniqueFd cancelled;                ///< an eventfd, readable for ever once cancelled
+    std::atomic<int> calls{0};         ///< under way
+    std::atomic<bool> closing{false};  ///< no call may touch the descriptor any more
   };
 
   Device(UniqueFd fd, System system) : io_{&system.io}, links_{&system.links}, fd_{std::move(fd)} {}
@@ -299,16 +289,19 @@ class Device {
   void probe(std::optional<bool> packet_information, const OffloadFeatures& wanted, std::error_code& ec);
   void probe_virtio_header(std::error_code& ec);
   void set(unsigned long request, unsigned long value, std::error_code& ec);
-  ReadResult read_parts(MutableBytes buffer, MutableBytes spare) noexcept;
-  /// Calls, on a blocking device again whenever it need no longer wait.
+  /// Makes a call; on a blocking device again, whenever it need no longer wait.
   template <typename Call>
   ssize_t waited(short events, Call call) const noexcept {
-    ssize_t result = call();
-    while (result < 0 && (result = wait_after(result, events)) == 0) result = call();
+    if (!waiting_) [[likely]]
+      return call();
+    waiting_->calls.fetch_add(1);
+    ssize_t result = waiting_->closing.load() ? -ECANCELED : call();
+    while (result == -EAGAIN && (result = wait(events)) == 0) result = call();
+    waiting_->calls.fetch_sub(1);
     return result;
   }
-  /// Zero if the call that failed so is to be tried again; else how it ends, negated.
-  ssize_t wait_after(ssize_t result, short events) const noexcept;
+  /// Waits for the descriptor: zero if a call is to be made again, else how it ends, negated.
+  ssize_t wait(short events) const noexcept;
   int write_parts(std::span<const Bytes> parts, const PacketOffload& offload = {}) noexcept;
   bool emit_framing(MutableBytes framing, std::span<const Bytes> parts,
                     const PacketOffload& offload) const noexcept;

@@ -2,9 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <functional>
+#include <future>
 #include <optional>
+#include <thread>
 #include <tuple>
 #include <vector>
 
@@ -59,8 +64,9 @@ class ScriptedIo final : public IoSystem {
     masks.push_back(argument);
     return (argument & ~known_mask) != 0 || !knows_masks ? -EINVAL : 0;
   }
-  ssize_t read(int, void*, std::size_t size) override {
+  ssize_t read(int fd, void*, std::size_t size) override {
     read_size = size;
+    if (on_read) on_read(fd);
     return read_result;
   }
   ssize_t readv(int, std::span<const iovec> parts) override {
@@ -106,6 +112,7 @@ class ScriptedIo final : public IoSystem {
   std::vector<unsigned long> masks;
   ssize_t read_result = 0;
   std::size_t read_size = 0;
+  std::function<void(int fd)> on_read;
   Buffer header;  ///< what lies in the first part of a readv
   int opened = 0;
   int open_flags = 0;
@@ -207,7 +214,7 @@ TEST_F(DeviceTest, ReadShorterThanTheFramingIsAnError) {
   for (const ssize_t size : {0, 3}) {
     io.read_result = size;
     EXPECT_EQ(device.read(buffer).error, EINVAL);
-    EXPECT_EQ(device.read_with_spare(buffer).error, EINVAL);
+    EXPECT_EQ(device.read_framed(buffer).error, EINVAL);
   }
   io.read_result = 4;
   EXPECT_EQ(device.read(buffer).error, 0);
@@ -374,7 +381,6 @@ TEST_F(DeviceTest, AHeaderThatDoesNotFitItsPacketIsAnError) {
   io.header[0] = std::byte{1};  // a checksum to fill, far beyond the packet
   io.header[6] = io.header[7] = std::byte{0xff};
   EXPECT_EQ(device.read(buffer).error, EBADMSG);
-  EXPECT_EQ(device.read_with_spare(buffer).error, EBADMSG);
   Buffer framed = io.header;
   framed.resize(110);
   DropReason why{};
@@ -437,6 +443,39 @@ TEST_F(DeviceTest, ClosingAPersistentDeviceClearsItsMask) {
   EXPECT_EQ(masks_after(flags, OffloadFeatures::all(), close), nothing) << "it vanishes";
   EXPECT_EQ(masks_after(flags | IFF_PERSIST | IFF_MULTI_QUEUE, OffloadFeatures::all(), close), nothing)
       << "it is the other queues' too";
+}
+
+// What stands behind the number of a closed descriptor may be another file.
+TEST_F(DeviceTest, CloseWaitsForACallThatIsMadeAgain) {
+  Device device = Device::open(DeviceKind::tap, "tp0", {.blocking = true}, system());
+  std::promise<void> called_again;
+  std::promise<void> go_on;
+  std::atomic<int> calls{0};
+  std::atomic<bool> was_open{false};
+  std::atomic<bool> closed{false};
+  io.read_result = -EAGAIN;
+  io.on_read = [&](int fd) {
+    if (++calls != 2) return;
+    called_again.set_value();
+    go_on.get_future().wait();
+    was_open = ::fcntl(fd, F_GETFD) >= 0;
+  };
+  Buffer buffer(100);
+  std::thread reader{[&] { EXPECT_EQ(device.read_framed(buffer).error, ECANCELED); }};
+  called_again.get_future().wait();
+  std::thread closer{[&] {
+    device.close();
+    closed = true;
+  }};
+  std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  EXPECT_FALSE(closed);
+  go_on.set_value();
+  reader.join();
+  closer.join();
+  EXPECT_TRUE(was_open);
+  const int before = calls;
+  EXPECT_EQ(device.read_framed(buffer).error, ECANCELED) << "as one that was late";
+  EXPECT_EQ(calls, before);
 }
 
 TEST_F(DeviceTest, MovesAndCloses) {
