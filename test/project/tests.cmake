@@ -20,6 +20,10 @@ if(TARGET example_answer)
     COMMAND ${CMAKE_CURRENT_LIST_DIR}/examples_test ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
   set_tests_properties(project.examples PROPERTIES LABELS "project;kernel" TIMEOUT 120 SKIP_RETURN_CODE 77)
 endif()
+if(TARGET example_vpn)
+  add_test(NAME project.vpn COMMAND ${CMAKE_CURRENT_LIST_DIR}/vpn_test $<TARGET_FILE:example_vpn>)
+  set_tests_properties(project.vpn PROPERTIES LABELS project TIMEOUT 90 SKIP_RETURN_CODE 77)
+endif()
 add_test(NAME project.members
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/members_test ${PROJECT_SOURCE_DIR} $<TARGET_FILE:tunport_unit_tests>)
 add_test(NAME project.headers_compile_alone
