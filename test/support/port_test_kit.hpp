@@ -127,12 +127,14 @@ class HookedPort : public BasePort {
   void close_device() noexcept override { fd.reset(); }
   void connect_to_protocol() override { said += "connect "; }
   void disconnect_protocol() override { said += "disconnect "; }
+  const Protocol& protocol() const override { return recorder_; }
   ssize_t receive_packet(MutableBytes /*space*/) override { return -EAGAIN; }
   AnyOutbox& outbox() const override { return outbox_; }
   std::string subject() const override { return "hooked"; }
   void post_lose_connection() override { said += "post_lose_connection "; }
   void close_write_connection() override { said += "close_write_connection "; }
 
+  Recorder recorder_;
   mutable Outbox<NextSink> outbox_{sink, *this, reactor(), statistics_, 1'000'000, 65'600};
 };
 

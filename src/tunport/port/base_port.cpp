@@ -163,7 +163,7 @@ void BasePort::finish_if_flushed() {
 }
 
 void BasePort::disconnect() {
-  if (std::exchange(connected_, false)) guarded([this] { disconnect_protocol(); });
+  if (std::exchange(connected_, false)) guarded(&protocol(), [this] { disconnect_protocol(); });
 }
 
 void BasePort::abandon() noexcept {
@@ -192,7 +192,7 @@ bool BasePort::tear_down(DropReason reason) {
   slab_->origin.ended = true;
   timers_ = {};
   outbox().drop(reason);
-  guarded([this] { stop_producer(); });
+  guarded(nullptr, [this] { stop_producer(); });
   if (watch.alive()) disconnect();
   if (!watch.alive()) return false;
   close_device();
@@ -288,7 +288,7 @@ void BasePort::do_write() {
   const Lifeline::Watch watch{lifeline_};
   if (!outbox().queue_empty()) outbox().drain();
   if (watch.alive() && outbox().queue_empty() && !outbox().awaits_write())
-    guarded([this] { pull_from_producer(); });
+    guarded(nullptr, [this] { pull_from_producer(); });
 }
 
 /// Takes one portion from a pull producer. The next follows when the reactor reports writable after a write.
@@ -320,9 +320,9 @@ void BasePort::outbox_changed() {
     stop_writing();
   const Lifeline::Watch watch{lifeline_};
   if (out.queued_bytes() > options_.queue_high_mark)
-    guarded([this] { pause_producer(); });
+    guarded(nullptr, [this] { pause_producer(); });
   else if (out.queued_bytes() <= options_.queue_low_mark)
-    guarded([this] { resume_producer(); });
+    guarded(nullptr, [this] { resume_producer(); });
   if (!watch.alive() || !out.queue_empty()) return;
   end_writing_if_done();
   if (watch.alive()) finish_if_flushed();
@@ -343,7 +343,7 @@ UniqueFd BasePort::create_internet_socket(int domain, int type) {
   return UniqueFd{fd};
 }
 
-void BasePort::note_exception() {
+void BasePort::note_exception(const Protocol* protocol) {
   ++statistics_.exceptions;
   if (!exception_log_->take(reactor().now())) return;
   std::string what = "not a std::exception";
@@ -353,7 +353,11 @@ void BasePort::note_exception() {
     what = error.what();
   } catch (...) {
   }
-  log(LogLevel::error, log_prefix(), "exception from the protocol: " + what);
+  if (protocol != nullptr)
+    if (const Protocol& thrower = protocol->thrower(); &thrower != protocol)
+      what = thrower.name() + ": " + what;
+  log(LogLevel::error, log_prefix(),
+      (protocol != nullptr ? "exception from the protocol: " : "exception from the producer: ") + what);
 }
 
 }  // namespace tunport

@@ -93,9 +93,9 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   /// Makes a non-blocking, close-on-exec socket by the port's system. Throws `Error`.
   UniqueFd create_internet_socket(int domain, int type);
 
-  /// Counts the exception being handled as an exception of the protocol, and logs at a limited rate. For
-  /// code that delivers in the port's place; in a catch block only.
-  void note_exception();
+  /// Counts the exception being handled as an exception of the protocol, and logs at a limited rate, with the
+  /// name of the thrower. For code that delivers in the port's place; in a catch block only.
+  void note_exception() { note_exception(&protocol()); }
 
   /// The port's counters since it was made. Valid as long as the port.
   const Statistics& statistics() const { return statistics_; }
@@ -125,6 +125,8 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   virtual AnyOutbox& outbox() const = 0;
   /// The queued write of `ticket` is sent or dropped. Must not run code of users.
   void write_done(Ticket /*ticket*/, const std::error_code& /*ec*/) override {}
+  /// The protocol of the port.
+  virtual const Protocol& protocol() const = 0;
   /// The name of what is bound, for errors: "tp0".
   virtual std::string subject() const = 0;
 
@@ -137,14 +139,15 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   /// The origin of the packet being delivered. Precondition: the port was started once.
   PacketOrigin& packet_origin() const;
 
-  /// Runs protocol code: an exception is counted, and logged at a limited rate.
+  /// Runs code of `protocol`, or of the producer if that is null: an exception is counted, and logged at a
+  /// limited rate.
   template <class Call>
-  void guarded(Call call) {
+  void guarded(const Protocol* protocol, Call call) {
     const Lifeline::Watch watch{lifeline_};
     try {
       call();
     } catch (...) {
-      if (watch.alive()) note_exception();
+      if (watch.alive()) note_exception(protocol);
     }
   }
 
@@ -176,6 +179,7 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   void drain_later() override;
   void outbox_changed() override;
 
+  void note_exception(const Protocol* protocol);
   void open_slab(std::size_t packet_space);
   int read_packets(const Lifeline::Watch& watch, std::size_t& packets);
   /// Sends what was gathered. False if the device is gone: the end is decided.

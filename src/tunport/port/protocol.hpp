@@ -72,15 +72,19 @@ class Protocol {
   virtual bool accepts_super_packets() const { return false; }
   /// The protocol's name in log lines.
   virtual std::string name() const;
+  /// The protocol that threw: this one, or one behind it. For the code that handles an exception of this
+  /// protocol. Default: this one.
+  virtual const Protocol& thrower() const { return *this; }
 
   /// Counts one user more, for ports and demultiplexers; starts the protocol for the first. Counted before
   /// the start, because the protocol may destroy the port meanwhile.
   void do_start() {
     if (users_++ != 0) return;
+    const unsigned start = ++starts_;
     try {
       start_protocol();
     } catch (...) {
-      if (users_ > 0) --users_;
+      if (start == starts_ && users_ > 0) --users_;  // else the user is one of a later start
       throw;
     }
   }
@@ -91,17 +95,22 @@ class Protocol {
 
  private:
   int users_ = 0;
+  unsigned starts_ = 0;
 };
 
 /// A protocol with a transport. `transport()` is the last transport to deliver, or to connect.
-template <class Transport>
+template <class T>
 class ConnectedProtocol : public virtual Protocol {
  public:
+  using Transport = T;
+
   /// The current transport. Throws std::logic_error before the first port has connected.
   Transport& transport() const {
     if (transport_ == nullptr) throw std::logic_error(name() + ": not connected to a port yet");
     return *transport_;
   }
+  /// The current transport; null if there is none.
+  Transport* connected_transport() const { return transport_; }
   /// Sets the transport. Transports call `make_connection` before each delivery.
   void make_connection(Transport& transport) { transport_ = &transport; }
   /// Connects and starts the protocol, for a port that begins to use it. An exception of the start is passed
@@ -111,7 +120,7 @@ class ConnectedProtocol : public virtual Protocol {
     try {
       do_start();
     } catch (...) {
-      lose_transport(transport);
+      lose_transport(&transport);
       throw;
     }
   }
@@ -121,14 +130,15 @@ class ConnectedProtocol : public virtual Protocol {
     try {
       do_stop();
     } catch (...) {
-      lose_transport(transport);
+      lose_transport(&transport);
       throw;
     }
-    lose_transport(transport);
+    lose_transport(&transport);
   }
-  /// Forgets a transport, for transports at their end.
-  void lose_transport(const Transport& transport) {
-    if (transport_ == &transport) transport_ = nullptr;
+  /// Forgets a transport, for transports at their end; the current one if `transport` is null. Overridden by
+  /// demultiplexers, which call the base.
+  virtual void lose_transport(const Transport* transport) {
+    if (transport == nullptr || transport_ == transport) transport_ = nullptr;
   }
 
  private:
@@ -137,7 +147,7 @@ class ConnectedProtocol : public virtual Protocol {
 
 /// Receives every packet of a port, on either kind of device. Derive from `EthernetFrameProtocol` or
 /// `IpPacketProtocol` for one kind.
-class FrameProtocol : public ConnectedProtocol<FrameTransport> {
+class FrameProtocol : public virtual ConnectedProtocol<FrameTransport> {
  public:
   /// Receives a packet, which is borrowed for the call. Copy lasting parts, and do not suspend a coroutine
   /// during the call.

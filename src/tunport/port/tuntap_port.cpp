@@ -165,7 +165,7 @@ void TuntapPort::deliver(const Packet& packet) {
     protocol_.make_connection(*this);
     protocol_.frame_received(datagram);
   };
-  guarded([&] { accepts_super_packets_ ? hand_over(packet) : packet.for_each_plain(hand_over); });
+  guarded(&protocol_, [&] { accepts_super_packets_ ? hand_over(packet) : packet.for_each_plain(hand_over); });
 }
 
 void TuntapPort::do_error() {

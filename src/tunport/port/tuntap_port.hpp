@@ -157,6 +157,7 @@ class TuntapPort final : public BasePort, public FrameTransport {
   ssize_t receive_packet(MutableBytes space) override;
   AnyOutbox& outbox() const override;
   void write_done(Ticket ticket, const std::error_code& ec) override;
+  const Protocol& protocol() const override { return protocol_; }
   std::string subject() const override;
   void deliver(const Packet& packet);
   template <class Token, class>

@@ -189,7 +189,7 @@ void UdpPort::deliver(const Datagrams& run) {
   PacketOrigin& origin = packet_origin();
   origin.ended = false;
   if (protocol_.accepts_super_packets()) {
-    guarded([&] {
+    guarded(&protocol_, [&] {
       protocol_.make_connection(*this);
       protocol_.datagrams_received(run);
     });
@@ -200,7 +200,7 @@ void UdpPort::deliver(const Datagrams& run) {
       origin.aborted += count - i;
       return;
     }
-    guarded([&] {
+    guarded(&protocol_, [&] {
       protocol_.make_connection(*this);
       protocol_.datagram_received(run[i], run.from);
     });

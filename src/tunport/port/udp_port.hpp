@@ -59,6 +59,7 @@ class UdpPort final : public BasePort, public DatagramTransport {
   void disconnect_protocol() override { protocol_.disconnect(*this); }
   ssize_t receive_packet(MutableBytes space) override;
   AnyOutbox& outbox() const override;
+  const Protocol& protocol() const override { return protocol_; }
   std::string subject() const override;
   void deliver(const Datagrams& run);
 

@@ -29,7 +29,7 @@ struct Arrival {
 
 /// What stands behind an EtherType: receives the payloads of frames. On a TUN port it receives the packets
 /// themselves, so an IP protocol works on both.
-class NetworkProtocol : public virtual Protocol {
+class NetworkProtocol : public virtual ConnectedProtocol<FrameTransport> {
  public:
   /// `payload` may have padding behind it. It is borrowed, as is `arrival`. Who accepts super-packets gets
   /// the payload of one whole, and looks at `arrival.packet` for its segmentation and checksum.

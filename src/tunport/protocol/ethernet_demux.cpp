@@ -22,24 +22,26 @@ void EthernetDemux::frame_received(const Packet& packet) {
   if (options_.address && !group && destination != *options_.address)
     return port.drop(DropReason::ethernet_wrong_mac, packet.datagrams());
   if (!options_.any_vlan && has_vlan(*frame)) return port.drop(DropReason::vlan_tagged, packet.datagrams());
-  if (packet.is_plain() || protocols_.accepts_super_packets(frame->ethertype()))
-    return deliver(port, *frame, packet);
+  auto protocols = protocols_.range(frame->ethertype());
+  if (packet.is_plain() || protocols.accepts_super_packets()) return deliver(protocols, port, *frame, packet);
   packet.for_each_plain([&](const Packet& plain) {
-    if (const auto part = EthernetView::checked(plain.bytes(), why)) deliver(port, *part, plain);
+    if (const auto part = EthernetView::checked(plain.bytes(), why)) deliver(protocols, port, *part, plain);
   });
 }
 
 /// A frame that was checked, or a segment of one.
-void EthernetDemux::deliver(FrameTransport& port, const EthernetView& frame, const Packet& packet) {
+void EthernetDemux::deliver(Protocols::Range& protocols, FrameTransport& port, const EthernetView& frame,
+                            const Packet& packet) {
+  if (protocols.empty()) return port.drop(DropReason::unknown_ethertype, packet.datagrams());
   const MacAddress destination = frame.destination();
   const Arrival arrival{port, &frame,
                         options_.address.value_or(destination.is_multicast() ? MacAddress{} : destination),
                         packet};
-  const auto call = [&](NetworkProtocol& protocol) {
-    if (!packet.is_port_gone()) protocol.packet_received(frame.payload(), arrival);
-  };
-  if (!protocols_.deliver(frame.ethertype(), call))
-    port.drop(DropReason::unknown_ethertype, packet.datagrams());
+  for (NetworkProtocol& protocol : protocols) {
+    if (packet.is_port_gone()) continue;
+    protocol.make_connection(port);
+    protocol.packet_received(frame.payload(), arrival);
+  }
 }
 
 }  // namespace tunport

@@ -27,21 +27,31 @@ class EthernetDemux : public EthernetFrameProtocol {
 
   /// `number`: an EtherType, 0 to 65535; std::out_of_range otherwise. Several protocols may share it, each
   /// gets every payload. The protocol is borrowed until it is removed or this goes. Allowed while delivering.
-  void add_proto(int number, NetworkProtocol& protocol) { protocols_.add(number, protocol); }
+  void add_proto(int number, NetworkProtocol& protocol) {
+    protocols_.add(number, protocol, connected_transport());
+  }
   void remove_proto(int number, NetworkProtocol& protocol) { protocols_.remove(number, protocol); }
 
-  void start_protocol() override { protocols_.start(); }
+  void start_protocol() override { protocols_.start(connected_transport()); }
   void stop_protocol() override { protocols_.stop(); }
   void frame_received(const Packet& frame) override;
   /// Super-packets go on whole to a protocol that accepts them and has its number to itself, in segments to
   /// others.
   bool accepts_super_packets() const override { return true; }
+  const Protocol& thrower() const override { return protocols_.thrower(*this); }
+  void lose_transport(const FrameTransport* transport) override {
+    EthernetFrameProtocol::lose_transport(transport);
+    protocols_.lose_transport(transport);
+  }
 
  private:
-  void deliver(FrameTransport& port, const EthernetView& frame, const Packet& packet);
+  using Protocols = ProtocolTable<NetworkProtocol>;
+
+  void deliver(Protocols::Range& protocols, FrameTransport& port, const EthernetView& frame,
+               const Packet& packet);
 
   EthernetOptions options_;
-  ProtocolTable<NetworkProtocol> protocols_{"EtherType", 0xffff};
+  Protocols protocols_{"EtherType", 0xffff};
 };
 
 }  // namespace tunport

@@ -84,16 +84,20 @@ void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
   if (const auto reason = screen(datagram)) return drop(*reason);
   if (ip->is_fragment()) return drop(DropReason::ip_fragment);
   if (!fills_payload(datagram)) return drop(DropReason::bad_offload);
-  if (arrival.packet.is_plain() || protocols_.accepts_super_packets(ip->protocol())) return deliver(datagram);
-  datagram.for_each_plain([this](const IpDatagram& plain) { deliver(plain); });
+  auto protocols = protocols_.range(ip->protocol());
+  if (arrival.packet.is_plain() || protocols.accepts_super_packets()) return deliver(protocols, datagram);
+  datagram.for_each_plain([&](const IpDatagram& plain) { deliver(protocols, plain); });
 }
 
-void IpDemux::deliver(const IpDatagram& datagram) {
-  const auto call = [&](TransportProtocol& protocol) {
-    if (!datagram.arrival.packet.is_port_gone()) protocol.datagram_received(datagram);
-  };
-  if (!protocols_.deliver(datagram.ip.protocol(), call))
-    datagram.arrival.transport.drop(DropReason::unknown_ip_protocol, datagram.arrival.packet.datagrams());
+void IpDemux::deliver(Protocols::Range& protocols, const IpDatagram& datagram) {
+  const Packet& packet = datagram.arrival.packet;
+  if (protocols.empty())
+    return datagram.arrival.transport.drop(DropReason::unknown_ip_protocol, packet.datagrams());
+  for (TransportProtocol& protocol : protocols) {
+    if (packet.is_port_gone()) continue;
+    protocol.make_connection(datagram.arrival.transport);
+    protocol.datagram_received(datagram);
+  }
 }
 
 }  // namespace tunport

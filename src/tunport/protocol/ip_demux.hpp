@@ -30,7 +30,7 @@ struct IpDatagram {
 
 /// What stands behind an IP protocol number. Who accepts super-packets gets a datagram whose payload is that
 /// of many; `arrival.packet` says how it is segmented.
-class TransportProtocol : public virtual Protocol {
+class TransportProtocol : public virtual ConnectedProtocol<FrameTransport> {
  public:
   virtual void datagram_received(const IpDatagram& datagram) = 0;
 };
@@ -43,10 +43,12 @@ class TransportProtocol : public virtual Protocol {
 class IpDemux : public IpPacketProtocol, public NetworkProtocol {
  public:
   /// `number`: an IP protocol, 0 to 255; std::out_of_range otherwise. As `EthernetDemux::add_proto`.
-  void add_proto(int number, TransportProtocol& protocol) { protocols_.add(number, protocol); }
+  void add_proto(int number, TransportProtocol& protocol) {
+    protocols_.add(number, protocol, connected_transport());
+  }
   void remove_proto(int number, TransportProtocol& protocol) { protocols_.remove(number, protocol); }
 
-  void start_protocol() override { protocols_.start(); }
+  void start_protocol() override { protocols_.start(connected_transport()); }
   void stop_protocol() override { protocols_.stop(); }
   /// From a TUN port.
   void frame_received(const Packet& packet) override;
@@ -55,15 +57,22 @@ class IpDemux : public IpPacketProtocol, public NetworkProtocol {
   /// Super-packets go on whole to a protocol that accepts them and has its number to itself, in segments to
   /// others.
   bool accepts_super_packets() const override { return true; }
+  const Protocol& thrower() const override { return protocols_.thrower(*this); }
+  void lose_transport(const FrameTransport* transport) override {
+    ConnectedProtocol::lose_transport(transport);
+    protocols_.lose_transport(transport);
+  }
 
  protected:
   /// A further look at a well-formed datagram before anybody gets it: why it should be dropped, or nothing.
   virtual std::optional<DropReason> screen(const IpDatagram& /*datagram*/) { return std::nullopt; }
 
  private:
-  void deliver(const IpDatagram& datagram);
+  using Protocols = ProtocolTable<TransportProtocol>;
 
-  ProtocolTable<TransportProtocol> protocols_{"IP protocol", 0xff};
+  void deliver(Protocols::Range& protocols, const IpDatagram& datagram);
+
+  Protocols protocols_{"IP protocol", 0xff};
 };
 
 }  // namespace tunport

@@ -30,9 +30,9 @@ void UdpDemux::datagram_received(const IpDatagram& datagram) {
                                                                      datagram.ip.destination(), why);
   if (!udp) return port.drop(why, datagram.arrival.packet.datagrams());
   const Packet& packet = datagram.arrival.packet;
-  const int number = udp->destination_port();
-  if (!protocols_.has(number)) {
-    // Whoever answers each of them wants to see each of them.
+  auto protocols = protocols_.range(udp->destination_port());
+  if (protocols.empty()) {
+    // An answer to each of them quotes each of them.
     if (packet.is_super_packet())
       return datagram.for_each_plain([this](const IpDatagram& plain) {
         DropReason ignored{};  // a segment is as whole as the packet was
@@ -43,18 +43,18 @@ void UdpDemux::datagram_received(const IpDatagram& datagram) {
   const Current current{*udp, datagram};
   const Restore<const Current*> restore{current_, &current};
   const Endpoint from{datagram.ip.source(), udp->source_port()};
-  const auto call = [&](DatagramProtocol& protocol, Bytes payload) {
-    if (packet.is_port_gone()) return;
-    protocol.make_connection(*this);
-    protocol.datagram_received(payload, from);
+  const auto deliver = [&](Bytes payload) {
+    for (DatagramProtocol& protocol : protocols) {
+      if (packet.is_port_gone()) continue;
+      protocol.make_connection(*this);
+      protocol.datagram_received(payload, from);
+    }
   };
-  if (packet.is_super_packet())
-    packet.for_each_payload([&](Bytes payload) {
-      if (!protocols_.deliver(number, [&](DatagramProtocol& protocol) { call(protocol, payload); }))
-        port.drop(DropReason::unknown_udp_port);
-    });
-  else
-    protocols_.deliver(number, [&](DatagramProtocol& protocol) { call(protocol, udp->payload()); });
+  if (!packet.is_super_packet()) return deliver(udp->payload());
+  packet.for_each_payload([&](Bytes payload) {
+    if (protocols.empty()) return port.drop(DropReason::unknown_udp_port);  // removed meanwhile
+    deliver(payload);
+  });
 }
 
 void UdpDemux::nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) {
@@ -62,13 +62,15 @@ void UdpDemux::nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) {
 }
 
 WriteResult UdpDemux::write_to(const Endpoint& to, Bytes data) {
-  if (!has_way_back()) return WriteResult::make_refused(DropReason::no_route);
-  const UdpView& udp = current_->udp;
-  const IpDatagram& datagram = current_->datagram;
-  const auto refuse = [&](DropReason reason) {
-    datagram.arrival.transport.drop(reason);
+  const auto refuse = [this](DropReason reason) {
+    FrameTransport* const port =
+        has_way_back() ? &current_->datagram.arrival.transport : connected_transport();
+    if (port != nullptr) port->drop(reason);
     return WriteResult::make_refused(reason);
   };
+  if (!has_way_back()) return refuse(DropReason::no_route);
+  const UdpView& udp = current_->udp;
+  const IpDatagram& datagram = current_->datagram;
   if (to != Endpoint{datagram.ip.source(), udp.source_port()} || to.port == 0)
     return refuse(DropReason::no_route);
   if (data.size() > 0xffff - UdpHeader::size - Ipv4Header::size) return refuse(DropReason::too_long);

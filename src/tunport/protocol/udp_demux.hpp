@@ -15,27 +15,19 @@ namespace tunport {
 class UdpDemux : public TransportProtocol, public DatagramTransport {
  public:
   /// `number`: a UDP port, 0 to 65535; std::out_of_range otherwise. As `EthernetDemux::add_proto`.
-  void add_proto(int number, DatagramProtocol& protocol) {
-    protocols_.check(number);
-    protocol.make_connection(*this);
-    try {
-      protocols_.add(number, protocol);
-    } catch (...) {
-      disconnect_unless_used(protocol);
-      throw;
-    }
-  }
+  void add_proto(int number, DatagramProtocol& protocol) { protocols_.add(number, protocol, this); }
   /// A protocol that removes itself while it is delivered to can still answer.
   void remove_proto(int number, DatagramProtocol& protocol) {
     protocols_.remove(number, protocol);
-    if (current_ == nullptr) disconnect_unless_used(protocol);
+    if (current_ != nullptr) protocol.make_connection(*this);
   }
 
-  void start_protocol() override { protocols_.start(); }
+  void start_protocol() override { protocols_.start(this); }
   void stop_protocol() override { protocols_.stop(); }
   void datagram_received(const IpDatagram& datagram) override;
   /// The protocols get the payloads of a super-packet one by one; no datagram is ever made of them.
   bool accepts_super_packets() const override { return true; }
+  const Protocol& thrower() const override { return protocols_.thrower(*this); }
   WriteResult write_to(const Endpoint& to, Bytes data) override;
   /// No effect unless a datagram is being delivered.
   void drop(DropReason reason) override {
@@ -52,9 +44,6 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
     const IpDatagram& datagram;
   };
 
-  void disconnect_unless_used(DatagramProtocol& protocol) {
-    if (!protocols_.has(protocol)) protocol.lose_transport(*this);
-  }
   /// True while a datagram is delivered, unless its port was destroyed meanwhile.
   bool has_way_back() const {
     return current_ != nullptr && !current_->datagram.arrival.packet.is_port_gone();

@@ -114,12 +114,45 @@ TEST_F(UdpDemuxTest, WhoRemovesItselfCanStillAnswer) {
 
 TEST_F(UdpDemuxTest, WhatIsThrownNamesWhoThrewIt) {
   answer_.fails = true;
-  try {
-    deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
-    FAIL() << "nothing was thrown";
-  } catch (const std::runtime_error& error) {
-    EXPECT_STREQ(error.what(), "Answer: after answering");
-  }
+  EXPECT_THROW(deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello")), std::runtime_error);
+  EXPECT_EQ(&ethernet_.thrower(), &answer_);
+  ip_.remove_proto(17, udp_);
+  struct Thrower : TransportProtocol {
+    void datagram_received(const IpDatagram&) override { throw 42; }
+  } thrower;
+  ip_.add_proto(17, thrower);
+  EXPECT_THROW(deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello")), int);
+  EXPECT_EQ(&ethernet_.thrower(), &thrower);
+  ip_.remove_proto(17, thrower);
+  EXPECT_EQ(&ethernet_.thrower(), &ip_) << "the one in front of it is still there";
+  deliver(udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
+  EXPECT_EQ(&ethernet_.thrower(), &ethernet_) << "nothing was thrown since";
+}
+
+TEST_F(UdpDemuxTest, ARefusalOutsideADeliveryIsCounted) {
+  const Endpoint kernel = endpoint("10.0.0.1:40000");
+  const auto refused = WriteResult::make_refused(DropReason::no_route);
+  EXPECT_EQ(udp_.write_to(kernel, as_bytes("early")), refused) << "no port yet: nobody counts";
+  ethernet_.connect(port_);
+  EXPECT_EQ(udp_.write_to(kernel, as_bytes("early")), refused);
+  EXPECT_EQ(port_.drops[DropReason::no_route], 1U) << "before the first packet";
+  UdpDemux added;
+  ip_.add_proto(17, added);
+  EXPECT_EQ(added.write_to(kernel, as_bytes("early")), refused);
+  EXPECT_EQ(port_.drops[DropReason::no_route], 2U) << "added while it runs";
+  ip_.remove_proto(17, added);
+  EXPECT_EQ(added.write_to(kernel, as_bytes("late")), refused);
+
+  FakeTransport other;
+  ethernet_.connect(other);
+  other.deliver(ethernet_, packets::ethernet({}, udp("10.0.0.1:40000", "10.0.0.2:42", "hello")));
+  EXPECT_EQ(udp_.write_to(kernel, as_bytes("late")), refused);
+  EXPECT_EQ(other.drops[DropReason::no_route], 1U) << "the port that delivered last";
+  EXPECT_EQ(port_.drops[DropReason::no_route], 2U);
+  ethernet_.disconnect(other);
+  EXPECT_EQ(udp_.write_to(kernel, as_bytes("late")), refused);
+  EXPECT_EQ(other.drops[DropReason::no_route], 1U) << "the port is not asked any more";
+  ethernet_.disconnect(port_);
 }
 
 TEST_F(UdpDemuxTest, TheWayBackIsForgottenAlsoAfterAnException) {
