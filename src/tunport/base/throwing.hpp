@@ -10,9 +10,8 @@
 
 namespace tunport {
 
-/// What `call(ec)` returns; throws `Error` with `subject`, the name of what it happens to, where it sets
-/// `ec`. Every `f(..., std::error_code&)` that has a form without the last argument has it by this: the same
-/// errors, thrown.
+/// Returns the result of `call(ec)`, or throws `Error` if the call sets `ec`. `subject` names the object of
+/// the call in the error. Every `f(..., std::error_code&)` with a throwing form has the form by `throwing`.
 template <typename Call>
 auto throwing(const std::string& subject, Call&& call) {
   std::error_code ec;

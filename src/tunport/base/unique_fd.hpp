@@ -1,5 +1,5 @@
 #pragma once
-/// The one owner of a file descriptor number.
+/// The owner of a file descriptor.
 
 #include <utility>
 
@@ -9,7 +9,7 @@
 
 namespace tunport {
 
-/// Owns a file descriptor and closes it when it goes. -1 stands for none.
+/// Owns a file descriptor, and closes it at destruction. -1 stands for no descriptor.
 class UniqueFd {
  public:
   UniqueFd() = default;
@@ -23,12 +23,12 @@ class UniqueFd {
   UniqueFd& operator=(const UniqueFd&) = delete;
   ~UniqueFd() { reset(); }
 
-  /// The number, -1 for none. Still owned here.
+  /// The descriptor, or -1. The ownership stays.
   int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
-  /// Hands the number over: the caller closes it.
+  /// Gives the descriptor away: the caller closes it.
   int release() noexcept { return std::exchange(fd_, -1); }
-  /// Closes what is owned and owns `fd` instead.
+  /// Closes the descriptor and owns `fd` from now on.
   void reset(int fd = -1) noexcept {
     if (const int old = std::exchange(fd_, fd); old >= 0) ::close(old);
   }

@@ -29,7 +29,7 @@ void EthernetDemux::frame_received(const Packet& packet) {
   });
 }
 
-/// A frame that was checked, or a segment of one.
+/// Delivers a checked frame, or a segment of a checked frame.
 void EthernetDemux::deliver(Protocols::Range& protocols, FrameTransport& port, const EthernetView& frame,
                             const Packet& packet) {
   if (protocols.empty()) return port.drop(DropReason::unknown_ethertype, packet.datagrams());

@@ -8,12 +8,14 @@
 
 namespace tunport {
 
-/// Which frames an `EthernetDemux` takes.
+/// The choice of frames for an `EthernetDemux`.
 struct EthernetOptions {
-  /// Frames for others are dropped (`ethernet_wrong_mac`); groups pass. Without it, every frame is taken.
+  /// The station's address: frames for another station are dropped (`ethernet_wrong_mac`), frames for groups
+  /// pass. Without an address every frame is taken.
   std::optional<MacAddress> address = std::nullopt;
-  /// Frames of any VLAN are taken, and answered with the same tags. Without it they are dropped
-  /// (`vlan_tagged`), but for VLAN 0, which is a priority only.
+  /// True: frames of every VLAN are taken, and answered with the same tags. False: frames of a VLAN are
+  /// dropped
+  /// (`vlan_tagged`), except of VLAN 0, which is a mere priority.
   bool any_vlan = false;
 };
 
@@ -25,18 +27,20 @@ class EthernetDemux : public EthernetFrameProtocol {
  public:
   explicit EthernetDemux(EthernetOptions options = {}) : options_{options} {}
 
-  /// `number`: an EtherType, 0 to 65535; std::out_of_range otherwise. Several protocols may share it, each
-  /// gets every payload. The protocol is borrowed until it is removed or this goes. Allowed while delivering.
+  /// Adds a protocol behind the EtherType `number`, 0 to 65535; std::out_of_range otherwise. Several
+  /// protocols may share a number: each gets every payload. The protocol is borrowed until removed, or until
+  /// the end of the demultiplexer. Allowed in callbacks. An exception of the protocol's start is passed on.
   void add_proto(int number, NetworkProtocol& protocol) {
     protocols_.add(number, protocol, connected_transport());
   }
+  /// Removes a protocol, and stops it if it runs. Allowed in callbacks. No effect if it is not there.
   void remove_proto(int number, NetworkProtocol& protocol) { protocols_.remove(number, protocol); }
 
   void start_protocol() override { protocols_.start(connected_transport()); }
   void stop_protocol() override { protocols_.stop(); }
   void frame_received(const Packet& frame) override;
-  /// Super-packets go on whole to a protocol that accepts them and has its number to itself, in segments to
-  /// others.
+  /// True. A protocol that accepts super-packets and has its number to itself gets them whole, other
+  /// protocols get segments.
   bool accepts_super_packets() const override { return true; }
   const Protocol& thrower() const override { return protocols_.thrower(*this); }
   void lose_transport(const FrameTransport* transport) override {

@@ -1,18 +1,17 @@
 #pragma once
-/// Which protocols stand behind which number: what all demultiplexers share.
+/// Protocols by number: the common part of the demultiplexers.
 ///
-/// Theory. The table has one vector, sorted by number. A callback of a protocol may add and remove protocols,
-/// and may stop, start or destroy the owner. So code that calls protocols has a `Hold`: while there is one,
-/// entries stay where they are; a removed one is emptied, an added one is appended. The last hold to end
-/// sorts them in.
+/// Theory. The table is a vector, sorted by number. A callback of a protocol may add and remove protocols,
+/// and may stop, start or destroy the owner. Code that calls protocols therefore has a `Hold`: during a hold
+/// entries keep their places, a removal empties an entry, and an addition appends an entry. The end of the
+/// last hold sorts the table.
 ///
-/// A life of the table lasts from its start to its stop. Each start of a protocol has one stop: an entry
-/// knows whether it was started, a stop that begins while a start is under way stops what has started, and a
-/// start that begins while a stop is under way ends that stop first. The older of the two calls finds the
-/// number of lives changed, and leaves the rest to the younger.
+/// A life of the table lasts from a start to a stop. Each start of a protocol has one stop. A stop within a
+/// start stops the protocols that have started; a start within a stop first finishes the stop. The outer call
+/// notices the change by the number of lives, and leaves the rest to the inner call.
 ///
-/// A range knows which protocol is being called, and one that an exception leaves is not at its end: the
-/// table remembers that protocol. So a delivery needs no try block to name a thrower.
+/// A range knows the protocol being called. A range that ends before its last protocol was left by an
+/// exception: the table remembers the protocol. So a delivery names a thrower without a try block.
 
 #include <algorithm>
 #include <cstdint>
@@ -27,8 +26,9 @@
 
 namespace tunport {
 
-/// Protocols by number, several for one number in the order in which they were added. Adding and removing are
-/// allowed at any time: a removed protocol hears nothing more, an added one hears from the next packet on.
+/// Protocols by number; several protocols of a number keep the order of their additions. Additions and
+/// removals are allowed at any time: a removed protocol receives nothing more, an added protocol receives
+/// from the next packet on.
 template <class P>
 class ProtocolTable {
   using Transport = typename P::Transport;
@@ -40,7 +40,7 @@ class ProtocolTable {
   };
   static constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
 
-  /// While one is there, no entry moves.
+  /// Keeps entries at their places.
   class Hold {
    public:
     explicit Hold(ProtocolTable& table) : table_{table}, outer_{std::exchange(table.innermost_, this)} {}
@@ -51,17 +51,17 @@ class ProtocolTable {
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
 
-    /// The protocol that is being called; null if there is none, or the call has removed it.
+    /// The protocol being called; null between calls, or after its removal.
     P* called() const { return at_ == nowhere ? nullptr : table_.entries_[at_].protocol; }
 
    protected:
     ProtocolTable& table_;
     Hold* outer_;
-    std::size_t at_ = nowhere;  // the entry that is being called
+    std::size_t at_ = nowhere;  // the entry being called
   };
 
  public:
-  /// `what` and `limit` are for the check of numbers: "EtherType", 0xffff.
+  /// `what` and `limit` are the kind of number and the largest: "EtherType", 0xffff.
   ProtocolTable(const char* what, int limit) : what_{what}, limit_{limit} {}
 
   /// Throws std::out_of_range if `number` is not from 0 to the limit.
@@ -71,8 +71,9 @@ class ProtocolTable {
                               std::to_string(limit_));
   }
 
-  /// Connects the protocol, if there is a `transport`, and starts it in a life. Throws as `check`, and what
-  /// the start throws; the protocol is not added then. No effect if it is there already.
+  /// Adds a protocol, connects it to `transport` unless null, and starts it in a life. Throws as `check`; an
+  /// exception of the start is passed on, and the protocol is not added then. No effect on a protocol that
+  /// already has the number.
   void add(int number, P& protocol, Transport* transport = nullptr) {
     check(number);
     if (find(number, protocol) != nowhere) return;
@@ -90,8 +91,8 @@ class ProtocolTable {
     }
   }
 
-  /// Stops the protocol, if it was started; it loses its transport, unless it is there for another number. No
-  /// effect if it is not there.
+  /// Removes a protocol, and stops it if it was started. A protocol without another number loses its
+  /// transport. No effect if the protocol does not have the number.
   void remove(int number, P& protocol) {
     const std::size_t at = find(number, protocol);
     if (at == nowhere) return;
@@ -109,8 +110,8 @@ class ProtocolTable {
     if (!has(protocol)) protocol.lose_transport(nullptr);
   }
 
-  /// The protocols of one number, for a loop over them: `for (P& protocol : table.range(7))`. A loop may be
-  /// left by an exception, and by nothing else. One loop at a time.
+  /// The protocols of a number: `for (P& protocol : table.range(7))`. Only an exception may leave a loop
+  /// early. A range serves one loop at a time.
   class Range : private Hold {
    public:
     Range(ProtocolTable& table, int number)
@@ -123,10 +124,10 @@ class ProtocolTable {
     Range(const Range&) = delete;
     Range& operator=(const Range&) = delete;
 
-    /// True if no protocol is there, or none is any more.
+    /// True without a protocol, also after the removal of all.
     bool empty() const { return next(first_) == nowhere; }
-    /// True unless a protocol declines super-packets, or there are several: one that takes a super-packet
-    /// apart leaves nothing of it to another.
+    /// False if a protocol declines super-packets, or if there are several protocols: a protocol that takes a
+    /// super-packet apart leaves nothing to the next.
     bool accepts_super_packets() const {
       const std::size_t only = next(first_);
       return only == nowhere ||
@@ -157,23 +158,23 @@ class ProtocolTable {
   };
   Range range(int number) { return {*this, number}; }
 
-  /// True if this protocol stands behind any number.
+  /// True if the protocol has a number.
   bool has(const P& protocol) const {
     return std::ranges::any_of(entries_, [&](const Entry& entry) { return entry.protocol == &protocol; });
   }
 
-  /// Asked while an exception is handled that came from `owner` or a protocol behind it: which of them threw.
+  /// The protocol whose exception is being handled: `owner`, or a protocol behind `owner`.
   const Protocol& thrower(const Protocol& owner) const {
     if (left_at_ != nullptr) return left_at_->thrower();
     const P* const called = innermost_ != nullptr ? innermost_->called() : nullptr;
     return called != nullptr ? called->thrower() : owner;
   }
 
-  /// Connects, if there is a `transport`, and starts all. If one throws, those that have started are stopped
-  /// again.
+  /// Connects all protocols to `transport` unless null, and starts them. An exception of a start is passed
+  /// on, after a stop of the protocols that had started.
   void start(Transport* transport = nullptr) {
     const Hold hold{*this};
-    stop_all(stop_failure_);  // what is left of a life, if a protocol begins another while it is stopped
+    stop_all(stop_failure_);  // the rest of a life, if a protocol begins another life in its stop
     started_ = true;
     const std::uint64_t life = ++lives_;
     if (transport != nullptr)
@@ -189,12 +190,12 @@ class ProtocolTable {
       std::rethrow_exception(first);
     }
   }
-  /// The protocols forget a transport at its end.
+  /// Has all protocols forget a transport, at the end of the transport.
   void lose_transport(const Transport* transport) {
     for (const Entry& entry : entries_)
       if (entry.protocol != nullptr) entry.protocol->lose_transport(transport);
   }
-  /// Stops all, also when one throws; throws what the first threw.
+  /// Stops all protocols. The first exception is passed on, after the last stop.
   void stop() {
     const Hold hold{*this};
     stop_all(stop_failure_);
@@ -202,7 +203,7 @@ class ProtocolTable {
   }
 
  private:
-  /// Counts as started meanwhile, so that a protocol that has its owner stopped is stopped, too.
+  /// The entry counts as started during the start: a stop of the owner stops the protocol, too.
   void start(std::size_t at) {
     const std::uint64_t life = lives_;
     entries_[at].started = true;
@@ -251,12 +252,12 @@ class ProtocolTable {
   const char* what_;
   int limit_;
   std::vector<Entry> entries_;
-  std::size_t settled_ = 0;  // that many are sorted by number; those behind them were added since
-  bool unsettled_ = false;   // some were added or removed
+  std::size_t settled_ = 0;  // so many entries are sorted by number; the rest was added during a hold
+  bool unsettled_ = false;   // an entry was added or removed
   bool started_ = false;
   std::uint64_t lives_ = 0;  // starts and stops
   Hold* innermost_ = nullptr;
-  P* left_at_ = nullptr;  // the protocol in whose call the last range was left
+  P* left_at_ = nullptr;  // the protocol at which an exception left the last range
   std::exception_ptr stop_failure_;
 };
 

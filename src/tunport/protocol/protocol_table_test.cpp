@@ -259,16 +259,16 @@ TEST(ProtocolTable, OneThatHasTheOwnerStoppedWhileItStartsIsStoppedToo) {
   EXPECT_EQ(second.starts, 1);
 }
 
-/// What a protocol does once while it starts or stops.
+/// An action of a protocol in its start or stop.
 struct Case {
   const char* words;
-  bool at_start;  // else while it stops
+  bool at_start;  // else in the stop
   std::function<void(Table& table, Named& self, Named& added)> action;
-  bool runs_after;  // the owner, when the call that led there has returned
+  bool runs_after;  // the owner, after the return of the call that led to the action
 };
 
-// The table has three protocols, of which the second does something to its owner. Whatever that is, each
-// start of each has one stop, in turn, and a later life starts all that are there.
+// The second of three protocols acts on the owner in a start or a stop. Each start has one stop, in turn, and
+// a later life starts all protocols of the table.
 TEST(ProtocolTable, EachStartHasOneStop) {
   const auto stop = [](Table& table, Named&, Named&) { table.stop(); };
   const auto restart = [](Table& table, Named&, Named&) {

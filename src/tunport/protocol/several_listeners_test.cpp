@@ -1,4 +1,4 @@
-// Several protocols behind one number: what each of them gets, whatever another one does.
+// Several protocols behind a number: each gets its packets, independent of the acts of the rest.
 #include "tunport/protocol/ethernet_demux.hpp"
 
 #include "support/super_packet_kit.hpp"
@@ -98,7 +98,7 @@ TEST_P(FirstDestroysThePort, AndTheSecondHearsNothingMore) {
   other_endpoint.on_datagram = [&](Bytes data, const Endpoint& from) {
     other_endpoint.transport().write_to(from, data);
   };
-  for (const std::size_t last : {1U, 2U}) {  // of a plain datagram, and of a super-packet
+  for (const std::size_t last : {1U, 2U}) {  // a plain datagram, a super-packet
     if (floor == "ethernet")
       start(ethernet, DeviceKind::tap);
     else
@@ -133,7 +133,7 @@ TEST_F(SeveralListeners, APortThatIsStartedMeanwhileDoesNotGetTheAnswers) {
   ethernet.add_proto(ethertype::ipv4, ip);
   ip.add_proto(ip_protocol::udp, udp);
   udp.add_proto(53, endpoint);
-  ethernet.add_proto(ethertype::ipv4, other_ip);  // so that the frame is taken apart at this floor
+  ethernet.add_proto(ethertype::ipv4, other_ip);  // the frame is taken apart at this floor
   start(ethernet, DeviceKind::tap);
   TuntapPort late{clock, DeviceKind::tap, "tap9", ethernet, {.system = kernel}};
   endpoint.on_datagram = [&](Bytes data, const Endpoint& from) {

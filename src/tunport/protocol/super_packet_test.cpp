@@ -1,4 +1,4 @@
-// Who gets a super-packet whole, who in parts, and what may happen in between.
+// Delivery of super-packets, whole and in parts, and acts of protocols in between.
 #include <stdexcept>
 
 #include "tunport/protocol/ethernet_demux.hpp"
@@ -161,7 +161,7 @@ TEST_F(SuperPackets, AUdpEndpointBehindVlanTagsGetsSlices) {
   EXPECT_THAT(endpoint.payloads, ElementsAre("aa", "bb", "c"));
 }
 
-/// Each way of handing on a super-packet in parts: to a protocol that declines it, at each floor.
+/// The ways of delivery in parts: to a protocol that declines super-packets, at each floor.
 class InParts : public SuperPackets, public testing::WithParamInterface<std::string> {
  protected:
   ~InParts() override { port.reset(); }

@@ -34,7 +34,7 @@ inline constexpr std::uint16_t request = 1;
 inline constexpr std::uint16_t reply = 2;
 }  // namespace arp_operation
 
-/// An ARP packet, to be written.
+/// An ARP packet for writing.
 struct ArpHeader {
   static constexpr std::size_t size = 28;
 
@@ -48,17 +48,22 @@ struct ArpHeader {
   void emit(MutableBytes out) const;
 };
 
-/// An ARP packet that was checked. Borrows the bytes.
+/// A checked ARP packet. Borrows the bytes.
 class ArpView {
  public:
   /// The ARP packet at the start of `bytes`, padding may follow; else nothing, and `why` is `arp_malformed`:
   /// too short, or not for IPv4 over Ethernet.
   static std::optional<ArpView> checked(Bytes bytes, DropReason& why);
 
+  /// The operation, of `arp_operation`.
   constexpr std::uint16_t operation() const { return load_be16(bytes_, 6); }
+  /// The station of the sender.
   constexpr MacAddress sender_mac() const { return MacAddress::load(bytes_, 8); }
+  /// The address of the sender; 0.0.0.0 in a probe.
   constexpr Ipv4Address sender_ip() const { return Ipv4Address::load(bytes_, 14); }
+  /// The station of the target; without meaning in a request.
   constexpr MacAddress target_mac() const { return MacAddress::load(bytes_, 18); }
+  /// The address of the target: the wanted address in a request.
   constexpr Ipv4Address target_ip() const { return Ipv4Address::load(bytes_, 24); }
   /// The packet without padding.
   constexpr Bytes bytes() const { return bytes_; }

@@ -1,5 +1,5 @@
 #pragma once
-/// The ways of summing words, for checksum.cpp, which picks one, and for its tests, which try them all.
+/// The ways of summing words: checksum.cpp uses the best, the tests all of them.
 
 #include <array>
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace tunport::detail {
 
-/// How words are summed: see `sum_words`. `out` and `data` do not overlap.
+/// A way of summing words (`sum_words`). `out` and `data` do not overlap.
 struct Summing {
   const char* name;
   bool (*is_possible)();  ///< on this machine
@@ -21,7 +21,7 @@ inline constexpr std::size_t number_of_ways = 3;
 inline constexpr std::size_t number_of_ways = 1;
 #endif
 
-/// All of them; the first that is possible is the best, the last always is.
+/// All ways: the first possible way is the best, and the last is always possible.
 extern const std::array<Summing, number_of_ways> ways_of_summing;
 
 }  // namespace tunport::detail

@@ -1,5 +1,5 @@
 #pragma once
-/// ICMP (RFC 792; which messages are errors: RFC 1122 3.2.2).
+/// ICMP (RFC 792; errors among the messages: RFC 1122 3.2.2).
 ///
 ///    0                   1                   2                   3
 ///    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -39,7 +39,7 @@ inline constexpr std::uint8_t port = 3;
 inline constexpr std::uint8_t fragmentation_needed = 4;
 }  // namespace icmp_unreachable
 
-/// An ICMP header, to be written.
+/// An ICMP header for writing.
 struct IcmpHeader {
   static constexpr std::size_t size = 8;
 
@@ -47,33 +47,38 @@ struct IcmpHeader {
   std::uint8_t code = 0;
   std::uint32_t rest = 0;  ///< rest of header
 
-  /// An echo's rest of header.
+  /// The rest of header of an echo.
   static constexpr std::uint32_t echo_rest(std::uint16_t id, std::uint16_t sequence) {
     return std::uint32_t{id} << 16 | sequence;
   }
-  /// Writes the header with its checksum. `payload` is what will follow; it may lie there already.
+  /// Writes the header with the checksum. `payload` follows the header, and may lie there already.
   /// Precondition: `out.size() >= size`.
   void emit(MutableBytes out, Bytes payload) const;
 };
 
-/// An ICMP message that was checked. Borrows the bytes.
+/// A checked ICMP message. Borrows the bytes.
 class IcmpView {
  public:
-  /// The message that fills `bytes`, an IP payload. Else nothing, and `why` is `icmp_short` or
+  /// The message in `bytes`, a whole IP payload. Else nothing, and `why` is `icmp_short` or
   /// `icmp_bad_checksum`.
   static std::optional<IcmpView> checked(Bytes bytes, DropReason& why);
 
+  /// The type, of `icmp_type`.
   constexpr std::uint8_t type() const { return load_u8(bytes_, 0); }
+  /// The code, with a meaning of its own for each type.
   constexpr std::uint8_t code() const { return load_u8(bytes_, 1); }
+  /// The rest of the header.
   constexpr std::uint32_t rest() const { return load_be32(bytes_, 4); }
-  /// Of an echo request or reply.
+  /// The identifier of an echo request or reply.
   constexpr std::uint16_t echo_id() const { return load_be16(bytes_, 4); }
-  /// Of an echo request or reply.
+  /// The sequence number of an echo request or reply.
   constexpr std::uint16_t echo_sequence() const { return load_be16(bytes_, 6); }
-  /// An error message, to which no error may answer: unreachable, source quench, redirect, time exceeded,
-  /// parameter problem.
+  /// True for an error message, to which no error may answer: unreachable, source quench, redirect, time
+  /// exceeded, parameter problem.
   bool is_error() const;
+  /// The bytes behind the header.
   constexpr Bytes payload() const { return bytes_.subspan(IcmpHeader::size); }
+  /// The whole message.
   constexpr Bytes bytes() const { return bytes_; }
 
  private:

@@ -21,7 +21,7 @@ std::optional<Ipv6Upper> Ipv6View::find_upper(bool en_route) const {
     if (!routing && upper.protocol != ip_protocol::hop_by_hop &&
         upper.protocol != ip_protocol::destination_options)
       return upper;
-    // Each is at least 8 bytes long, and says by how many times 8 it is longer.
+    // The length counts units of 8 bytes behind the first 8.
     if (bytes_.size() - upper.offset < 8) return std::nullopt;
     const std::size_t length = (load_u8(bytes_, upper.offset + 1) + std::size_t{1}) * 8;
     if (bytes_.size() - upper.offset < length) return std::nullopt;

@@ -17,8 +17,7 @@
 ///   |              Options (offset - 5 words), then payload
 ///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
 ///
-/// The checksum covers a pseudo-header, the header, and the payload. Whether it is right is not looked at
-/// here: who has to know says so (offload/checksum_state.hpp).
+/// The checksum covers a pseudo-header, the header, and the payload. `TcpView` does not look at the checksum.
 
 #include <cstdint>
 #include <optional>
@@ -28,7 +27,7 @@
 
 namespace tunport {
 
-/// The flags, as they lie in their byte.
+/// The flags, as bits of their byte.
 namespace tcp_flag {
 inline constexpr std::uint8_t fin = 0x01;
 inline constexpr std::uint8_t syn = 0x02;
@@ -40,10 +39,10 @@ inline constexpr std::uint8_t ece = 0x40;
 inline constexpr std::uint8_t cwr = 0x80;
 }  // namespace tcp_flag
 
-/// A TCP header, to be written.
+/// A TCP header for writing.
 struct TcpHeader {
   static constexpr std::size_t size = 20;  ///< without options
-  // Where the fields are that are looked at, or patched, one by one.
+  // The places of fields that are read or patched alone.
   static constexpr std::size_t sequence_offset = 4;
   static constexpr std::size_t flags_offset = 13;
   static constexpr std::size_t checksum_offset = 16;
@@ -57,34 +56,42 @@ struct TcpHeader {
   std::uint16_t urgent_pointer = 0;
   Bytes options{};  ///< borrowed; a multiple of 4 bytes, at most 40
 
-  /// Bytes that the header takes: `size`, and the options.
+  /// Bytes of the header: `size`, and the options.
   constexpr std::size_t header_length() const { return size + options.size(); }
-  /// Writes the header with its checksum. `payload` is what will follow; it may lie there already. Both
-  /// addresses are of one family. Precondition: `out.size() >= header_length()`.
+  /// Writes the header with the checksum. `payload` follows the header, and may lie there already. Both
+  /// addresses are of the same family. Precondition: `out.size() >= header_length()`.
   void emit(MutableBytes out, Bytes payload, const IpAddress& source, const IpAddress& destination) const;
 };
 
-/// A TCP segment whose lengths were checked. Borrows the bytes.
+/// A TCP segment with checked lengths. Borrows the bytes.
 class TcpView {
  public:
-  /// The segment that `bytes`, an IP payload, is. Nothing if there is no whole header.
+  /// The segment in `bytes`, an IP payload. Nothing without a whole header.
   static std::optional<TcpView> checked(Bytes bytes);
 
+  /// The port of the sender.
   constexpr std::uint16_t source_port() const { return load_be16(bytes_, 0); }
+  /// The port of the receiver.
   constexpr std::uint16_t destination_port() const { return load_be16(bytes_, 2); }
+  /// The number of the first payload byte, or of the SYN.
   constexpr std::uint32_t sequence() const { return load_be32(bytes_, TcpHeader::sequence_offset); }
+  /// The number of the next byte that the sender expects.
   constexpr std::uint32_t acknowledgment() const { return load_be32(bytes_, 8); }
-  /// In bytes: 20 to 60.
+  /// Bytes of the header with its options: 20 to 60.
   constexpr std::size_t header_length() const { return (load_u8(bytes_, 12) >> 4) * std::size_t{4}; }
-  /// Of `tcp_flag`.
+  /// The flags, of `tcp_flag`.
   constexpr std::uint8_t flags() const { return load_u8(bytes_, TcpHeader::flags_offset); }
+  /// The window, not scaled.
   constexpr std::uint16_t window() const { return load_be16(bytes_, 14); }
+  /// The end of urgent data, from `sequence()` on.
   constexpr std::uint16_t urgent_pointer() const { return load_be16(bytes_, 18); }
-  /// The options as they are, padding included; what is in them is not checked.
+  /// The options, padding included. Their contents are not checked.
   constexpr Bytes options() const {
     return bytes_.subspan(TcpHeader::size, header_length() - TcpHeader::size);
   }
+  /// The bytes behind the header.
   constexpr Bytes payload() const { return bytes_.subspan(header_length()); }
+  /// The whole segment.
   constexpr Bytes bytes() const { return bytes_; }
 
  private:

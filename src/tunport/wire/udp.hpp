@@ -11,8 +11,8 @@
 ///   |   Payload (length - 8)
 ///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
 ///
-/// The checksum covers a pseudo-header, the header, and the payload. 0 says that there is none, which IPv4
-/// allows and IPv6 does not; a checksum that comes out as 0 is sent as 0xffff, its other form.
+/// The checksum covers a pseudo-header, the header, and the payload. 0 stands for no checksum: IPv4 allows
+/// that, IPv6 does not. A computed checksum of 0 is sent as 0xffff, the second form of zero.
 
 #include <cstdint>
 #include <optional>
@@ -23,41 +23,43 @@
 
 namespace tunport {
 
-/// A UDP header, to be written.
+/// A UDP header for writing.
 struct UdpHeader {
   static constexpr std::size_t size = 8;
-  // Where the fields are that are patched one by one.
+  // The places of fields that are patched alone.
   static constexpr std::size_t length_offset = 4;
   static constexpr std::size_t checksum_offset = 6;
 
   std::uint16_t source_port = 0;
   std::uint16_t destination_port = 0;
 
-  /// Writes the header with its length and checksum. `payload` is what will follow, at most 65527 bytes; it
-  /// may lie there already. Both addresses are of one family. Precondition: `out.size() >= size`.
+  /// Writes the header with length and checksum. `payload`, at most 65527 bytes, follows the header, and may
+  /// lie there already. Both addresses are of the same family. Precondition: `out.size() >= size`.
   void emit(MutableBytes out, Bytes payload, const IpAddress& source, const IpAddress& destination) const;
 };
 
-/// A UDP datagram that was checked. Borrows the bytes.
+/// A checked UDP datagram. Borrows the bytes.
 class UdpView {
  public:
-  /// The datagram at the start of `bytes`, an IP payload, between these addresses (of one family). Else
+  /// The datagram at the start of `bytes`, an IP payload, between two addresses of the same family. Else
   /// nothing, and `why` is the first of `udp_short`, `udp_bad_length`, `udp_bad_checksum`.
   static std::optional<UdpView> checked(Bytes bytes, const IpAddress& source, const IpAddress& destination,
                                         DropReason& why);
 
-  /// The same without a look at the checksum: somebody else has verified it, or has yet to fill it in.
+  /// As `checked`, without a look at the checksum: the sender's kernel has verified it, or left it to fill.
   static std::optional<UdpView> trusted(Bytes bytes, DropReason& why);
 
+  /// The port of the sender.
   constexpr std::uint16_t source_port() const { return load_be16(bytes_, 0); }
+  /// The port of the receiver.
   constexpr std::uint16_t destination_port() const { return load_be16(bytes_, 2); }
-  /// Of header and payload.
+  /// Bytes of header and payload.
   constexpr std::size_t length() const { return bytes_.size(); }
-  /// False if the sender computed none: nothing was verified then.
+  /// False if the sender computed no checksum, so that nothing was verified.
   constexpr bool has_checksum() const { return load_be16(bytes_, 6) != 0; }
-  /// From the header to the end by its length.
+  /// The bytes behind the header, up to the end by the header's length.
   constexpr Bytes payload() const { return bytes_.subspan(UdpHeader::size); }
-  /// The datagram, without what lies behind its length.
+  /// The datagram, up to the end by the header's length.
   constexpr Bytes bytes() const { return bytes_; }
 
  private:
