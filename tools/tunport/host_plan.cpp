@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <charconv>
 
+#include "tunport/wire/ipv6.hpp"
+
 #include "failure.hpp"
 
 namespace tunport::tool {
 namespace {
-
-constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
 
 // These options take several values, and so a COMMAND that stands right behind them.
 std::string or_command(const std::string& problem) { return problem + " (COMMAND stands behind '--')"; }

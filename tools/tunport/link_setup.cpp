@@ -7,13 +7,12 @@
 #include <net/if.h>
 
 #include "tunport/base/error.hpp"
+#include "tunport/wire/ipv6.hpp"
 
 #include "failure.hpp"
 
 namespace tunport::tool {
 namespace {
-
-constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
 
 bool has(const std::vector<IpPrefix>& addresses, const IpPrefix& address) {
   return std::ranges::find(addresses, address) != addresses.end();

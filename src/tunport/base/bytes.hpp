@@ -2,6 +2,7 @@
 /// Byte spans, and big-endian loads and stores: how every header on the wire is read and written.
 /// Byte by byte, so nothing is ever misaligned; compilers make one load and a byte swap of it.
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -52,6 +53,28 @@ constexpr void store_be16(MutableBytes bytes, std::size_t offset, std::uint16_t 
 constexpr void store_be32(MutableBytes bytes, std::size_t offset, std::uint32_t value) {
   store_be16(bytes, offset, static_cast<std::uint16_t>(value >> 16));
   store_be16(bytes, offset + 2, static_cast<std::uint16_t>(value));
+}
+
+/// A number with its bytes in reverse order.
+constexpr std::uint16_t byteswap(std::uint16_t number) {
+  return static_cast<std::uint16_t>(number << 8 | number >> 8);
+}
+constexpr std::uint32_t byteswap(std::uint32_t number) { return __builtin_bswap32(number); }
+
+/// A number with its bytes in the network's order in memory, or such a number as the machine's.
+template <class Number>
+constexpr Number network_order(Number number) {
+  return std::endian::native == std::endian::big ? number : byteswap(number);
+}
+
+/// The 16-bit number at `offset`, of that byte order. Precondition: `offset + 2 <= bytes.size()`.
+constexpr std::uint16_t load_u16(Bytes bytes, std::size_t offset, std::endian order) {
+  const std::uint16_t number = load_be16(bytes, offset);
+  return order == std::endian::big ? number : byteswap(number);
+}
+/// Stores a 16-bit number in that byte order. Precondition: `offset + 2 <= bytes.size()`.
+constexpr void store_u16(MutableBytes bytes, std::size_t offset, std::endian order, std::uint16_t value) {
+  store_be16(bytes, offset, order == std::endian::big ? value : byteswap(value));
 }
 
 /// The characters of `text` as bytes; lives as long as the text does.

@@ -22,7 +22,6 @@ namespace {
 constexpr std::size_t packet_information_size = sizeof(tun_pi);
 /// struct virtio_net_hdr (linux/virtio_net.h), which longer ones begin with.
 constexpr int least_virtio_header = 10;
-constexpr std::size_t max_parts = 16;
 
 using Framing = std::array<std::byte, max_framing>;
 
@@ -408,7 +407,7 @@ bool Device::emit_framing(MutableBytes framing, std::span<const Bytes> parts,
 
 int Device::write_parts(std::span<const Bytes> parts, const PacketOffload& offload) noexcept {
   // The kernel would not even look at nothing: writev of zero bytes succeeds.
-  if (parts.size() > max_parts || byte_at(parts, 0) < 0) return EINVAL;
+  if (parts.size() > max_write_parts || byte_at(parts, 0) < 0) return EINVAL;
   Framing head;
   const MutableBytes framing = MutableBytes{head}.first(capabilities_.framing);
   if (!emit_framing(framing, parts, offload)) return EINVAL;
@@ -419,7 +418,7 @@ int Device::write_parts(std::span<const Bytes> parts, const PacketOffload& offlo
     std::memcpy(whole.data() + framing.size(), parts[0].data(), parts[0].size());
     return write_framed(Bytes{whole}.first(framing.size() + parts[0].size()));
   }
-  std::array<iovec, max_parts + 1> gathered;
+  std::array<iovec, max_write_parts + 1> gathered;
   std::size_t count = 0;
   if (!framing.empty()) gathered[count++] = writable(framing);
   for (const Bytes part : parts) gathered[count++] = readable(part);

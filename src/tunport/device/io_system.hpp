@@ -12,6 +12,13 @@
 
 namespace tunport {
 
+/// Bytes in all parts.
+inline std::size_t size_of(std::span<const iovec> parts) {
+  std::size_t size = 0;
+  for (const iovec& part : parts) size += part.iov_len;
+  return size;
+}
+
 /// Descriptor calls. Each is the system call of its name; a result below zero is a negated `errno`. A call
 /// that a signal interrupts is made again by the implementation: callers treat EINTR as EAGAIN. A descriptor
 /// is a real one, so that any loop can watch it and `close(2)` ends it: an implementation notices that by

@@ -16,6 +16,7 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/device/net_namespace.hpp"
+#include "tunport/wire/ipv6.hpp"
 
 // Theory. libnl keeps a netlink message, its attributes and its routes; what goes around it is done here,
 // for two reasons. Its calls reduce the kernel's errno to an error number of its own, which loses what
@@ -28,8 +29,6 @@
 
 namespace tunport {
 namespace {
-
-constexpr unsigned least_ipv6_mtu = 1280;  // RFC 8200 5
 
 struct Free {
   void operator()(nl_sock* socket) const { ::nl_socket_free(socket); }

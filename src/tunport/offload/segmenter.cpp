@@ -32,11 +32,9 @@ void copy_headers(std::byte* out, const std::byte* headers, std::size_t size) {
 
 /// A number as it lies in memory, and back: transport sums are kept in that order, as payloads are summed in
 /// it.
-constexpr std::uint16_t in_memory(std::uint16_t number) {
-  return std::endian::native == std::endian::little ? detail::swapped(number) : number;
-}
-constexpr std::uint32_t in_memory(std::uint32_t number) {
-  return std::endian::native == std::endian::little ? __builtin_bswap32(number) : number;
+template <class Number>
+constexpr Number in_memory(Number number) {
+  return std::endian::native == std::endian::little ? byteswap(number) : number;
 }
 
 /// In one store, unlike `store_be16`: where each byte is a store of its own, the compiler takes it that it

@@ -24,6 +24,7 @@
 #include "tunport/offload/segmenter.hpp"
 #include "tunport/port/sink_internal.hpp"
 #include "tunport/port/statistics.hpp"
+#include "tunport/wire/ethernet.hpp"
 
 namespace tunport {
 
@@ -108,7 +109,6 @@ class TunSink {
 
   /// The longest datagram that leaves room for a second in an IP packet.
   static constexpr std::size_t longest_gathered = 0x8000;
-  static constexpr std::size_t ethernet_header_size = 14;
 
   int write_framed(const PacketOffload& left, const Parts& parts);
   int send_framed(const PacketOffload& left, const Parts& parts);

@@ -22,8 +22,8 @@ WriteResult Arrival::reply(std::span<const Bytes> parts) const {
   std::array<std::byte, addresses> reversed;
   ethernet->source().store(reversed, 0);
   local_mac.store(reversed, MacAddress::size);
-  std::array<Bytes, 16> all;
-  if (parts.size() + 2 > all.size()) return refuse(transport, DropReason::too_long);
+  std::array<Bytes, max_write_parts> all;
+  if (parts.size() > max_parts) return refuse(transport, DropReason::too_long);
   all[0] = reversed;
   all[1] = ethernet->bytes().subspan(addresses, ethernet->header_length() - addresses);  // tags and EtherType
   std::ranges::copy(parts, all.begin() + 2);

@@ -1,5 +1,5 @@
 #pragma once
-/// How a packet came, and the way back.
+/// The way of a packet to a protocol, and back.
 
 #include <span>
 
@@ -8,31 +8,36 @@
 
 namespace tunport {
 
-/// What is known below the payload being delivered. Borrowed for the call.
+/// The lower layers of the payload being delivered. Borrowed for the call.
 struct Arrival {
+  /// The port that delivers.
   FrameTransport& transport;
   /// The frame; null on TUN.
   const EthernetView* ethernet = nullptr;
-  /// Our own address for an answer; not set (all zero) if the frame was for a group and nobody gave us one.
+  /// The source address of an answer; all zero if the frame was for a group and the demultiplexer has no
+  /// address.
   MacAddress local_mac{};
-  /// The whole packet, with what is left to do on it; empty if nobody said.
+  /// The whole packet, with the work left to do. Empty by default.
   Packet packet{};
 
-  /// True if the link brought it to more than one station.
+  /// True if the link brought the packet to more than one station.
   bool is_link_broadcast() const { return ethernet != nullptr && ethernet->destination().is_multicast(); }
 
-  /// Writes `parts` (at most 14) back to where the packet came from, with the frame's header reversed and its
-  /// VLAN tags kept. Refused: `answer_not_allowed` if the frame names no single sender, `no_route` without an
-  /// address of our own, and whatever the port refuses.
+  /// The most parts of an answer: the frame's header takes two.
+  static constexpr std::size_t max_parts = max_write_parts - 2;
+  /// Writes `parts` (at most `max_parts`) back to the sender of the frame, with its header reversed and its
+  /// VLAN tags kept. Refused: `answer_not_allowed` if the source is a group, `no_route` without a
+  /// `local_mac`, and the refusals of the port.
   WriteResult reply(std::span<const Bytes> parts) const;
 };
 
-/// What stands behind an EtherType: receives the payloads of frames. On a TUN port it receives the packets
-/// themselves, so an IP protocol works on both.
+/// A protocol behind an EtherType: receives the payloads of frames. On a TUN port the whole packets are the
+/// payloads, so that an IP protocol works on both.
 class NetworkProtocol : public virtual ConnectedProtocol<FrameTransport> {
  public:
-  /// `payload` may have padding behind it. It is borrowed, as is `arrival`. Who accepts super-packets gets
-  /// the payload of one whole, and looks at `arrival.packet` for its segmentation and checksum.
+  /// Receives the payload of a frame, padding included; `payload` and `arrival` are borrowed for the call. A
+  /// protocol that accepts super-packets gets the payload of a whole super-packet: `arrival.packet` has the
+  /// segmentation and the checksum.
   virtual void packet_received(Bytes payload, const Arrival& arrival) = 0;
 };
 

@@ -22,10 +22,9 @@ bool fills_payload(const IpDatagram& datagram) {
 }  // namespace
 
 WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload) const {
-  std::array<Bytes, 14> parts;
-  std::size_t length = 0;
-  for (const Bytes part : payload) length += part.size();
-  if (payload.size() + 1 > parts.size() || length > 0xffff - Ipv4Header::size) {
+  std::array<Bytes, Arrival::max_parts> parts;
+  const std::size_t length = size_of(payload);
+  if (payload.size() > max_parts || length > Ipv4Header::max_total_length - Ipv4Header::size) {
     arrival.transport.drop(DropReason::too_long);
     return WriteResult::make_refused(DropReason::too_long);
   }

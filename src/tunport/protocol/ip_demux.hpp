@@ -23,8 +23,10 @@ struct IpDatagram {
   /// Calls `call(const IpDatagram&)` with each plain datagram that a super-packet is, as
   /// `Packet::for_each_plain`; what was checked of the whole is not checked again.
   void for_each_plain(FunctionRef<void(const IpDatagram&)> call) const;
-  /// Writes a datagram of the given protocol back to its sender, from the address that it was for. At most 13
-  /// parts. Refused: `too_long` beyond 65,535 bytes, else as `Arrival::reply`.
+  /// The most parts of an answer's payload.
+  static constexpr std::size_t max_parts = Arrival::max_parts - 1;
+  /// Writes a datagram of the given protocol back to its sender, from the address that it was for. At most
+  /// `max_parts` parts. Refused: `too_long` beyond 65,535 bytes, else as `Arrival::reply`.
   WriteResult reply(std::uint8_t protocol, std::span<const Bytes> payload) const;
 };
 

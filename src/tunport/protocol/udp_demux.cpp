@@ -6,7 +6,7 @@
 namespace tunport {
 namespace {
 
-/// Puts back what was being delivered, also when a protocol throws.
+/// Restores a value at the end of a scope, also after an exception.
 template <class T>
 class Restore {
  public:
@@ -32,7 +32,7 @@ void UdpDemux::datagram_received(const IpDatagram& datagram) {
   const Packet& packet = datagram.arrival.packet;
   auto protocols = protocols_.range(udp->destination_port());
   if (protocols.empty()) {
-    // An answer to each of them quotes each of them.
+    // Each datagram has an answer of its own, with a quotation of the datagram.
     if (packet.is_super_packet())
       return datagram.for_each_plain([this](const IpDatagram& plain) {
         DropReason ignored{};  // a segment is as whole as the packet was
@@ -52,7 +52,7 @@ void UdpDemux::datagram_received(const IpDatagram& datagram) {
   };
   if (!packet.is_super_packet()) return deliver(udp->payload());
   packet.for_each_payload([&](Bytes payload) {
-    if (protocols.empty()) return port.drop(DropReason::unknown_udp_port);  // removed meanwhile
+    if (protocols.empty()) return port.drop(DropReason::unknown_udp_port);
     deliver(payload);
   });
 }
@@ -73,7 +73,8 @@ WriteResult UdpDemux::write_to(const Endpoint& to, Bytes data) {
   const IpDatagram& datagram = current_->datagram;
   if (to != Endpoint{datagram.ip.source(), udp.source_port()} || to.port == 0)
     return refuse(DropReason::no_route);
-  if (data.size() > 0xffff - UdpHeader::size - Ipv4Header::size) return refuse(DropReason::too_long);
+  if (data.size() > Ipv4Header::max_total_length - Ipv4Header::size - UdpHeader::size)
+    return refuse(DropReason::too_long);
   std::array<std::byte, UdpHeader::size> header;
   const UdpHeader out{.source_port = udp.destination_port(), .destination_port = to.port};
   out.emit(header, data, datagram.ip.destination(), datagram.ip.source());

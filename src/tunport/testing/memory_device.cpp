@@ -8,18 +8,13 @@
 #include <linux/if_ether.h>
 #include <linux/if_tun.h>
 
+#include "tunport/device/io_system.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
 
 namespace tunport {
 namespace {
 
 constexpr std::size_t packet_information_size = sizeof(tun_pi);
-
-std::size_t size_of(std::span<const iovec> parts) {
-  std::size_t size = 0;
-  for (const iovec& part : parts) size += part.iov_len;
-  return size;
-}
 
 /// Puts bytes into the parts of a readv, as far as they go.
 class Scatter {

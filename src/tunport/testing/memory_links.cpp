@@ -7,12 +7,12 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/testing/memory_kernel.hpp"
+#include "tunport/wire/ipv6.hpp"
 
 namespace tunport {
 namespace {
 
 constexpr unsigned least_mtu = 68;
-constexpr unsigned least_ipv6_mtu = 1280;
 constexpr unsigned most_mtu = 65535;
 constexpr unsigned ethernet_header = 14;
 

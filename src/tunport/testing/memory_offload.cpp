@@ -25,13 +25,6 @@ constexpr std::uint8_t type_ecn = 0x80;
 
 constexpr std::uint16_t by_fragments = 0xffff;  // GSO_BY_FRAGS
 constexpr std::size_t max_udp_segments = 128;   // UDP_MAX_SEGMENTS; 64 before 6.9
-constexpr std::size_t udp_checksum_offset = 6;
-
-std::uint16_t swapped(std::uint16_t number) { return static_cast<std::uint16_t>(number << 8 | number >> 8); }
-/// Between the byte order of the wire and `order`.
-std::uint16_t in_order(std::uint16_t number, std::endian order) {
-  return order == std::endian::big ? number : swapped(number);
-}
 
 /// The least that the headers take, by which the kernel bounds them.
 struct LeastHeaders {
@@ -111,15 +104,15 @@ void adapt_headers(MutableBytes segment, const Layout& layout, std::size_t index
     store_be16(header, 10, internet_checksum(header));
   }
   const MutableBytes transport = segment.subspan(layout.transport);
-  const std::size_t field =
-      layout.protocol == ip_protocol::udp ? udp_checksum_offset : std::size_t{TcpHeader::checksum_offset};
+  const std::size_t field = layout.protocol == ip_protocol::udp ? UdpHeader::checksum_offset
+                                                                : std::size_t{TcpHeader::checksum_offset};
   // tcp_gso_segment(), __udp_gso_segment(): of a packet en route only the sum that is there is known.
   const std::uint16_t sum =
       layout.en_route ? adjusted_sum(load_be16(transport, field), layout.transport_size(), transport_size)
                       : pseudo_header_sum(segment, layout, transport_size);
   if (layout.protocol == ip_protocol::udp) {
     store_be16(transport, 4, static_cast<std::uint16_t>(transport_size));
-    store_be16(transport, udp_checksum_offset, sum);
+    store_be16(transport, UdpHeader::checksum_offset, sum);
     return;
   }
   constexpr std::size_t sequence = TcpHeader::sequence_offset;
@@ -137,24 +130,24 @@ void complete_segment(MutableBytes segment, const Layout& layout) {
   const MutableBytes transport = segment.subspan(layout.transport);
   const bool is_udp = layout.protocol == ip_protocol::udp;
   const std::uint16_t checksum = internet_checksum(transport);
-  store_be16(transport, is_udp ? udp_checksum_offset : std::size_t{TcpHeader::checksum_offset},
+  store_be16(transport, is_udp ? UdpHeader::checksum_offset : std::size_t{TcpHeader::checksum_offset},
              is_udp && checksum == 0 ? 0xffff : checksum);
 }
 
 }  // namespace
 
 MemoryVirtioHeader MemoryVirtioHeader::load(Bytes bytes, std::endian order) {
-  const auto number = [&](std::size_t offset) { return in_order(load_be16(bytes, offset), order); };
+  const auto number = [&](std::size_t offset) { return load_u16(bytes, offset, order); };
   return {load_u8(bytes, 0), load_u8(bytes, 1), number(2), number(4), number(6), number(8)};
 }
 
 void MemoryVirtioHeader::store(MutableBytes bytes, std::endian order) const {
   store_u8(bytes, 0, flags);
   store_u8(bytes, 1, type);
-  store_be16(bytes, 2, in_order(header_length, order));
-  store_be16(bytes, 4, in_order(segment_size, order));
-  store_be16(bytes, 6, in_order(checksum_start, order));
-  store_be16(bytes, 8, in_order(checksum_offset, order));
+  store_u16(bytes, 2, order, header_length);
+  store_u16(bytes, 4, order, segment_size);
+  store_u16(bytes, 6, order, checksum_start);
+  store_u16(bytes, 8, order, checksum_offset);
 }
 
 // virtio_net_hdr_from_skb()
@@ -204,7 +197,7 @@ std::optional<PacketOffload> MemoryVirtioHeader::offload_of(Bytes packet, Device
   if (headers > packet.size() || segment_size == by_fragments) return std::nullopt;
   switch (kind_of(type)) {
     case SegmentKind::udp:
-      if (!fills || checksum_offset != udp_checksum_offset || (type & type_ecn) != 0 ||
+      if (!fills || checksum_offset != UdpHeader::checksum_offset || (type & type_ecn) != 0 ||
           packet.size() - headers > segment_size * max_udp_segments)
         return std::nullopt;
       break;
@@ -249,7 +242,7 @@ std::vector<WrittenPacket> split(Bytes packet, const PacketOffload& offload, Dev
     adapt_headers(segment.bytes, *layout, segments.size(), offload.segment_size, left.empty());
     segment.offload = {.checksum = ChecksumState::to_fill,
                        .checksum_start = static_cast<std::uint16_t>(layout->transport),
-                       .checksum_offset = static_cast<std::uint16_t>(is_udp ? udp_checksum_offset
+                       .checksum_offset = static_cast<std::uint16_t>(is_udp ? UdpHeader::checksum_offset
                                                                             : TcpHeader::checksum_offset)};
     if (complete) {
       complete_segment(segment.bytes, *layout);

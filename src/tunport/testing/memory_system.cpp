@@ -112,12 +112,6 @@ bool takes_number(unsigned long request) {
 
 bool is_non_blocking(int fd) { return (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0; }
 
-std::size_t size_of(std::span<const iovec> parts) {
-  std::size_t size = 0;
-  for (const iovec& part : parts) size += part.iov_len;
-  return size;
-}
-
 }  // namespace
 
 MemorySystem::MemorySystem() : links_{kernel_}, sockets_{kernel_} {}

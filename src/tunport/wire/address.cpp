@@ -113,14 +113,14 @@ std::optional<Endpoint> Endpoint::from_sockaddr(const sockaddr_storage& storage)
   if (storage.ss_family == AF_INET) {
     sockaddr_in in{};
     std::memcpy(&in, &storage, sizeof in);
-    return Endpoint{Ipv4Address{ntohl(in.sin_addr.s_addr)}, ntohs(in.sin_port)};
+    return Endpoint{Ipv4Address{network_order(in.sin_addr.s_addr)}, network_order(in.sin_port)};
   }
   if (storage.ss_family == AF_INET6) {
     sockaddr_in6 in{};
     std::memcpy(&in, &storage, sizeof in);
     std::array<std::uint8_t, 16> octets{};
     std::memcpy(octets.data(), &in.sin6_addr, octets.size());
-    return Endpoint{Ipv6Address{octets}, ntohs(in.sin6_port)};
+    return Endpoint{Ipv6Address{octets}, network_order(in.sin6_port)};
   }
   return std::nullopt;
 }
@@ -130,14 +130,14 @@ unsigned Endpoint::to_sockaddr(sockaddr_storage& storage) const {
   if (address.is_v4()) {
     sockaddr_in in{};
     in.sin_family = AF_INET;
-    in.sin_port = htons(port);
-    in.sin_addr.s_addr = htonl(address.v4().value());
+    in.sin_port = network_order(port);
+    in.sin_addr.s_addr = network_order(address.v4().value());
     std::memcpy(&storage, &in, sizeof in);
     return sizeof in;
   }
   sockaddr_in6 in{};
   in.sin6_family = AF_INET6;
-  in.sin6_port = htons(port);
+  in.sin6_port = network_order(port);
   std::memcpy(&in.sin6_addr, address.v6().octets().data(), Ipv6Address::size);
   std::memcpy(&storage, &in, sizeof in);
   return sizeof in;
@@ -156,7 +156,7 @@ std::string to_string(const MacAddress& mac) {
 
 std::string to_string(const Ipv4Address& address) {
   char text[INET_ADDRSTRLEN];
-  const std::uint32_t wire = htonl(address.value());
+  const std::uint32_t wire = network_order(address.value());
   return ::inet_ntop(AF_INET, &wire, text, sizeof text);
 }
 

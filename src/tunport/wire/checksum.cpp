@@ -1,13 +1,13 @@
-/// Three ways of summing, picked when the first sum is made:
+/// Three ways of summing. The first sum of a process picks the way:
 ///
 ///   - everywhere: 64-bit words, each as the sum of its halves.
-///   - AVX2: vectors of such words. What fills no vector is in one that begins or ends where it does, with
-///     the bytes masked that are in another already.
-///   - AVX-512: the same in vectors twice as long, with masked loads and stores: one loop and no tail.
+///   - AVX2: vectors of words. A rest shorter than a vector is loaded as a whole vector that overlaps the one
+///     before, with the bytes of the overlap masked.
+///   - AVX-512: vectors twice as long, with masked loads and stores: one loop and no tail.
 ///
-/// A copy made on the way costs little more than a copy (bench/micro_bench.cpp). The compiler's own clones
-/// (`target_clones`) do not get there: 0.4 of the speed of reading, where this has 0.9. It has one body for
-/// all widths, which for AVX-512 loads each word twice, and no masks.
+/// A sum with a copy costs little more than a copy (bench/micro_bench.cpp). Clones made by the compiler
+/// (`target_clones`) reach 0.4 of the speed of reading, these ways 0.9: a clone has one body for all widths,
+/// which for AVX-512 loads each word twice, and no masks.
 
 #include "tunport/wire/checksum.hpp"
 
@@ -19,7 +19,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define TUNPORT_AVX 1
-// GCC 12 takes what its own header leaves undefined on purpose for a mistake (its bug 105593).
+// GCC 12 warns of values that its own header leaves undefined on purpose (GCC bug 105593).
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -31,7 +31,7 @@ namespace tunport {
 namespace detail {
 namespace {
 
-/// A 64-bit word as the sum of its halves: 33 bits, so 2^31 words may be summed before anything is lost.
+/// A 64-bit word as the sum of its halves: 33 bits, so that 2^31 words sum without loss.
 constexpr std::uint64_t halves(std::uint64_t word) { return (word & 0xffffffffU) + (word >> 32); }
 
 std::uint64_t portable_sum(const std::byte* data, std::size_t size) {
@@ -41,7 +41,7 @@ std::uint64_t portable_sum(const std::byte* data, std::size_t size) {
     std::memcpy(&word, data, 8);
     sum += halves(word);
   }
-  // The rest by its sizes: fixed ones are single loads, a copy of `size` bytes is a loop and a stall.
+  // The rest in fixed sizes, each a single load; a copy of `size` bytes is a loop and a stall.
   if ((size & 4) != 0) {
     std::uint32_t word = 0;
     std::memcpy(&word, data, 4);
@@ -55,7 +55,7 @@ std::uint64_t portable_sum(const std::byte* data, std::size_t size) {
     data += 2;
   }
   if ((size & 1) != 0) {
-    // The first half of a pair whose other half is zero.
+    // The first half of a word; the second half is zero.
     std::uint16_t word = 0;
     std::memcpy(&word, data, 1);
     sum += word;
@@ -70,10 +70,10 @@ std::uint64_t portable_sum_and_copy(std::byte* out, const std::byte* data, std::
 
 #ifdef TUNPORT_AVX
 
-// Both sum vectors of 64-bit words w = 2^32 h + l. Adding w and h is an instruction less than adding l and h:
-// the sum of all l is that of all w less 2^32 times that of all h. Each is right modulo 2^64, which the sum
-// of the l does not reach before 2^32 words have gone in. They are written out twice, as a function's body
-// has the vectors of one target.
+// Both vector ways sum 64-bit words w = 2^32 h + l. Adding w and h takes an instruction less than adding l
+// and h: the sum of all l is the sum of all w less 2^32 times the sum of all h. Each sum is right modulo
+// 2^64, and the sum of the l stays below for 2^32 words. The code stands here twice, because a function has
+// the vectors of a single target.
 
 #define TUNPORT_TARGET __attribute__((target("avx2")))
 
@@ -120,12 +120,12 @@ constexpr Masks masks = [] {
   return all;
 }();
 
-/// Loads once: GCC 12 would load again for each use.
+/// Loads once: GCC 12 would load for each use.
 TUNPORT_TARGET inline void load(const void* from, Vector& vector) {
   std::memcpy(&vector, from, sizeof vector);
   asm("" : "+x"(vector));
 }
-/// All but the first, or the last, so many bytes of a vector are made zero.
+/// Makes all bytes of a vector zero, except the first (or the last) `count`.
 TUNPORT_TARGET inline void keep_first(std::size_t count, Vector& vector) {
   Vector mask;
   load(masks.bytes + 2 * width - count, mask);
@@ -140,10 +140,10 @@ TUNPORT_TARGET inline void keep_last(std::size_t count, Vector& vector) {
 TUNPORT_TARGET std::uint64_t sum(const std::byte* data, std::size_t size) {
   if (size < width) return portable_sum(data, size);
   Lanes lanes;
-  Lanes others;  // two wait less for each other
+  Lanes others;  // two chains of additions wait less than a single chain
   Vector vector;
-  // Loads that cross cache lines take twice as long. An odd first part would put all others into the other
-  // half of their words.
+  // Loads across cache lines take twice as long. After an odd first part all bytes would be in the opposite
+  // halves of words.
   if (const std::size_t first = -reinterpret_cast<std::uintptr_t>(data) % width;
       size >= worth_aligning && first % 2 == 0) {
     load(data, vector);
@@ -164,7 +164,7 @@ TUNPORT_TARGET std::uint64_t sum(const std::byte* data, std::size_t size) {
     size -= width;
     data += width;
   }
-  const std::size_t even = size & ~std::size_t{1};  // no byte is to change its half of a word
+  const std::size_t even = size & ~std::size_t{1};  // each byte keeps its half of a word
   load(data + even - width, vector);
   keep_last(even, vector);
   others.add(vector);
@@ -177,8 +177,8 @@ TUNPORT_TARGET std::uint64_t sum_and_copy(std::byte* out, const std::byte* data,
   Lanes lanes;
   Lanes others;
   Vector vector;
-  // Stores that cross cache lines cost more than loads that do. An odd first part would put all others into
-  // the other half of their words.
+  // Stores across cache lines cost more than such loads. After an odd first part all bytes would be in the
+  // opposite halves of words.
   if (const std::size_t first = -reinterpret_cast<std::uintptr_t>(out) % width; first % 2 == 0) {
     load(data, vector);
     std::memcpy(out, &vector, sizeof vector);
@@ -251,7 +251,7 @@ class Lanes {
   Vector highs_{};
 };
 
-/// Loads 64 bytes, once: GCC 12 would load them again for each use.
+/// Loads 64 bytes, once: GCC 12 would load for each use.
 TUNPORT_TARGET Vector load_block(const std::byte* data) {
   Vector block;
   std::memcpy(&block, data, sizeof block);
@@ -263,7 +263,7 @@ TUNPORT_TARGET __mmask64 first_bytes(std::size_t size) {
   return _bzhi_u64(~0ULL, static_cast<unsigned>(size));
 }
 
-/// Loads less than 64 bytes; the others are zero.
+/// Loads less than 64 bytes; the rest of the vector is zero.
 TUNPORT_TARGET Vector load_rest(const std::byte* data, std::size_t size) {
   return reinterpret_cast<Vector>(_mm512_maskz_loadu_epi8(first_bytes(size), data));
 }
@@ -271,7 +271,7 @@ TUNPORT_TARGET Vector load_rest(const std::byte* data, std::size_t size) {
 TUNPORT_TARGET std::uint64_t sum(const std::byte* data, std::size_t size) {
   Lanes lanes;
   if (size >= 2 * block_size) {
-    // Two at a time wait less for each other.
+    // Two chains of additions wait less than a single chain.
     Lanes others;
     for (; size >= 2 * block_size; size -= 2 * block_size, data += 2 * block_size) {
       lanes.add(load_block(data));
@@ -298,8 +298,8 @@ TUNPORT_TARGET std::uint64_t sum_and_copy(std::byte* out, const std::byte* data,
     out += part;
     size -= part;
   };
-  // Stores that cross cache lines cost more than loads that do. An odd first part would put all others into
-  // the other half of their words.
+  // Stores across cache lines cost more than such loads. After an odd first part all bytes would be in the
+  // opposite halves of words.
   const std::size_t to_line = -reinterpret_cast<std::uintptr_t>(out) % block_size;
   if (to_line % 2 == 0 && to_line <= size) copy_less(to_line);
   for (; size >= block_size; size -= block_size, data += block_size, out += block_size) {
@@ -316,7 +316,7 @@ TUNPORT_TARGET std::uint64_t sum_and_copy(std::byte* out, const std::byte* data,
 #undef TUNPORT_TARGET
 #endif
 
-// Sums are also made before main, so the choice is made at the first of them.
+// The first sum makes the choice, because sums are made before main, too.
 std::uint64_t choose_and_sum(const std::byte* data, std::size_t size);
 std::uint64_t choose_sum_and_copy(std::byte* out, const std::byte* data, std::size_t size);
 
@@ -365,7 +365,7 @@ Checksum& Checksum::add_pseudo_header(const IpAddress& source, const IpAddress& 
     add(std::as_bytes(std::span{source.v6().octets()}));
     add(std::as_bytes(std::span{destination.v6().octets()}));
   }
-  sum_ += in_order(detail::fold16(numbers));
+  sum_ += network_order(detail::fold16(numbers));
   return *this;
 }
 

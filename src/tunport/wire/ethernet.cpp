@@ -5,16 +5,11 @@ namespace {
 
 constexpr std::size_t most_tags = 2;
 
-constexpr bool is_tpid(std::uint16_t type) {
-  return type == ethertype::vlan || type == ethertype::service_vlan;
-}
-
 }  // namespace
 
 std::optional<EthernetView> EthernetView::checked(Bytes bytes, DropReason& why) {
-  std::size_t length = EthernetHeader::size;
-  for (std::size_t tags = 0; length <= bytes.size(); ++tags, length += VlanTag::size)
-    if (tags == most_tags || !is_tpid(load_be16(bytes, length - 2))) return EthernetView{bytes, length};
+  if (const std::size_t length = ethernet_header_length(bytes, most_tags); length != 0)
+    return EthernetView{bytes, length};
   why = DropReason::ethernet_short;
   return std::nullopt;
 }

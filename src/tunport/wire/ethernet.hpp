@@ -16,8 +16,7 @@
 ///   |           EtherType           |  payload, then padding to 60
 ///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
 ///
-/// Ethernet II says nowhere where the payload ends: the padding is still in it, and the next header cuts it
-/// off.
+/// Ethernet II has no length: padding is a part of the payload, and the next header cuts the padding off.
 
 #include <cstdint>
 #include <optional>
@@ -28,7 +27,7 @@
 
 namespace tunport {
 
-/// EtherTypes (IANA, "IEEE 802 Numbers"). Numbers below 0x0600 are the length of an 802.3 frame instead.
+/// EtherTypes (IANA, "IEEE 802 Numbers"). Numbers below 0x0600 are lengths of 802.3 frames.
 namespace ethertype {
 inline constexpr std::uint16_t ipv4 = 0x0800;
 inline constexpr std::uint16_t arp = 0x0806;
@@ -55,24 +54,42 @@ struct VlanTag {
   constexpr bool operator==(const VlanTag&) const = default;
 };
 
-/// An Ethernet frame that was checked. Borrows the bytes.
+/// Bytes of an Ethernet header without tags.
+inline constexpr std::size_t ethernet_header_size = 14;
+
+/// The length of the Ethernet header of `frame` with at most `most_tags` VLAN tags; the EtherType is its last
+/// two bytes. 0 if the frame ends before.
+constexpr std::size_t ethernet_header_length(Bytes frame, std::size_t most_tags) {
+  std::size_t length = ethernet_header_size;
+  for (; length <= frame.size(); length += VlanTag::size) {
+    const std::uint16_t type = load_be16(frame, length - 2);
+    const bool is_tag = type == ethertype::vlan || type == ethertype::service_vlan;
+    if (!is_tag || most_tags-- == 0) return length;
+  }
+  return 0;
+}
+
+/// A checked Ethernet frame. Borrows the bytes.
 class EthernetView {
  public:
   /// The frame in `bytes`; else nothing, and `why` is `ethernet_short`.
   static std::optional<EthernetView> checked(Bytes bytes, DropReason& why);
 
+  /// The station or group of the receiver.
   constexpr MacAddress destination() const { return MacAddress::load(bytes_, 0); }
+  /// The station of the sender.
   constexpr MacAddress source() const { return MacAddress::load(bytes_, 6); }
-  /// How many VLAN tags there are: 0 to 2. A third is not looked for; `ethertype()` is its TPID.
-  constexpr std::size_t tag_count() const { return (header_length_ - 14U) / VlanTag::size; }
-  /// A tag, the outermost being 0. Precondition: `index < tag_count()`.
+  /// The number of VLAN tags: 0 to 2. The TPID of a third tag is the `ethertype()`.
+  constexpr std::size_t tag_count() const { return (header_length_ - ethernet_header_size) / VlanTag::size; }
+  /// A VLAN tag; 0 is the outermost. Precondition: `index < tag_count()`.
   VlanTag tag(std::size_t index) const;
-  /// What the payload is; behind the tags, if there are any.
+  /// The type of the payload, behind the tags.
   constexpr std::uint16_t ethertype() const { return load_be16(bytes_, header_length_ - 2); }
-  /// 14, and 4 for each tag.
+  /// Bytes of the header: 14, and 4 for each tag.
   constexpr std::size_t header_length() const { return header_length_; }
-  /// All behind the header, padding included.
+  /// The bytes behind the header, padding included.
   constexpr Bytes payload() const { return bytes_.subspan(header_length_); }
+  /// The whole frame.
   constexpr Bytes bytes() const { return bytes_; }
 
  private:
@@ -83,9 +100,9 @@ class EthernetView {
   std::size_t header_length_;
 };
 
-/// An Ethernet header without tags, to be written.
+/// An Ethernet header without tags, for writing.
 struct EthernetHeader {
-  static constexpr std::size_t size = 14;
+  static constexpr std::size_t size = ethernet_header_size;
 
   MacAddress destination{};
   MacAddress source{};

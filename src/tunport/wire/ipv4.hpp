@@ -35,7 +35,8 @@ inline constexpr std::uint8_t udp = 17;
 
 /// An IPv4 header, to be written.
 struct Ipv4Header {
-  static constexpr std::size_t size = 20;  ///< without options
+  static constexpr std::size_t size = 20;                  ///< without options
+  static constexpr std::size_t max_total_length = 0xffff;  ///< of the packet
 
   std::uint8_t tos = 0;  ///< DSCP and ECN
   std::uint16_t identification = 0;

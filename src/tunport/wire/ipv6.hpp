@@ -15,8 +15,8 @@
 ///   | Next header   | Length / 8 - 1| an extension header's own
 ///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
 ///
-/// The payload length counts the extension headers. Jumbograms (RFC 2675) are not known here: their payload
-/// length of 0 is taken as it is.
+/// The payload length counts the extension headers. Jumbograms (RFC 2675) are not supported: a payload length
+/// of 0 is an empty payload.
 
 #include <cstdint>
 #include <optional>
@@ -35,7 +35,10 @@ inline constexpr std::uint8_t ipv6_fragment = 44;
 inline constexpr std::uint8_t destination_options = 60;
 }  // namespace ip_protocol
 
-/// An IPv6 header, to be written.
+/// The least MTU of a link for IPv6, in bytes (RFC 8200 5).
+inline constexpr unsigned least_ipv6_mtu = 1280;
+
+/// An IPv6 header for writing.
 struct Ipv6Header {
   static constexpr std::size_t size = 40;
 
@@ -45,13 +48,13 @@ struct Ipv6Header {
   std::uint8_t hop_limit = 64;
   Ipv6Address source{};
   Ipv6Address destination{};
-  std::uint16_t payload_length = 0;  ///< bytes behind the header, extension headers among them
+  std::uint16_t payload_length = 0;  ///< bytes behind the header, extension headers included
 
   /// Writes the header. Precondition: `out.size() >= size`.
   void emit(MutableBytes out) const;
 };
 
-/// What an IPv6 packet carries behind its extension headers.
+/// The protocol behind the extension headers of an IPv6 packet.
 struct Ipv6Upper {
   std::uint8_t protocol = 0;
   std::size_t offset = 0;  ///< from the IPv6 header
@@ -59,30 +62,36 @@ struct Ipv6Upper {
   bool operator==(const Ipv6Upper&) const = default;
 };
 
-/// An IPv6 packet that was checked. Borrows the bytes.
+/// A checked IPv6 packet. Borrows the bytes.
 class Ipv6View {
  public:
   /// The IPv6 packet at the start of `bytes`, padding may follow. Else nothing, and `why` is the first of
   /// `ip_short`, `ip_bad_version`, `ip_bad_total_length`.
   static std::optional<Ipv6View> checked(Bytes bytes, DropReason& why);
 
+  /// DSCP and ECN.
   constexpr std::uint8_t traffic_class() const {
     return static_cast<std::uint8_t>(load_be16(bytes_, 0) >> 4);
   }
+  /// The flow label, 20 bits.
   constexpr std::uint32_t flow_label() const { return load_be32(bytes_, 0) & 0xfffffU; }
+  /// The protocol number of the first header behind the fixed one.
   constexpr std::uint8_t next_header() const { return load_u8(bytes_, 6); }
+  /// The hops left.
   constexpr std::uint8_t hop_limit() const { return load_u8(bytes_, 7); }
+  /// The address of the sender.
   constexpr Ipv6Address source() const { return Ipv6Address::load(bytes_, 8); }
+  /// The address of the receiver, or of the next station of a route.
   constexpr Ipv6Address destination() const { return Ipv6Address::load(bytes_, 24); }
-  /// What comes behind hop-by-hop, routing and destination options. Nothing if their chain leaves the packet,
-  /// or has a routing header that is not yet through: the final destination is not the header's then, and
-  /// each routing type has it elsewhere. A fragment header is not skipped; it is what is found.
+  /// The protocol behind hop-by-hop, routing and destination options. Nothing if the chain leaves the packet,
+  /// or has a routing header with segments left: the destination is not the final destination then, and each
+  /// routing type keeps the final destination elsewhere. A fragment header is not skipped, but found.
   std::optional<Ipv6Upper> upper() const { return find_upper(false); }
-  /// The same, also behind a routing header that is not yet through.
+  /// The same, also behind a routing header with segments left.
   std::optional<Ipv6Upper> upper_en_route() const { return find_upper(true); }
-  /// From the fixed header to the end by its payload length.
+  /// The bytes behind the fixed header, up to the end by the payload length.
   constexpr Bytes payload() const { return bytes_.subspan(Ipv6Header::size); }
-  /// The packet, without what lies behind its payload length.
+  /// The packet, up to the end by the payload length.
   constexpr Bytes bytes() const { return bytes_; }
 
  private:
