@@ -31,7 +31,7 @@ void EthernetDemux::frame_received(const Packet& packet) {
 
 /// Delivers a checked frame, or a segment of a checked frame.
 void EthernetDemux::deliver(Protocols::Range& protocols, FrameTransport& port, const EthernetView& frame,
-                            const Packet& packet) {
+                            const Packet& packet) const {
   if (protocols.empty()) return port.drop(DropReason::unknown_ethertype, packet.datagrams());
   const MacAddress destination = frame.destination();
   const Arrival arrival{port, &frame,

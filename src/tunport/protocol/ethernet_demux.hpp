@@ -52,7 +52,7 @@ class EthernetDemux : public EthernetFrameProtocol {
   using Protocols = ProtocolTable<NetworkProtocol>;
 
   void deliver(Protocols::Range& protocols, FrameTransport& port, const EthernetView& frame,
-               const Packet& packet);
+               const Packet& packet) const;
 
   EthernetOptions options_;
   Protocols protocols_{"EtherType", 0xffff};
