@@ -48,7 +48,7 @@ bool verify_checksum(Bytes packet, const Layout& layout) {
   if (layout.protocol == ip_protocol::udp &&
       load_be16(packet, layout.transport + UdpHeader::checksum_offset) == 0)
     return false;
-  // The addresses mostly lie right before the transport header: then it is one sum.
+  // The addresses mostly lie right before the transport header: a single sum is enough then.
   const Part addresses = addresses_of(layout);
   const bool adjacent = addresses.offset + addresses.size == layout.transport;
   const std::size_t from = adjacent ? addresses.offset : layout.transport;

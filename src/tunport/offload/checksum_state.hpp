@@ -1,6 +1,5 @@
 #pragma once
-/// From one checksum state to another: filling what was left to fill, leaving to fill what is complete, and
-/// looking whether it is right.
+/// Changes of a checksum's state: filling a checksum, leaving a checksum to fill, and verifying.
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/offload/layout.hpp"
@@ -8,24 +7,24 @@
 
 namespace tunport {
 
-/// Where the checksum of that layout's transport is, from the transport header.
+/// The offset of the checksum in the transport header of `layout`, in bytes.
 std::uint16_t checksum_offset_of(const Layout& layout);
 
-/// The sum of the pseudo-header (RFC 768, RFC 8200 8.1) for a transport header and payload of `length` bytes,
-/// neither folded nor complemented.
+/// The sum of the pseudo-header (RFC 768, RFC 8200 8.1), neither folded nor complemented. `length`: bytes of
+/// the transport header and its payload.
 std::uint32_t pseudo_header_sum(Bytes packet, const Layout& layout, std::uint32_t length);
 
-/// Fills the checksum that `offload` leaves to fill; for any protocol, as only the offsets are looked at. A
-/// UDP checksum of 0 becomes 0xffff, as 0 says that there is none. What lies behind the IP packet is summed
-/// too, as the kernel does: padding is zero. Precondition: `offload.checksum` is `to_fill`.
+/// Fills the checksum that `offload` leaves to fill. The offsets alone count, not the protocol: a checksum of
+/// 0 becomes 0xffff at UDP's offset, because 0 means "no checksum" in UDP. The sum includes the bytes behind
+/// the IP packet, as in the kernel: padding is zero. Preconditions: `offload.checksum` is `to_fill`, and the
+/// checksum lies within the packet.
 void complete_checksum(MutableBytes packet, const PacketOffload& offload);
 
-/// Makes a checksum that is complete one that is to be filled, in the packet and in `offload`: the way in
-/// which the kernel takes super-packets. Whoever calls this vouches for the packet's bytes: an error in them
-/// gets a right checksum.
+/// Leaves a complete checksum to fill, in the packet and in `offload`: the kernel takes super-packets only
+/// so. The caller vouches for the packet's bytes: an error among them gets a right checksum.
 void prepare_checksum(MutableBytes packet, const Layout& layout, PacketOffload& offload);
 
-/// True if the packet has a TCP or UDP checksum and it is right.
+/// True if the packet has a right TCP or UDP checksum. False for UDP without a checksum.
 bool verify_checksum(Bytes packet, const Layout& layout);
 
 }  // namespace tunport

@@ -16,7 +16,7 @@ using packets::to_hex;
 using shapes::Buffer;
 using shapes::Shape;
 
-/// What is left to do on a plain datagram of that shape.
+/// The offload of a plain datagram of a shape, with the checksum to fill.
 PacketOffload to_fill(const Shape& shape) {
   return {.checksum = ChecksumState::to_fill,
           .checksum_start = static_cast<std::uint16_t>(shape.transport_offset()),
@@ -35,7 +35,7 @@ TEST(CompleteChecksum, OfEachShape) {
 }
 
 TEST(CompleteChecksum, ZeroIsSentInItsOtherFormByUdpOnly) {
-  // The checksum over two zeros becomes the payload: the sum is 0xffff then.
+  // The checksum over two zeros becomes the payload: the sum is then 0xffff.
   for (const std::uint8_t protocol : {ip_protocol::udp, ip_protocol::tcp}) {
     const Shape shape{.protocol = protocol};
     const std::size_t field = shape.transport_offset() + shape.checksum_offset();
@@ -47,7 +47,7 @@ TEST(CompleteChecksum, ZeroIsSentInItsOtherFormByUdpOnly) {
 }
 
 TEST(CompleteChecksum, OfAProtocolThatNobodyKnows) {
-  // The offsets are all that is looked at; here they are odd.
+  // The offsets alone count; here the offsets are odd.
   Buffer packet = hex("01 02 03 04 0000 05 06 07");
   complete_checksum(packet, {.checksum = ChecksumState::to_fill, .checksum_start = 1, .checksum_offset = 3});
   // 0203 + 0400 + 0005 + 0607 = 0c0f

@@ -1,47 +1,48 @@
 /// How datagrams become super-packets.
 ///
-/// An *item* is what will be one packet. The first datagram of a flow begins an item, which is *open* while
-/// others may join it. A datagram joins the open item of its flow if segmenting the result gives back what
-/// came, byte for byte; otherwise it closes that item and begins one itself, behind it. So order within a
-/// flow is kept, and a joined datagram takes the place of the first. The models are the kernel's
-/// tcp_gro_receive and udp_gro_receive (net/ipv4/tcp_offload.c, udp_offload.c), with these rules:
+/// An *item* is a future packet. The first datagram of a flow begins an item. An item is *open* while further
+/// datagrams may join. A datagram joins the open item of its flow if segmentation of the result gives back
+/// the same datagrams, byte for byte. Otherwise the datagram closes the item, and begins a new item behind.
+/// So a flow keeps its order, and a joined datagram takes the place of the first. The models are the kernel's
+/// tcp_gro_receive and udp_gro_receive (net/ipv4/tcp_offload.c, udp_offload.c). The rules:
 ///
-///  - Joining needs the plain form: nothing behind the IP packet's end, IPv4 without options or IPv6 without
-///    extension headers, no fragment, a payload. Where the flow is not looked for (a fragment, options,
-///    lengths that disagree) every open item between the two addresses is closed.
-///  - Headers are equal but for what segmentation sets: lengths, checksums, IPv4 identification, TCP's
-///    sequence number, PSH and CWR. So another TTL, TOS, ECN mark, flow label, MAC address, VLAN tag,
-///    acknowledgement, window, flag or option closes the item.
-///  - A payload is as long as the first, or shorter, which closes the item. UDP has 64 segments at most
-///    (UDP_MAX_SEGMENTS before Linux 6.9), the IP packet 65535 bytes.
-///  - TCP's sequence numbers follow each other. PSH closes the item; FIN, SYN, RST, URG and a lack of payload
-///    never join; only the first may carry CWR, for which the device must take over ECN.
-///  - IPv4 identifications count up by one, as those of segments do. With DF set they may be any: such a
-///    datagram is atomic, and its identification means nothing (RFC 6864 4.1). That is the one field which
-///    whoever segments the packet may find changed.
-///  - The IPv4 header's checksum is right, and the datagram's is right as well, known to be, or ours to fill
-///    with the right pseudo-header sum before it. A wrong one goes out as it is, alone. UDP without checksum
-///    never joins: the segments would get one. Right means the very number that a sender computes: what is 0
-///    in one's complement has two forms, and segments are given the usual one.
+///  - The plain form joins: no bytes behind the IP packet, no IPv4 options, no IPv6 extension headers, no
+///    fragment, a payload. A datagram of an unknown flow (a fragment, options, lengths that disagree) closes
+///    every open item between the two addresses.
+///  - Headers are equal, except for the fields that segmentation sets: lengths, checksums, IPv4
+///    identification, TCP's sequence number, PSH and CWR. A different TTL, TOS, ECN mark, flow label, MAC
+///    address, VLAN tag, acknowledgement, window, flag or option closes the item.
+///  - A payload is as long as the first. A shorter payload joins, and closes the item. UDP has at most 64
+///    segments (UDP_MAX_SEGMENTS before Linux 6.9), an IP packet at most 65535 bytes.
+///  - TCP sequence numbers are consecutive. PSH closes the item. FIN, SYN, RST, URG and an empty payload
+///  never
+///    join. Only the first datagram may carry CWR, and the device must then take over ECN.
+///  - IPv4 identifications count up by 1, like the identifications of segments. A datagram with DF is atomic:
+///    its identification is arbitrary and without meaning (RFC 6864 4.1). Segmentation may change
+///    this field only.
+///  - The IPv4 header's checksum is right. The transport's checksum is right, verified, or left to fill with
+///    the right sum of the pseudo-header. A datagram with a wrong checksum is sent alone and unchanged. UDP
+///    without a checksum never joins: the segments would get a checksum. A right checksum is the number that
+///    a sender computes: 0 has two forms in one's complement, and segments get the usual form.
 ///
-/// Nothing of this is looked at when an item is begun, except for whether others may join: a flow that sends
-/// once pays for a copy and a hash. The first datagram is verified when the second comes.
+/// The start of an item checks only for later joins: a datagram alone costs a copy and a hash. The second
+/// datagram has the first verified.
 ///
-/// The bytes. All is in one arena, filled from the front and emptied by a flush. An item starts with
-/// headroom, then its first datagram, whose headers are what others are compared with, and are patched at the
-/// end. Payloads go right behind: the last item has what is left of the arena, until another begins, so a
-/// flow written in a row is one contiguous packet. Once another item lies there the payloads go on in a chunk
-/// elsewhere, of the size that the item has already, so that flows which take turns have a few parts each,
-/// not one for every datagram. A payload by reference is a part, too.
+/// The bytes. An arena has all bytes; datagrams fill it from the front, and a flush empties it. An item has
+/// headroom, then the first datagram: its headers are compared with the headers of further datagrams, and
+/// patched at the end. Payloads follow. The last item has the rest of the arena until the next item begins,
+/// so a flow written in a row becomes a contiguous packet. Later payloads of an earlier item go to a chunk as
+/// large as the item, so flows that take turns have a few parts each, not a part for every datagram. A
+/// payload by reference is a part, too.
 ///
-/// The flows. A hash table of small numbers, twice as large as there may be items, with linear probing,
-/// refers to the latest item of each flow. Nothing is ever taken out of it but by the flush.
+/// The flows. A hash table of small numbers, twice as large as the number of items, with linear probing,
+/// refers to the latest item of each flow. Only a flush removes entries.
 ///
-/// What it costs. Three ways, the shorter ones first, each with the whole of the rules: `add_next` and
-/// `join_next` take what differs from the first of the item that was joined last in nothing but its numbers
-/// and payload, by a few wide comparisons, without parsing; `join_as` takes whatever may join an item; and
-/// `add_to_its_flow` parses and looks the item up first. A small payload is copied and summed in line, in
-/// vectors as wide as the machine has, and a large one in one pass: verifying costs hardly more than copying
+/// Costs. There are three ways, each with all rules, the shortest first. `add_next` and `join_next` take a
+/// datagram that differs from the first only in numbers and payload, for the item joined last: a few wide
+/// comparisons, without parsing. `join_as` takes every datagram that may join an item. `add_to_its_flow`
+/// parses the datagram, and looks up the item. A small payload is copied and summed in line, in vectors as
+/// wide as the machine's; a large payload in a single pass: verifying costs little beyond the copy
 /// (bench/micro_coalesce.cpp).
 
 #include "tunport/offload/coalescer.hpp"
@@ -60,12 +61,12 @@ using namespace coalescing;
 
 namespace {
 
-// A part of its own costs the kernel about as much as copying so many bytes costs us.
+// A separate part costs the kernel about as much as a copy of so many bytes costs the coalescer.
 constexpr std::size_t worth_gathering = 512;
-// An item's first payload begins at one: the kernel puts it at the start of a page, and copies fastest what
-// lies alike.
+// An item's first payload begins at a cache line: the kernel puts the payload at the start of a page, and
+// copies fastest between equal alignments.
 constexpr std::size_t cache_line = 64;
-// How much of a datagram whose headers are not known is copied before the rest is referred to.
+// Of a datagram of an unknown flow so many bytes are copied; the rest may be referred to.
 constexpr std::size_t unknown_front = 128;
 
 constexpr std::uint8_t short_way_of(bool v6, bool udp, bool large) {
@@ -84,8 +85,8 @@ void Coalescer::State::clear() {
   slots.fill(0);
 }
 
-/// Room for `size` more bytes of the item, behind what it has if that can be, and for more to come; nothing
-/// if there is none. It is taken by moving the item's cursor.
+/// Room for `size` more bytes of the item, right behind the last payload if possible, and for later payloads;
+/// null without room. The caller takes the room by moving the item's cursor.
 inline std::byte* Coalescer::State::place(Item& item, std::size_t size) {
   const std::size_t there = room_in(item);
   return there >= size || make_room(item, size, there) ? item.cursor : nullptr;
@@ -95,7 +96,7 @@ bool Coalescer::State::make_room(Item& item, std::size_t size, std::size_t there
   const std::size_t to_come = item.flow.udp ? (udp_segments - item.datagrams) * std::size_t{item.segment_size}
                                             : max_ip_size + item.flow.network - item.size;
   if (item.limit == end) {
-    // As much as it may ever want: what it does not need is given back.
+    // All that the item may want: `give_back` returns the unused room.
     if (room() < size - there) return false;
     item.limit = end += std::min(room(), std::max(size - there, to_come));
   } else {
@@ -109,14 +110,14 @@ bool Coalescer::State::make_room(Item& item, std::size_t size, std::size_t there
   return true;
 }
 
-/// Takes back what the last chunk was given for what might come, but for so many bytes.
+/// Takes the unused room of the last chunk back, except for `but` bytes.
 void Coalescer::State::give_back(std::size_t but) {
   if (tail == nullptr || tail->limit != end || room_in(*tail) <= but) return;
   end = tail->limit = tail->cursor + but;
   tail->vacancies = vacancies_of(*tail);
 }
 
-/// Notes how far the item's last part has come.
+/// Notes the size of the item's last part.
 void Coalescer::State::settle(Item& item) {
   if (item.cursor == nullptr) return;
   if (item.parts == 0) {
@@ -126,18 +127,18 @@ void Coalescer::State::settle(Item& item) {
   }
 }
 
-/// Precondition: there is one in the pool.
+/// Precondition: the pool has a free part.
 void Coalescer::State::append_part(Item& item, const std::byte* data, std::size_t size) {
   settle(item);
   const auto index = static_cast<std::uint16_t>(part_count++);
   (item.parts++ == 0 ? item.first_part : parts[item.last_part].next) = index;
   item.last_part = index;
   item.cursor = item.limit = nullptr;
-  // iovec has no form for bytes that are only read; only the first part, which is ours, is ever written to.
+  // iovec has no form for constant bytes. Only the first part is written to, and its bytes are in the arena.
   parts[index] = {const_cast<std::byte*>(data), static_cast<std::uint32_t>(size), 0};
 }
 
-/// The place of the flow in the table, its own or a free one. There is always one that is free.
+/// The flow's place in the table, or a free place. A place is always free.
 std::uint8_t* Coalescer::State::slot_of(Bytes datagram, const Flow& flow) {
   static_assert(std::has_single_bit(slot_count));
   constexpr int unused_bits = 64 - std::bit_width(slot_count - 1);
@@ -158,7 +159,7 @@ void Coalescer::State::close_between(const std::byte* network, bool v6) {
   }
 }
 
-/// Prepares the item for others to join, once; false if its own datagram forbids it.
+/// Prepares the item for joins, once; false if the first datagram forbids them.
 template <bool v6, bool udp>
 bool Coalescer::State::take_first(Item& item) const {
   sum_headers<v6, udp>(item);
@@ -175,7 +176,8 @@ bool Coalescer::State::take_first(Item& item) const {
   return true;
 }
 
-/// Precondition: the datagram is longer than the item's headers, and not longer than the item's first.
+/// Joins a datagram to an item if the rules allow. Precondition: the datagram is longer than the item's
+/// headers, and at most as long as the item's first.
 template <bool v6, bool udp>
 Outcome Coalescer::State::join_as(Item& item, Bytes datagram, const PacketOffload& left, Keep keep) {
   const std::byte* const data = datagram.data();
@@ -200,7 +202,7 @@ Outcome Coalescer::State::join_as(Item& item, Bytes datagram, const PacketOffloa
     to = place(item, payload);
     if (to == nullptr) return Outcome::full;
   }
-  // Copied before it is known to be right: what the cursor has not passed is nobody's.
+  // The copy precedes the check: bytes behind the cursor have no owner.
   const std::byte* const from = data + item.flow.header_length;
   std::uint64_t sum = 0;
   if (left.checksum == ChecksumState::unverified) {
@@ -231,7 +233,7 @@ Outcome Coalescer::State::join_as(Item& item, Bytes datagram, const PacketOffloa
   return Outcome::joined;
 }
 
-/// What `join_as` does where nothing is special. Precondition: `is_as_usual`.
+/// As `join_as`, for the usual datagram. Precondition: `is_as_usual`.
 template <bool v6, bool udp>
 bool Coalescer::State::join_next(Item& item, const std::byte* data) {
   if (!is_next<v6, udp>(item, data)) return false;
@@ -252,7 +254,7 @@ Outcome Coalescer::State::join(Item& item, Bytes datagram, const PacketOffload& 
                        : join_next<false, false>(item, data);
     if (joined) return Outcome::joined;
   }
-  // Unsigned: a datagram that is shorter than the headers is too long as well.
+  // Unsigned: a datagram shorter than the headers counts as too long.
   if (datagram.size() - item.flow.header_length - 1 >= item.segment_size) return Outcome::other;
   if (item.flow.udp)
     return item.flow.v6 ? join_as<true, true>(item, datagram, left, keep)
@@ -261,8 +263,8 @@ Outcome Coalescer::State::join(Item& item, Bytes datagram, const PacketOffload& 
                       : join_as<false, false>(item, datagram, left, keep);
 }
 
-/// The latest item is tried first if a second datagram has joined it: where each is another flow's, that
-/// would be for nothing.
+/// Tries the latest item first, if the item has at least two datagrams: with a flow for each datagram the
+/// try would be in vain.
 bool Coalescer::State::add(Bytes datagram, const PacketOffload& left, Keep keep,
                            const OffloadFeatures& device) {
   if (latest != nullptr && latest->summed) {
@@ -272,7 +274,7 @@ bool Coalescer::State::add(Bytes datagram, const PacketOffload& left, Keep keep,
   return add_to_its_flow(datagram, left, keep, device);
 }
 
-/// `join_next` with the latest item, or whatever else is to be done.
+/// Tries `join_next` with the latest item, then the long way.
 template <bool v6, bool udp, class SumAndCopy>
 [[gnu::always_inline]] inline bool Coalescer::State::add_next_by(SumAndCopy sum_and_copy_payload,
                                                                  Bytes datagram,
@@ -353,12 +355,12 @@ bool Coalescer::State::add_to_its_flow(Bytes datagram, const PacketOffload& left
   return begin(datagram, flow, left, keep, device, slot);
 }
 
-/// A new item. `slot` is the flow's, if it has one.
+/// Begins a new item. `slot` is the flow's place in the table, or null.
 bool Coalescer::State::begin(Bytes datagram, Flow flow, const PacketOffload& left, Keep keep,
                              const OffloadFeatures& device, std::uint8_t* slot) {
   const std::size_t front = slot != nullptr ? flow.header_length : std::min(datagram.size(), unknown_front);
   const std::size_t rest = datagram.size() - front;
-  // A checksum that is left to fill may be filled in place meanwhile, wherever its field is.
+  // The caller may fill the checksum in the datagram before the flush: the field must lie in copied bytes.
   const std::size_t filled = std::size_t{left.checksum_start} + left.checksum_offset + 2;
   const bool stays = left.checksum != ChecksumState::to_fill || filled <= front;
   const bool by_reference = keep == Keep::reference && rest >= worth_gathering && stays;
@@ -367,7 +369,7 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const PacketOffload& lef
   if (item_count == max_items || room() < headroom + copied || (by_reference && part_count == pool_size))
     return false;
   const std::size_t to_line = -reinterpret_cast<std::uintptr_t>(end + headroom + front) % cache_line;
-  // With room for the datagram twice: one in parts has been put together at the arena's far end.
+  // Room for the datagram twice: a datagram in parts was put together at the far end of the arena.
   const std::size_t before = headroom + (room() < headroom + to_line + 2 * copied ? 0 : to_line);
 
   Item& item = items[item_count++];
@@ -417,7 +419,7 @@ bool Coalescer::add(std::span<const Bytes> parts, const PacketOffload& left, con
   if (!state_) state_ = std::make_unique<State>(kind_, capacity_);
   std::size_t size = 0;
   for (const Bytes part : parts) size += part.size();
-  // Put together at the arena's far end, from where it is added like any other.
+  // The parts are put together at the far end of the arena, and the result is added.
   if (state_->room() < headroom + 2 * size) state_->give_back(0);
   if (state_->room() < headroom + 2 * size) return false;
   std::byte* const whole = state_->limit - size;
@@ -452,7 +454,7 @@ Coalesced Coalescer::finish(std::size_t index) {
   std::uint16_t at = item.first_part;
   for (std::size_t i = 0; i < item.parts; ++i) {
     const Part& part = state_->parts[at];
-    // A chunk stays empty if the datagram that it was for did not join.
+    // A chunk stays empty if the datagram for the chunk did not join.
     if (part.size != 0) state_->gathered[count++] = {part.data, part.size};
     at = part.next;
   }

@@ -1,5 +1,5 @@
 #pragma once
-/// Datagrams into super-packets: what is written during a burst, joined.
+/// Joins the datagrams of a burst into super-packets.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,30 +14,30 @@
 
 namespace tunport {
 
-/// What a `Coalescer` does with a datagram's bytes.
+/// The lifetime of a datagram's bytes.
 enum class Keep : std::uint8_t {
-  copy,  ///< they may change as soon as `add` has returned
-  /// They stay as they are until the flush is over, but for a checksum that is left to fill: a large payload
-  /// is gathered from there.
+  copy,  ///< the bytes may change after the return of `add`
+  /// The bytes stay the same until the end of the flush, except for a checksum left to fill. A large payload
+  /// is referred to, not copied.
   reference,
 };
 
-/// One packet as a `Coalescer` gives it away.
+/// A packet from a flush of a `Coalescer`.
 struct Coalesced {
-  /// Its bytes, in order; at most `Coalescer::max_parts`. The first part may be written to and has
-  /// `Coalescer::headroom` bytes before it that may be, too: room for what goes before a packet.
+  /// The packet's bytes, in order, in at most `Coalescer::max_parts` parts. The first part is writable, and
+  /// so are the `Coalescer::headroom` bytes before the first part: room for a header.
   std::span<iovec> parts;
-  /// Of a super-packet: its segmentation, with the checksum to fill. Of a single datagram: as it was added.
+  /// The offload of a super-packet has the checksum to fill. The offload of a single datagram is as added.
   PacketOffload offload;
-  std::size_t datagrams = 0;  ///< how many it is
-  std::size_t size = 0;       ///< bytes in all its parts
+  std::size_t datagrams = 0;  ///< number of datagrams in the packet
+  std::size_t size = 0;       ///< bytes in all parts
 };
 
-/// Joins the datagrams that it is given into super-packets, until it is flushed. Datagrams of one flow that
-/// follow each other become one packet, in the place of the first; nothing else is moved, and whoever
-/// segments what comes out has what went in. What joins, and what does not, is said in the source.
+/// Joins datagrams into super-packets, until a flush. Consecutive datagrams of a flow become a packet, in the
+/// place of the first; the rest keeps its order. Segmentation of the packets gives the datagrams back. The
+/// source has the rules of joining.
 ///
-/// Memory is allocated once, with the first datagram. Nothing throws but that allocation.
+/// The first datagram allocates memory, once. Only the allocation throws (std::bad_alloc).
 ///
 ///   if (!coalescer.add(datagram, {}, Keep::copy, device.offloads())) {
 ///     coalescer.flush(send);
@@ -45,29 +45,30 @@ struct Coalesced {
 ///   }
 class Coalescer {
  public:
-  static constexpr std::size_t default_capacity = 320 * 1024;
-  static constexpr std::size_t headroom = 64;    ///< bytes before each packet
-  static constexpr std::size_t max_items = 64;   ///< packets between two flushes
-  static constexpr std::size_t max_parts = 256;  ///< of a packet
+  static constexpr std::size_t default_capacity = 320 * 1024;  ///< bytes
+  static constexpr std::size_t headroom = 64;                  ///< bytes before each packet
+  static constexpr std::size_t max_items = 64;                 ///< packets between two flushes
+  static constexpr std::size_t max_parts = 256;                ///< parts of a packet
 
-  /// `capacity`: bytes that it holds, headers and headrooms included; a datagram of more than
-  /// `capacity - headroom` bytes is never taken; in parts, of more than half of that.
+  /// `capacity`: bytes for copies of datagrams, headers and headrooms. A copy of more than
+  /// `capacity - headroom` bytes never fits; a datagram in parts never fits beyond half of the difference.
   explicit Coalescer(DeviceKind kind, std::size_t capacity = default_capacity);
   Coalescer(const Coalescer&) = delete;
   Coalescer& operator=(const Coalescer&) = delete;
   ~Coalescer();
 
-  /// Takes a datagram, a frame on TAP, not empty, with what is left to do on it: not a super-packet. It joins
-  /// others only to a kind of super-packet that `device` takes over. False, and nothing was taken, if there
-  /// is no room: flush, and add it again.
+  /// Adds a datagram (a frame on TAP). `left`: the offload of the datagram. `device`: the offload of the
+  /// device; datagrams join only to a kind of super-packet among `device`. Returns false without room, and
+  /// takes nothing then: another try after a flush succeeds, if the capacity suffices at all. Precondition:
+  /// the datagram is not empty and not a super-packet.
   bool add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device);
-  /// The same for a datagram with nothing known of it, copied: in the shortest way.
+  /// Adds a copy of a datagram with an unverified checksum: the shortest way.
   bool add(Bytes datagram, const OffloadFeatures& device);
-  /// The same with the datagram in parts; copies it.
+  /// Adds a copy of a datagram in parts.
   bool add(std::span<const Bytes> parts, const PacketOffload& left, const OffloadFeatures& device);
 
-  /// Calls `send(const Coalesced&)` with each packet, in the order in which they were begun, and is empty
-  /// then, also if `send` throws. `send` must not touch the coalescer.
+  /// Calls `send(const Coalesced&)` with each packet, in the order of the first datagrams. The coalescer is
+  /// empty afterwards, also after an exception of `send`. `send` must not touch the coalescer.
   template <typename Send>
   void flush(Send&& send) {
     struct AtEnd {
@@ -76,13 +77,14 @@ class Coalescer {
     } at_end{*this};
     for (std::size_t i = 0, count = items(); i < count; ++i) send(finish(i));
   }
-  /// Forgets what it holds.
+  /// Forgets all datagrams.
   void clear();
 
+  /// True without a datagram.
   bool empty() const { return size() == 0; }
-  /// Datagrams that it holds.
+  /// The number of datagrams since the last flush.
   std::size_t size() const;
-  /// Bytes of the packets that it holds, as they would be sent.
+  /// The bytes of the packets that a flush would send.
   std::size_t bytes() const;
 
  private:

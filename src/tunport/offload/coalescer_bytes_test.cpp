@@ -1,4 +1,4 @@
-// Whose bytes they are, what is right about them, and how many there may be.
+// The lifetime of bytes, checksums, and bounds.
 #include <stdexcept>
 
 #include <gmock/gmock.h>
@@ -49,7 +49,7 @@ std::vector<std::size_t> sizes(Coalescer& coalescer) {
   return result;
 }
 
-/// What comes out of these, one after the other.
+/// The datagrams in each packet that the coalescer makes of `packets`.
 std::vector<std::size_t> sizes_of(std::initializer_list<apart::Packet> packets,
                                   DeviceKind kind = DeviceKind::tun) {
   Coalescer coalescer{kind};
@@ -73,12 +73,12 @@ TEST(CoalescerChecksums, AWrongOneIsNeverTrusted) {
     EXPECT_THAT(sizes_of({{one}, {two}}, shape.kind), ElementsAre(2));
     EXPECT_THAT(sizes_of({{one}, {broken_two}}, shape.kind), ElementsAre(1, 1)) << shape.name();
     EXPECT_THAT(sizes_of({{broken_one}, {two}}, shape.kind), ElementsAre(1, 1)) << shape.name();
-    // Behind a wrong one a new item begins.
+    // A new item begins behind a wrong datagram.
     EXPECT_THAT(sizes_of({{broken_one}, {two}, {segment(shape, 2, 50)}}, shape.kind), ElementsAre(1, 2));
     Coalescer coalescer{shape.kind};
     for (const Buffer* packet : {&one, &broken_two}) coalescer.add(*packet, {}, Keep::reference, all);
     EXPECT_THAT(flushed(coalescer), ElementsAre(apart::Packet{one}, apart::Packet{broken_two}));
-    // By reference too.
+    // The same by reference.
     Buffer large = segment(shape, 0, 1000);
     Buffer broken = segment(shape, 1, 1000);
     broken.back() ^= std::byte{1};
@@ -89,7 +89,8 @@ TEST(CoalescerChecksums, AWrongOneIsNeverTrusted) {
   }
 }
 
-/// What comes out of four datagrams of that shape, as most are written, when the third has this byte changed.
+/// The datagrams in each packet made of four datagrams, of which the third has a changed byte. The datagrams
+/// take the usual way.
 std::vector<std::size_t> sizes_with_changed(const Shape& shape, std::size_t payload, std::size_t at) {
   Coalescer coalescer{shape.kind};
   for (std::uint32_t i = 0; i < 4; ++i) {
@@ -100,7 +101,7 @@ std::vector<std::size_t> sizes_with_changed(const Shape& shape, std::size_t payl
   return sizes(coalescer);
 }
 
-// From the third on datagrams take the short way, by functions of their own for each size and protocol.
+// The third datagram and later take the short way: a function for each size and protocol.
 TEST(CoalescerChecksums, NorOneThatComesInTheShortWay) {
   std::vector<std::size_t> payloads{1000};
   for (std::size_t payload = 1; payload <= 130; ++payload) payloads.push_back(payload);
@@ -113,7 +114,7 @@ TEST(CoalescerChecksums, NorOneThatComesInTheShortWay) {
       ASSERT_EQ(packets.size(), 1U);
       for (std::uint32_t i = 0; i < 4; ++i)
         ASSERT_EQ(apart::segments(packets[0], shape.kind)[i], apart::Packet{segment(shape, i, payload)});
-      // The first and the last byte of the payload, one within, and of the header ports and checksum.
+      // The first, the last and an inner byte of the payload, and of the header ports and checksum.
       const std::size_t header = shape.header_length();
       for (const std::size_t at : {header, header + payload / 2, header + payload - 1,
                                    shape.transport_offset() + shape.checksum_offset()})
@@ -184,7 +185,7 @@ TEST(CoalescerChecksums, UdpWithoutOneJoinsNothing) {
 }
 
 TEST(CoalescerChecksums, OneThatComesOutAsZeroHasItsUsualForm) {
-  // A payload that brings the sum to 0: UDP sends 0xffff then, TCP 0, and neither the other.
+  // The payload makes the checksum 0: UDP sends 0xffff instead, TCP sends 0.
   for (const Shape& shape : {Shape{}, udp_shape, Shape{.v6 = true}}) {
     const auto zero_sum = [&](std::uint32_t index) {
       Shape here = shape;
@@ -381,7 +382,7 @@ TEST(CoalescerBounds, AnIpPacketHas65535Bytes) {
 }
 
 TEST(CoalescerBounds, FullAsksToBeFlushed) {
-  // Of items.
+  // Full by items.
   Coalescer coalescer{DeviceKind::tun};
   for (std::uint8_t i = 0; i < Coalescer::max_items; ++i)
     ASSERT_TRUE(coalescer.add(segment(flow(i), 0, 10), {}, Keep::copy, all));
@@ -391,7 +392,7 @@ TEST(CoalescerBounds, FullAsksToBeFlushed) {
   EXPECT_TRUE(coalescer.add(segment(flow(100), 0, 10), {}, Keep::copy, all));
   coalescer.clear();
 
-  // Of bytes: each of these is a flow of its own.
+  // Full by bytes, with a flow for each datagram.
   std::size_t added = 0;
   while (coalescer.add(segment(flow(static_cast<std::uint8_t>(added)), 0, 60000), {}, Keep::copy, all))
     ++added;
@@ -399,14 +400,14 @@ TEST(CoalescerBounds, FullAsksToBeFlushed) {
   EXPECT_EQ(coalescer.size(), added);
   coalescer.clear();
 
-  // Of bytes, within one flow.
+  // Full by bytes, within a flow.
   added = 0;
   while (coalescer.add(segment(udp_shape, static_cast<std::uint32_t>(added), 9000), {}, Keep::copy, all))
     ++added;
   EXPECT_GE(added * 9000, Coalescer::default_capacity * 9 / 10);
   EXPECT_EQ(apart::segments(flushed(coalescer), DeviceKind::tun).size(), added);
 
-  // Of parts: none of these bytes is held.
+  // Full by parts: the bytes are referred to, not held.
   const Buffer payload = segment(udp_shape, 0, 600);
   added = 0;
   while (coalescer.add(payload, {}, Keep::reference, all)) ++added;

@@ -1,4 +1,4 @@
-// segment(coalesce(x)) = x, whatever is lost, doubled, reordered, broken or unusual in x.
+// segment(coalesce(x)) = x, also with datagrams lost, doubled, reordered, broken or unusual in x.
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
@@ -13,7 +13,7 @@ template <>
 struct Arbitrary<tunport::traffic::Step> {
   static auto arbitrary() {
     using tunport::traffic::Step;
-    // Mostly nothing happens, and few flows take part: else nothing would ever join.
+    // Most steps have no event, and the flows are few: otherwise no datagrams would join.
     const auto event = gen::weightedOneOf<std::uint8_t>(
         {{3, gen::just(std::uint8_t{0})}, {1, gen::inRange<std::uint8_t>(0, 40)}});
     const auto flow = gen::weightedOneOf<std::uint8_t>(
@@ -65,7 +65,7 @@ RC_GTEST_PROP(CoalescerProperty, HoldsOnAnyDevice, (const Steps& steps)) {
         traffic::fault_of_coalescing(added, DeviceKind::tun, device, Coalescer::default_capacity, way) == "");
 }
 
-/// segment(coalesce(segment(x))) = segment(x), x being as large as it gets, in as few packets as it was.
+/// segment(coalesce(segment(x))) = segment(x), for the largest x, in as few packets.
 RC_GTEST_PROP(CoalescerProperty, WhatWasASuperPacketIsOneAgain, (std::uint8_t which)) {
   const auto kind = which % 2 == 0 ? DeviceKind::tun : DeviceKind::tap;
   const auto flows = traffic::flows(kind);
@@ -83,7 +83,7 @@ RC_GTEST_PROP(CoalescerProperty, WhatWasASuperPacketIsOneAgain, (std::uint8_t wh
   RC_ASSERT(packets[0].bytes == shapes::super_packet(shape, payload));
 }
 
-// The properties can fail: traffic as it is made does join.
+// The properties can fail: the generated traffic does join.
 TEST(CoalescerProperty, TheTrafficJoins) {
   const Steps steps(20);
   Coalescer coalescer{DeviceKind::tun};

@@ -1,5 +1,5 @@
 #pragma once
-/// What a `Coalescer` keeps; how, is told in its source.
+/// The state of a `Coalescer`, explained in coalescer.cpp.
 
 #include <array>
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace tunport {
 
 namespace coalescing {
 
-/// What became of an attempt to join.
+/// The result of an attempt to join.
 enum class Outcome : std::uint8_t { joined, other, full };
 
 /// A stretch of an item's bytes.
@@ -45,7 +45,7 @@ struct Coalescer::State {
   void clear();
 
   bool add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device);
-  /// Adds a datagram as long as the latest item's first, in the short way if it is its next.
+  /// Adds a datagram as long as the first of the latest item: in the short way if it is the item's next.
   using AddNext = bool (*)(State& self, Bytes datagram, const OffloadFeatures& device);
   using AllAddNext = std::array<AddNext, 8>;  // by `short_way_of`
   template <bool v6, bool udp, class SumAndCopy>
@@ -88,17 +88,17 @@ struct Coalescer::State {
   const AllAddNext add_next_in_short_way = choose_add_next();
   DeviceKind kind;
   std::unique_ptr<std::byte[]> arena;
-  std::byte* end;          // of what is taken of the arena
-  std::byte* const limit;  // of the arena
-  Item* tail = nullptr;    // the item whose chunk is the last
-  Item* latest = nullptr;  // the open item that was begun or joined last
+  std::byte* end;          // end of the used bytes of the arena
+  std::byte* const limit;  // end of the arena
+  Item* tail = nullptr;    // the item with the last chunk
+  Item* latest = nullptr;  // the open item begun or joined last
   std::size_t item_count = 0;
   std::size_t part_count = 0;
   std::uint64_t open_items = 0;                  // by index
-  std::array<std::uint8_t, slot_count> slots{};  // 0, or 1 and an item's index
+  std::array<std::uint8_t, slot_count> slots{};  // 0, or 1 + an item's index
   std::array<Item, max_items> items{};
   std::array<Part, pool_size> parts{};
-  std::array<iovec, max_parts> gathered{};  // of the item that is being sent
+  std::array<iovec, max_parts> gathered{};  // the parts of the item being sent
 };
 static_assert(Coalescer::max_items <= 64, "open_items has 64 bits");
 

@@ -21,7 +21,7 @@ using shapes::some_bytes;
 
 constexpr std::size_t segment_size = 100;
 
-/// Those that may join: neither options nor extension headers.
+/// The shapes that may join: without options and extension headers.
 std::vector<Shape> plain_shapes() {
   std::vector<Shape> result;
   for (const Shape& shape : shapes::all())
@@ -29,14 +29,14 @@ std::vector<Shape> plain_shapes() {
   return result;
 }
 
-/// A datagram of `payload` bytes that follows the shape's own by `segments` whole segments.
+/// A datagram of `payload` bytes, `segments` whole segments behind the shape's own.
 Buffer segment(Shape shape, std::uint32_t segments, std::size_t payload = segment_size) {
   shape.sequence += segments * std::uint32_t{segment_size};
   shape.identification = static_cast<std::uint16_t>(shape.identification + segments);
   return shapes::datagram(shape, some_bytes(payload, segments));
 }
 
-/// A coalescer, and what was added to it.
+/// A coalescer, and the datagrams added.
 struct Burst {
   explicit Burst(DeviceKind device_kind = DeviceKind::tun) : kind{device_kind}, coalescer{device_kind} {}
 
@@ -45,7 +45,7 @@ struct Burst {
     added.push_back({bytes, left});
     return *this;
   }
-  /// How many datagrams each packet is; all that was added must come out of them, nothing else.
+  /// The number of datagrams in each packet. The packets must give back exactly the datagrams added.
   std::vector<std::size_t> sizes() {
     EXPECT_EQ(coalescer.size(), added.size());
     const auto packets = flushed(coalescer);
@@ -70,8 +70,7 @@ struct Burst {
 
 using Sizes = std::vector<std::size_t>;
 
-/// What becomes of a datagram, and of one that would have joined it, where there is one of the same flow
-/// already.
+/// The datagrams in each packet made of a datagram, `other`, and a datagram that might join the first two.
 Sizes between(const Shape& shape, const Buffer& other, const PacketOffload& left = {}) {
   return Burst{shape.kind}.add(segment(shape, 0)).add(other, left).add(segment(shape, 2)).sizes();
 }
@@ -171,7 +170,7 @@ TEST(Coalescer, PortsAndProtocolsTellFlowsApart) {
             (Sizes{2, 2, 2, 2}));
 }
 
-/// One byte of the headers changed, everything else right.
+/// A change of a single byte of otherwise right headers.
 struct Change {
   const char* what;
   std::size_t offset;  // from the IP header, or the transport header, or the packet
@@ -251,7 +250,7 @@ TEST(Coalescer, OnlyTheFirstCarriesCwr) {
   burst.added.clear();
   burst.add(segment(shape, 0)).add(segment(rest, 1));
   EXPECT_TRUE(flushed(burst.coalescer).at(0).left.ecn);
-  // Who cannot do that gets what it can.
+  // A device without ECN gets no CWR super-packet.
   burst.added.clear();
   burst.device.ecn = false;
   EXPECT_EQ(burst.add(segment(shape, 0)).add(segment(rest, 1)).add(segment(rest, 2)).sizes(), (Sizes{1, 2}));

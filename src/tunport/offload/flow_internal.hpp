@@ -1,6 +1,6 @@
 #pragma once
-/// A datagram's flow, found by the least that tells it: for the coalescer. Only the plain form of the headers
-/// is known, in which almost everything comes; the rest is told apart by what order asks of it.
+/// Finds the flow of a datagram, for the coalescer. Only the plain form of headers is parsed, the form of
+/// almost all traffic. Datagrams in another form are classified by the order that they must keep.
 
 #include <bit>
 #include <cstring>
@@ -15,26 +15,26 @@
 
 namespace tunport::coalescing {
 
-/// What may become of a datagram.
+/// The part of a datagram in its flow.
 enum class Standing : std::uint8_t {
-  foreign,   ///< no flow's: it follows nothing and nothing follows it
-  opaque,    ///< between two addresses, which flow's was not looked for
-  alone,     ///< a flow's, and joins nothing
-  joinable,  ///< a flow's, with a payload that may join others
+  foreign,   ///< outside of all flows: no order to keep
+  opaque,    ///< of an unknown flow between two addresses
+  alone,     ///< of a known flow, never joined
+  joinable,  ///< of a known flow, with a payload that may join
 };
 
-/// A datagram's flow, and where its headers are. The offsets hold for `alone` and `joinable`, `network` and
-/// `v6` for `opaque` too.
+/// A datagram's flow, and the offsets of its headers. The offsets are valid for `alone` and `joinable`;
+/// `network` and `v6` also for `opaque`.
 struct Flow {
   Standing standing = Standing::foreign;
   bool v6 = false;
   bool udp = false;  ///< else TCP
   std::uint8_t network = 0;
   std::uint8_t transport = 0;
-  std::uint8_t header_length = 0;  ///< what precedes the payload: at most 22 + 40 + 60
+  std::uint8_t header_length = 0;  ///< bytes before the payload: at most 22 + 40 + 60
 };
 
-/// A number as it lies in memory.
+/// The number at `at`, in the byte order of the machine.
 template <typename Number>
 inline Number load(const std::byte* at) {
   Number number;
@@ -42,13 +42,13 @@ inline Number load(const std::byte* at) {
   return number;
 }
 
-/// A 16-bit number as it lies in memory in a packet, and back.
+/// Converts a 16-bit number between the byte orders of the machine and of a packet.
 constexpr std::uint16_t wire_order(std::size_t number) {
   const auto word = static_cast<std::uint16_t>(number);
   return std::endian::native == std::endian::big ? word : static_cast<std::uint16_t>(word << 8 | word >> 8);
 }
 
-/// The transport header at `flow.transport`, `size` bytes of it and its payload.
+/// Completes `flow` by the transport header. `size`: bytes of the header and its payload.
 inline Flow classify_transport(const std::byte* header, std::size_t size, Flow flow) {
   std::size_t length = UdpHeader::size;
   bool joins = false;
@@ -67,7 +67,7 @@ inline Flow classify_transport(const std::byte* header, std::size_t size, Flow f
   return flow;
 }
 
-/// The IPv4 packet at `flow.network`, of `size` bytes. Its checksum is not looked at.
+/// Completes `flow` by an IPv4 packet of `size` bytes. The header's checksum is not verified.
 inline Flow classify_ipv4(const std::byte* packet, std::size_t size, Flow flow) {
   if (size < Ipv4Header::size) return flow;
   const auto protocol = load<std::uint8_t>(packet + 9);
@@ -81,8 +81,8 @@ inline Flow classify_ipv4(const std::byte* packet, std::size_t size, Flow flow) 
   return classify_transport(packet + Ipv4Header::size, size - Ipv4Header::size, flow);
 }
 
-/// The IPv6 packet at `flow.network`, of `size` bytes. Extension headers, fragments among them, are not
-/// followed.
+/// Completes `flow` by an IPv6 packet of `size` bytes. Extension headers, fragments included, make the packet
+/// `opaque`.
 inline Flow classify_ipv6(const std::byte* packet, std::size_t size, Flow flow) {
   constexpr std::uint8_t icmpv6 = 58;
   if (size < Ipv6Header::size) return flow;
@@ -98,10 +98,10 @@ inline Flow classify_ipv6(const std::byte* packet, std::size_t size, Flow flow) 
   return classify_transport(packet + Ipv6Header::size, size, flow);
 }
 
-/// Tells what a datagram is, a frame on TAP. Takes any bytes.
+/// The flow of a datagram (a frame on TAP). Safe for arbitrary bytes.
 inline Flow classify(Bytes datagram, DeviceKind kind) {
   Flow flow;
-  const bool tun = kind == DeviceKind::tun;  // the packet says itself which IP it is
+  const bool tun = kind == DeviceKind::tun;  // the packet itself tells the version of IP
   std::size_t at = 0;
   std::uint16_t type = 0;
   if (!tun) {
@@ -124,22 +124,22 @@ inline Flow classify(Bytes datagram, DeviceKind kind) {
   return flow;
 }
 
-// The addresses lie one behind the other, and the ports right behind them where there are no options.
+// The two addresses of an IP header are adjacent. Without options the ports follow the addresses.
 
-/// Whether two IP headers of one family have the same addresses.
+/// True if two IP headers of the same version have the same addresses.
 inline bool same_addresses(const std::byte* one, const std::byte* other, bool v6) {
   return v6 ? std::memcmp(one + 8, other + 8, 32) == 0
             : load<std::uint64_t>(one + 12) == load<std::uint64_t>(other + 12);
 }
 
-/// Whether two plain IP headers of one family and protocol have the same addresses and ports behind them.
+/// True if two plain IP headers of the same version and protocol have the same addresses and ports.
 inline bool same_endpoints(const std::byte* one, const std::byte* other, bool v6) {
   const std::size_t ports = v6 ? Ipv6Header::size : Ipv4Header::size;
   return same_addresses(one, other, v6) &&
          load<std::uint32_t>(one + ports) == load<std::uint32_t>(other + ports);
 }
 
-/// A number from the addresses and ports of a plain IP header; its upper bits are the better ones.
+/// A hash of the addresses and ports of a plain IP header; the upper bits are the best.
 inline std::uint64_t hash_endpoints(const std::byte* header, bool v6) {
   constexpr std::uint64_t odd = 0x9e3779b97f4a7c15;
   if (!v6) return (load<std::uint64_t>(header + 12) * odd + load<std::uint32_t>(header + 20)) * odd;

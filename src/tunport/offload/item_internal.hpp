@@ -1,6 +1,6 @@
 #pragma once
-/// A super-packet that grows, and what others must have to join it: the coalescer's rules, one by one. The
-/// datagrams' headers are read by their place, which the item's own headers gave.
+/// A growing super-packet, and the coalescer's rules for joining. The item's headers give the offsets at
+/// which the headers of further datagrams are read.
 
 #include <algorithm>
 #include <array>
@@ -24,34 +24,34 @@ namespace tunport::coalescing {
 inline constexpr std::uint32_t udp_segments = 64;
 inline constexpr std::size_t max_ip_size = 65535;
 
-/// One packet to be. Sums are of words as they lie in memory.
+/// A future packet. Sums are of words loaded without a change of byte order.
 struct Item {
-  std::byte* head = nullptr;    // its first datagram: the headers that the others are compared with
-  std::byte* cursor = nullptr;  // where the next payload is copied to; nothing if the last was referred to
-  std::byte* limit = nullptr;   // how far that may go
+  std::byte* head = nullptr;    // the first datagram: further headers are compared with its headers
+  std::byte* cursor = nullptr;  // the place of the next payload; null if the last is referred to
+  std::byte* limit = nullptr;   // the end of the room at the cursor
   std::uint32_t size = 0;
   std::uint32_t datagrams = 0;
-  std::uint32_t full_size = 0;  // of a datagram as long as the first
-  std::uint32_t vacancies = 0;  // how many of them may follow and be copied, before anything is looked at
+  std::uint32_t full_size = 0;  // size of the first datagram
+  std::uint32_t vacancies = 0;  // room for so many copies of datagrams of the full size
   std::uint32_t segment_size = 0;
   Flow flow{};
   bool open = false;
-  bool summed = false;              // the sums hold, and its first datagram is right
-  bool pushed = false;              // its last datagram has PSH
-  std::uint8_t short_way = 0;       // 1 and the index of what takes another like the first; 0 if nothing does
-  std::uint32_t network_sum = 0;    // IPv4: of the header without length, identification and checksum
-  std::uint32_t pseudo_sum = 0;     // of the pseudo-header without the length
-  std::uint32_t transport_sum = 0;  // of both headers without lengths, checksum, and TCP's sequence and flags
-  std::uint32_t full_sum = 0;       // with the lengths of a datagram as long as the first
-  std::uint32_t head_size = 0;      // of the part that begins at the head
-  std::uint16_t first_part = 0;     // of the others
+  bool summed = false;              // the sums are valid, and the first datagram is right
+  bool pushed = false;              // the last datagram has PSH
+  std::uint8_t short_way = 0;       // 1 + the index in `add_next_in_short_way`; 0 without a short way
+  std::uint32_t network_sum = 0;    // the IPv4 header without length, identification and checksum
+  std::uint32_t pseudo_sum = 0;     // the pseudo-header without the length
+  std::uint32_t transport_sum = 0;  // pseudo and TCP/UDP header without lengths, checksum, sequence, flags
+  std::uint32_t full_sum = 0;       // `transport_sum` with the lengths of a datagram of the full size
+  std::uint32_t head_size = 0;      // bytes of the part at the head
+  std::uint16_t first_part = 0;     // index of the first further part
   std::uint16_t last_part = 0;
-  std::uint16_t parts = 0;  // how many others
-  PacketOffload left{};     // of its first datagram
+  std::uint16_t parts = 0;  // number of further parts
+  PacketOffload left{};     // offload of the first datagram
 };
 
-/// A sum of words, folded to 16 bits; 0 only if it is 0. The halves are added in the upper half, to which the
-/// lower one carries.
+/// A sum of words, folded to 16 bits; 0 only for a sum of 0. The addition takes place in the upper half, to
+/// which the lower half carries.
 constexpr std::uint16_t fold(std::uint32_t sum) {
   return static_cast<std::uint16_t>((sum + std::rotl(sum, 16)) >> 16);
 }
@@ -59,12 +59,12 @@ constexpr std::uint16_t fold(std::uint64_t sum) {
   return fold(static_cast<std::uint32_t>((sum + std::rotl(sum, 32)) >> 32));
 }
 
-/// The bits of a word that is made of these bytes in memory.
+/// The word with the given bytes in memory.
 constexpr std::uint64_t mask_of(std::array<std::uint8_t, 8> bytes) {
   return std::bit_cast<std::uint64_t>(bytes);
 }
 
-/// Whether the link headers are equal: none on TUN, else 14, 18 or 22 bytes.
+/// True if the link headers are equal. `size`: 0 on TUN, else 14, 18 or 22 bytes.
 inline bool same_link(const std::byte* one, const std::byte* other, std::size_t size) {
   if (size == 0) return true;
   const std::size_t middle = size - 8 < 8 ? size - 8 : 8;
@@ -73,8 +73,8 @@ inline bool same_link(const std::byte* one, const std::byte* other, std::size_t 
           (load<std::uint64_t>(one + size - 8) ^ load<std::uint64_t>(other + size - 8))) == 0;
 }
 
-/// Whether all that must be equal is: not IPv4's identification and the numbers of TCP. Where it is `exact`
-/// the lengths are, too, and the flags that may differ.
+/// True if the headers are equal, except for checksums, IPv4's identification and TCP's sequence number.
+/// `exact`: lengths and TCP's PSH and CWR are compared, too.
 template <bool v6, bool udp, bool exact>
 inline bool same_headers(const Item& item, const std::byte* data) {
   const std::byte* const one = item.head + item.flow.network;
@@ -116,7 +116,8 @@ inline bool same_headers(const Item& item, const std::byte* data) {
   return difference == 0 && same_link(item.head, data, item.flow.network);
 }
 
-/// Whether the IP packet, and the UDP datagram, end where these bytes do.
+/// True if the IP packet and the UDP datagram end with the datagram. `length`: bytes of the transport header
+/// and its payload.
 template <bool v6, bool udp>
 inline bool lengths_agree(const std::byte* network, const std::byte* transport, std::size_t length) {
   if (udp && load<std::uint16_t>(transport + 4) != wire_order(length)) return false;
@@ -124,7 +125,7 @@ inline bool lengths_agree(const std::byte* network, const std::byte* transport, 
             : load<std::uint16_t>(network + 2) == wire_order(length + Ipv4Header::size);
 }
 
-/// Whether it has the numbers of the next segment.
+/// True if the datagram has the numbers of the item's next segment.
 template <bool v6, bool udp>
 inline bool follows(const Item& item, const std::byte* network, const std::byte* transport) {
   if constexpr (!v6) {
@@ -147,7 +148,7 @@ inline bool follows(const Item& item, const std::byte* network, const std::byte*
   return true;
 }
 
-/// Sums up what all datagrams of the item have in common.
+/// Sums the fields that are the same in all datagrams of the item.
 template <bool v6, bool udp>
 inline void sum_headers(Item& item) {
   const std::byte* const network = item.head + item.flow.network;
@@ -171,7 +172,7 @@ inline void sum_headers(Item& item) {
   item.transport_sum = fold(both);
 }
 
-/// What the IPv4 header's checksum must be.
+/// The right checksum of an IPv4 header of the item's flow, as the field is loaded.
 inline std::uint16_t ip_checksum(const Item& item, const std::byte* network) {
   return static_cast<std::uint16_t>(
       ~fold(item.network_sum + load<std::uint16_t>(network + 2) + load<std::uint16_t>(network + 4)));
@@ -182,8 +183,8 @@ inline bool has_right_ip_checksum(const Item& item, const std::byte* network) {
   return v6 || load<std::uint16_t>(network + 10) == ip_checksum(item, network);
 }
 
-/// Whether the checksum of a datagram of the item's flow is right. `sum`: the item's for its length, and of
-/// the payload.
+/// True if the checksum of a datagram of the item's flow is right. `sum`: the item's sum for the datagram's
+/// length, and the payload's sum.
 template <bool udp>
 inline bool has_right_sum(const std::byte* transport, std::uint64_t sum) {
   if constexpr (!udp)
@@ -194,14 +195,16 @@ inline bool has_right_sum(const std::byte* transport, std::uint64_t sum) {
          (udp && right == 0 ? 0xffff : right);
 }
 
-/// The item's sum with the lengths of a datagram whose transport header and payload are so long.
+/// The item's sum with the length fields of a datagram. `length`: bytes of the transport header and its
+/// payload.
 template <bool udp>
 inline std::uint32_t sum_with_length(const Item& item, std::size_t length) {
   return item.transport_sum + (udp ? 2U : 1U) * wire_order(length);
 }
 
-/// Whether a datagram of the item's flow may be trusted. `length`: of its transport header and payload, whose
-/// sum is looked at only where nobody has verified it.
+/// True if the checksum of a datagram of the item's flow is right, verified, or left to fill with the right
+/// sum of the pseudo-header. `length`: bytes of the transport header and its payload. `payload_sum` is used
+/// only if unverified.
 template <bool udp>
 inline bool has_right_checksum(const Item& item, const std::byte* transport, std::size_t length,
                                const PacketOffload& left, std::uint64_t payload_sum) {
@@ -219,10 +222,10 @@ inline bool has_right_checksum(const Item& item, const std::byte* transport, std
   return false;
 }
 
-/// How many bytes there are behind the item's cursor.
+/// The bytes behind the item's cursor.
 inline std::size_t room_in(const Item& item) { return static_cast<std::size_t>(item.limit - item.cursor); }
 
-/// How many whole segments there is room for, in the item and behind its cursor.
+/// The number of whole segments with room in the item and behind the cursor.
 inline std::uint32_t vacancies_of(const Item& item) {
   const std::size_t room = std::min(room_in(item), max_ip_size + item.flow.network - item.size);
   const std::size_t segments = room / item.segment_size;
@@ -230,14 +233,15 @@ inline std::uint32_t vacancies_of(const Item& item) {
       item.flow.udp ? std::min<std::size_t>(segments, udp_segments - item.datagrams) : segments);
 }
 
-/// Whether it may be looked at in the short way: it is as long as the item's first, is to be copied and
-/// verified, and there is room for it.
+/// True if the short way may be tried: the datagram is as long as the item's first, is to be copied and
+/// verified, and has room.
 inline bool is_as_usual(const Item& item, Bytes datagram, const PacketOffload& left, Keep keep) {
   return datagram.size() == item.full_size && item.vacancies != 0 && keep == Keep::copy &&
          left.checksum == ChecksumState::unverified;
 }
 
-/// Whether it is the item's next datagram, but for its checksum. Precondition: it is as long as the first.
+/// True if the datagram is the item's next, the checksum apart. Precondition: the datagram is as long as the
+/// first.
 template <bool v6, bool udp>
 inline bool is_next(const Item& item, const std::byte* data) {
   const std::byte* const network = data + item.flow.network;
@@ -246,7 +250,7 @@ inline bool is_next(const Item& item, const std::byte* data) {
          has_right_ip_checksum<v6>(item, network);
 }
 
-/// Counts in another as long as the first, whose payload lies at the cursor.
+/// Counts another datagram as long as the first. The payload lies at the cursor.
 inline void take_next(Item& item) {
   item.cursor += item.segment_size;
   item.size += item.segment_size;
@@ -254,10 +258,10 @@ inline void take_next(Item& item) {
   --item.vacancies;
 }
 
-/// Up to so many bytes it is not worth calling for a wide loop.
+/// Up to so many bytes the call of a wide loop does not pay.
 inline constexpr std::size_t small_payload = 128;
 
-/// The last bytes of a payload, less than 16, as `detail::sum_and_copy_words`.
+/// As `detail::sum_and_copy_words`, for the last bytes of a payload, less than 16.
 inline std::uint64_t sum_and_copy_rest(std::byte* to, const std::byte* from, std::size_t size) {
   std::uint64_t sum = 0;
   if (size == 0) return sum;
@@ -275,7 +279,7 @@ inline std::uint64_t sum_and_copy_rest(std::byte* to, const std::byte* from, std
   if ((size & 4) != 0) add(std::uint32_t{});
   if ((size & 2) != 0) add(std::uint16_t{});
   if ((size & 1) != 0) {
-    // The first half of a pair whose other half is zero.
+    // The first half of a pair; the second half is zero.
     const std::byte last[2] = {*from, {}};
     *to = *from;
     sum += load<std::uint16_t>(last);
@@ -283,10 +287,10 @@ inline std::uint64_t sum_and_copy_rest(std::byte* to, const std::byte* from, std
   return sum;
 }
 
-// The same for a small payload, in line. Of words w = 2^32 h + l, summed are the w, which wraps, and the h:
-// the sum of the l is the first less the second times 2^32.
+// Sum and copy of a small payload, in line. Of words w = 2^32 h + l the loop sums w, with wrap, and h. The
+// sum of l is the sum of w less the sum of h times 2^32.
 
-/// 16 bytes at a time.
+/// As `detail::sum_and_copy_words`, 16 bytes at a time.
 inline std::uint64_t sum_and_copy_few(std::byte* to, const std::byte* from, std::size_t size) {
   using Vector = std::uint64_t __attribute__((vector_size(16)));
   Vector words{};
@@ -302,7 +306,7 @@ inline std::uint64_t sum_and_copy_few(std::byte* to, const std::byte* from, std:
 }
 
 #ifdef TUNPORT_AVX2
-/// 32 bytes at a time, on a machine that can.
+/// As `detail::sum_and_copy_words`, 32 bytes at a time, on a machine with AVX2.
 TUNPORT_AVX2 inline std::uint64_t sum_and_copy_few_avx2(std::byte* to, const std::byte* from,
                                                         std::size_t size) {
   using Vector = std::uint64_t __attribute__((vector_size(32)));
@@ -328,20 +332,20 @@ TUNPORT_AVX2 inline std::uint64_t sum_and_copy_few_avx2(std::byte* to, const std
 }
 #endif
 
-/// The sum of the words of a payload, which is copied.
+/// Copies a payload, and returns the sum of its words.
 inline std::uint64_t sum_and_copy(std::byte* to, const std::byte* from, std::size_t size) {
   return size <= small_payload ? sum_and_copy_few(to, from, size)
                                : detail::sum_and_copy_words({to, size}, {from, size});
 }
 
-/// Whether the first datagram of an item lets others follow. Its checksums are left for later.
+/// True if the first datagram of an item may be followed. The checksums are verified later.
 inline bool may_be_joined(const Item& item) {
   return item.flow.udp ||
          (std::to_integer<std::uint8_t>(item.head[item.flow.transport + TcpHeader::flags_offset]) &
           tcp_flag::psh) == 0;
 }
 
-/// What is left to do on the item once a second datagram has joined.
+/// The offload of an item with at least two datagrams.
 inline PacketOffload super_packet_of(const Item& item) {
   const bool cwr = !item.flow.udp &&
                    (std::to_integer<std::uint8_t>(item.head[item.flow.transport + TcpHeader::flags_offset]) &
@@ -356,7 +360,8 @@ inline PacketOffload super_packet_of(const Item& item) {
           .checksum_offset = item.flow.udp ? std::uint16_t{6} : std::uint16_t{TcpHeader::checksum_offset}};
 }
 
-/// Makes the first datagram's headers those of the whole. Precondition: a second one has joined.
+/// Turns the first datagram's headers into the headers of the super-packet. Precondition: the item has at
+/// least two datagrams.
 inline void patch_headers(const Item& item) {
   const MutableBytes network{item.head + item.flow.network,
                              std::size_t{item.flow.header_length} - item.flow.network};

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint32_t narrow(std::size_t offset) { return static_cast<std::uint32_t>(offset); }
 
-/// The IPv6 header's part of `layout`. Out of line, so that IPv4 need not save what the views take.
+/// Fills the IPv6 part of `layout`. Out of line: IPv4 need not save the registers of the views.
 [[gnu::noinline]] bool find_ipv6(Bytes ip, Layout& layout) {
   DropReason why{};
   const auto view = Ipv6View::checked(ip, why);
@@ -27,8 +27,8 @@ constexpr std::uint32_t narrow(std::size_t offset) { return static_cast<std::uin
   return true;
 }
 
-/// The IP header's part of `layout`. IPv4 is not read through its view, which sums the header: nothing here
-/// depends on that checksum, and who patches the header carries an error in it along.
+/// Fills the IP part of `layout`. `Ipv4View` would sum the IPv4 header: the layout does not depend on the
+/// checksum, and a patched header keeps an error in the checksum.
 bool find_ip(Bytes packet, Layout& layout) {
   const Bytes ip = packet.subspan(layout.ip);
   if (ip.size() < Ipv4Header::size) return false;
@@ -65,8 +65,8 @@ bool fill(Bytes packet, DeviceKind kind, Layout& layout) {
   if (kind == DeviceKind::tap && layout.v6 != (type == ethertype::ipv6)) return false;
   const std::uint32_t size = layout.transport_size();
   if (layout.protocol == ip_protocol::udp) {
-    // A length that ends before the IP packet does leaves bytes that belong to nobody (or to RFC 9868's
-    // options): such a datagram is passed on as it is.
+    // Bytes between the ends of UDP datagram and IP packet have no owner (or are options of RFC 9868): such a
+    // datagram is passed on unchanged.
     layout.payload = layout.transport + narrow(UdpHeader::size);
     return size >= UdpHeader::size && load_be16(packet, layout.transport + UdpHeader::length_offset) == size;
   }
@@ -79,7 +79,7 @@ bool fill(Bytes packet, DeviceKind kind, Layout& layout) {
 }  // namespace
 
 std::optional<Layout> find_layout(Bytes packet, DeviceKind kind) {
-  // Filled where it is returned: a copy of what was just stored piece by piece waits for the stores.
+  // Filled in place: a copy of a layout stored piece by piece would wait for the stores.
   std::optional<Layout> layout{std::in_place};
   if (!fill(packet, kind, *layout)) layout.reset();
   return layout;

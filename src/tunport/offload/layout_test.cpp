@@ -45,7 +45,7 @@ TEST(FindLayout, NothingOfWhatIsCut) {
   for (const Shape& shape : shapes::all()) {
     const Buffer packet = shapes::datagram(shape, payload);
     for (std::size_t size = 0; size < packet.size(); ++size) {
-      // A buffer of its own, so that the sanitizer sees its end.
+      // In a separate buffer the sanitizer sees the end.
       const Buffer cut(packet.begin(), packet.begin() + static_cast<std::ptrdiff_t>(size));
       EXPECT_FALSE(find_layout(cut, shape.kind)) << shape.name() << ' ' << size;
     }

@@ -17,28 +17,28 @@ constexpr std::size_t ip_length_at(const Layout& layout) { return layout.ip + (l
 constexpr std::size_t identification_at(const Layout& layout) { return layout.ip + 4U; }
 constexpr std::size_t ip_checksum_at(const Layout& layout) { return layout.ip + 10U; }
 
-/// What the IP header's length field says: IPv4 counts its own header, IPv6 only what follows it.
+/// The value of the IP header's length field: IPv4 includes the header, IPv6 does not.
 constexpr std::size_t ip_length_of(const Layout& layout, std::size_t transport_size) {
   return layout.transport - layout.ip - (layout.v6 ? Ipv6Header::size : 0) + transport_size;
 }
 
-/// Copies at least 16 bytes, by that many at a time, the last ones overlapping those before: no call, and no
-/// branch but the loop's.
+/// Copies at least 16 bytes, 16 at a time; the last 16 may overlap the previous. Makes no call, and has no
+/// branch except the loop's.
 void copy_headers(std::byte* out, const std::byte* headers, std::size_t size) {
   constexpr std::size_t step = 16;
   for (std::size_t at = 0; at + step < size; at += step) std::memcpy(out + at, headers + at, step);
   std::memcpy(out + size - step, headers + size - step, step);
 }
 
-/// A number as it lies in memory, and back: transport sums are kept in that order, as payloads are summed in
-/// it.
+/// Converts a number to the byte order of packets in memory, and back. Transport sums stay in memory order,
+/// like the sums of payloads.
 template <class Number>
 constexpr Number in_memory(Number number) {
   return std::endian::native == std::endian::little ? byteswap(number) : number;
 }
 
-/// In one store, unlike `store_be16`: where each byte is a store of its own, the compiler takes it that it
-/// may have changed the segmenter.
+/// Stores a word in a single store. After the byte stores of `store_be16` the compiler would read members of
+/// the segmenter again, because bytes may alias them.
 template <class Word>
 void put(std::byte* at, Word word) {
   std::memcpy(at, &word, sizeof word);
@@ -52,8 +52,8 @@ constexpr std::uint16_t folded(std::uint32_t sum) {
 
 constexpr std::uint16_t complement(std::uint16_t word) { return static_cast<std::uint16_t>(~word); }
 
-/// As `pseudo_header_sum`, from the sum that stands in the packet: only the length differs. Precondition: the
-/// checksum is left to fill.
+/// As `pseudo_header_sum`, by an adjustment of the packet's sum to another length. Precondition: the checksum
+/// is left to fill.
 std::uint32_t adjusted_sum(Bytes packet, const Layout& layout, std::uint16_t length) {
   const std::uint32_t sum = load_be16(packet, std::size_t{layout.transport} + checksum_offset_of(layout));
   return sum + complement(static_cast<std::uint16_t>(layout.transport_size())) + length;
@@ -91,7 +91,7 @@ void Segmenter::make_template(Bytes packet) {
   const auto ip_length = static_cast<std::uint16_t>(ip_length_of(layout_, transport_size));
 
   if (!layout_.v6) {
-    // Patched rather than summed again (RFC 1624, equation 3): an error in the header stays one.
+    // Patched, not summed again (RFC 1624, equation 3): an error in the header stays an error.
     identification_ = load_be16(out, identification_at(layout_));
     ip_sum_ = detail::fold16(std::uint64_t{complement(load_be16(out, ip_checksum_at(layout_)))} +
                              complement(identification_) + complement(load_be16(out, ip_length_at(layout_))) +
@@ -128,7 +128,7 @@ void Segmenter::patch_edge(std::byte* out, std::size_t payload_size, std::uint32
     const auto patch = [&](std::size_t at) {
       store_be16(headers, at, static_cast<std::uint16_t>(load_be16(headers, at) - shorter));
     };
-    // In these sums, taking off is adding the complement.
+    // In one's complement, subtraction is the addition of the complement.
     patch(ip_length_at(layout_));
     ip_sum += complement(shorter);
     sum += in_memory(complement(shorter));
@@ -173,7 +173,7 @@ inline void Segmenter::write(std::byte* out, std::size_t payload_size, ChecksumS
   }
 }
 
-/// Out of line, so that the others need nothing saved.
+/// Out of line: the datagrams in the middle need no saved registers.
 [[gnu::noinline]] void Segmenter::write_edge(std::byte* out, std::size_t payload_size, ChecksumState wanted,
                                              std::uint64_t payload_sum) const {
   write<true>(out, payload_size, wanted, payload_sum);
@@ -190,7 +190,7 @@ inline void Segmenter::write_headers(std::byte* out, std::size_t payload_size, C
 MutableBytes Segmenter::next_in_place(ChecksumState wanted) {
   const MutableBytes payload = peek();
   if (payload.empty()) return {};
-  // By far the most often, and without a call.
+  // The most frequent case, without a call.
   if (wanted == ChecksumState::to_fill && !is_edge(payload.size())) {
     const MutableBytes datagram{payload.data() - header_length_, header_length_ + payload.size()};
     write<false>(datagram.data(), payload.size(), ChecksumState::to_fill, 0);

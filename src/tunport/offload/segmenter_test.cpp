@@ -17,7 +17,7 @@ using shapes::Shape;
 
 Buffer copy_of(Bytes bytes) { return {bytes.begin(), bytes.end()}; }
 
-/// The datagrams of a super-packet, by one of the ways.
+/// The datagrams of a super-packet, taken by `next`.
 std::vector<Buffer> taken(const Shape& shape, Buffer packet, std::size_t segment_size,
                           const std::function<Buffer(Segmenter&)>& next) {
   Segmenter segmenter;
@@ -38,7 +38,7 @@ Buffer taken_in_place(Segmenter& segmenter, ChecksumState wanted) {
 }
 
 Buffer taken_into(Segmenter& segmenter, ChecksumState wanted) {
-  // One byte before and one behind are not to be touched.
+  // The byte before the buffer and the byte behind must stay.
   Buffer out(segmenter.largest() + 2, std::byte{0xee});
   const std::size_t size = segmenter.next_into(MutableBytes{out}.subspan(1, segmenter.largest()), wanted);
   EXPECT_EQ(out.front(), std::byte{0xee});
@@ -55,7 +55,7 @@ void expect_same(const std::vector<Buffer>& found, const std::vector<Buffer>& ex
                                          << to_hex(expected[i]);
 }
 
-/// Every way gives what the reference gives.
+/// Every way agrees with the reference.
 void check(const Shape& shape, std::size_t payload_size, std::size_t segment_size) {
   const std::string what =
       shape.name() + ", " + std::to_string(payload_size) + " by " + std::to_string(segment_size);
@@ -130,7 +130,7 @@ TEST(Segmenter, FlagsOfFirstAndLast) {
 }
 
 TEST(Segmenter, AUdpChecksumOfZeroIsItsOtherForm) {
-  // The checksum of two zeros becomes the payload, whose checksum is then zero.
+  // The checksum of two zeros becomes the payload: the new checksum is zero.
   for (const bool v6 : {false, true}) {
     const Shape shape{.protocol = ip_protocol::udp, .v6 = v6};
     const Buffer zeros = shapes::datagram(shape, Buffer(2));

@@ -17,7 +17,7 @@ constexpr void store(MutableBytes header, std::size_t at, std::endian order, std
              order == std::endian::big ? value : static_cast<std::uint16_t>(value << 8 | value >> 8));
 }
 
-/// The kind that a GSO type says, without its flag; none for those that there are not.
+/// The kind of a GSO type without flag; `none` for an unknown type.
 constexpr SegmentKind kind_of(std::uint8_t gso_type) {
   switch (gso_type) {
     case gso_tcp4:
@@ -45,7 +45,7 @@ constexpr std::uint8_t gso_type_of(SegmentKind kind) {
   return gso_none;
 }
 
-/// Which kind the segments of such a packet are.
+/// The kind of the segments of a super-packet with the layout.
 constexpr SegmentKind kind_of(const Layout& layout) {
   if (layout.protocol == ip_protocol::udp) return SegmentKind::udp;
   return layout.v6 ? SegmentKind::tcp6 : SegmentKind::tcp4;
@@ -72,7 +72,7 @@ bool detail::decode_segments(Bytes header, std::endian order, Bytes packet, Devi
   if (!is_tcp && (gso_type & gso_ecn) != 0) return false;
   if (layout->payload_size() <= gso_size) return true;
   offload.kind = segments;
-  // The packet's own flag says it; the header's only repeats it.
+  // The packet's own flag counts; the header merely repeats the flag.
   offload.ecn = is_tcp && (load_u8(packet, layout->transport + TcpHeader::flags_offset) & tcp_flag::cwr) != 0;
   offload.segment_size = gso_size;
   offload.header_length = static_cast<std::uint16_t>(layout->payload);

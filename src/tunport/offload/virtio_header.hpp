@@ -1,6 +1,6 @@
 #pragma once
-/// The virtio network header, as it precedes each packet on a descriptor with IFF_VNET_HDR (virtio 1.2,
-/// 5.1.6; linux/virtio_net.h, drivers/net/tun_vnet.h).
+/// The virtio network header before each packet on a descriptor with IFF_VNET_HDR (virtio 1.2, 5.1.6;
+/// linux/virtio_net.h, drivers/net/tun_vnet.h).
 ///
 ///    0                   1                   2                   3
 ///    0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -12,15 +12,15 @@
 ///   |        Checksum offset        |  more, to the header's size
 ///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
 ///
-/// Its numbers are of either byte order: the machine's, or what TUNSETVNETLE or TUNSETVNETBE set. A header
-/// may be longer (TUNSETVNETHDRSZ; the size of an earlier program stays with the device). Bytes 10 to 19 mean
-/// nothing to TUN/TAP. Bytes 20 to 23 are two offsets of a UDP tunnel, which Linux reads since 6.17 in a
-/// header of 24 bytes or more, for the GSO types 0x20 and 0x40: such packets are never asked for, and are
-/// refused. `encode` writes zeros there.
+/// The byte order of the numbers is the machine's, or as set by TUNSETVNETLE or TUNSETVNETBE. A header may be
+/// longer (TUNSETVNETHDRSZ; a device keeps the size set by an earlier program). TUN/TAP ignores bytes 10
+/// to 19. Bytes 20 and 22 start two offsets of a UDP tunnel: Linux 6.17 and later reads them in a header of
+/// 24 bytes or more, for the GSO types 0x20 and 0x40. Tunnel packets are never requested, and refused by
+/// `decode`; `encode` writes zeros from byte 10 on.
 ///
-/// Whoever writes to the other end may be hostile. A header is believed as far as the packet bears it out:
-/// the lengths and offsets of a super-packet are those of `find_layout`, and the header has to agree with
-/// them. Its header length is no more than a hint, and not looked at.
+/// The other end may be hostile: a header is believed only as far as the packet agrees. The lengths and
+/// offsets of a super-packet come from `find_layout`, and the header must agree with them. The header length
+/// of a header is a mere hint, and is ignored.
 
 #include <bit>
 #include <cstring>
@@ -34,10 +34,10 @@
 
 namespace tunport {
 
-/// linux-libc-dev 6.1 has no VIRTIO_NET_HDR_GSO_UDP_L4, so all of them are ours.
+/// The virtio header's constants, because linux-libc-dev 6.1 lacks VIRTIO_NET_HDR_GSO_UDP_L4, and functions.
 namespace virtio_header {
 
-inline constexpr std::size_t size = 10;  ///< the least
+inline constexpr std::size_t size = 10;  ///< the least size of a header, in bytes
 
 inline constexpr std::uint8_t needs_checksum = 1;  ///< VIRTIO_NET_HDR_F_NEEDS_CSUM
 inline constexpr std::uint8_t data_valid = 2;      ///< VIRTIO_NET_HDR_F_DATA_VALID
@@ -50,7 +50,7 @@ inline constexpr std::uint8_t gso_ecn = 0x80;  ///< VIRTIO_NET_HDR_GSO_ECN, a fl
 
 namespace detail {
 
-// Where the fields are.
+// Offsets of the fields.
 inline constexpr std::size_t flags_at = 0;
 inline constexpr std::size_t gso_type_at = 1;
 inline constexpr std::size_t header_length_at = 2;
@@ -63,7 +63,7 @@ constexpr std::uint16_t load(Bytes header, std::size_t at, std::endian order) {
   return order == std::endian::big ? big : static_cast<std::uint16_t>(big << 8 | big >> 8);
 }
 
-/// Sets the checksum's fields; false if they are beyond the packet.
+/// Sets the fields of the checksum; false for a checksum beyond the packet.
 inline bool decode_checksum(Bytes header, std::endian order, Bytes packet, PacketOffload& offload) {
   const std::uint8_t flags = load_u8(header, flags_at);
   if ((flags & needs_checksum) == 0) {
@@ -76,25 +76,27 @@ inline bool decode_checksum(Bytes header, std::endian order, Bytes packet, Packe
   return std::size_t{offload.checksum_start} + offload.checksum_offset + 2 <= packet.size();
 }
 
-/// False if a checksum to fill would change the headers of link or IP, by which the packet is judged.
+/// False if a checksum to fill would change the headers of link or IP.
 inline bool spares_headers(Bytes packet, DeviceKind kind, const PacketOffload& offload) {
   return offload.checksum != ChecksumState::to_fill ||
          offload.checksum_start >= find_headers_end(packet, kind);
 }
 
-/// Sets the segments' fields, those of the checksum being set; false if they do not fit the packet.
+/// Sets the fields of the segments; false if the header contradicts the packet. Precondition: the fields of
+/// the checksum are set.
 bool decode_segments(Bytes header, std::endian order, Bytes packet, DeviceKind kind, PacketOffload& offload);
 
 }  // namespace detail
 
-/// What is left to do on `packet`, which came with `header`. A super-packet whose payload is no more than one
-/// segment becomes a plain datagram. Else nothing, and `why` is `bad_offload`: something beyond the packet,
-/// or not as its headers are; a super-packet whose checksum is neither to be filled nor verified; UFO, or
-/// another kind that nobody asked for. Precondition: `header.size() >= size`.
+/// The offload of `packet`, by the header before the packet. A super-packet with a payload of at most one
+/// segment becomes a plain datagram. Else nothing, and `why` is `bad_offload`: a field beyond the packet, or
+/// in contradiction to the packet's headers; a checksum to fill within the headers of link or IP; a
+/// super-packet with a checksum neither to fill nor verified; UFO and further kinds, never requested.
+/// Precondition: `header.size() >= size`.
 inline std::optional<PacketOffload> decode(Bytes header, std::endian order, Bytes packet, DeviceKind kind,
                                            DropReason& why) {
   std::optional<PacketOffload> offload{std::in_place};
-  // Nothing to do: most packets' header is all zero.
+  // The header of most packets is zero throughout: nothing to do.
   std::uint64_t first = 0;
   std::uint64_t last = 0;
   std::memcpy(&first, header.data(), 8);
@@ -110,8 +112,8 @@ inline std::optional<PacketOffload> decode(Bytes header, std::endian order, Byte
   return offload;
 }
 
-/// Writes the whole of `header`. The kernel takes a super-packet only with its checksum to be filled: see
-/// `prepare_checksum`. Precondition: `header.size() >= size`.
+/// Writes all bytes of `header`. The kernel takes a super-packet only with a checksum to fill
+/// (`prepare_checksum`). Precondition: `header.size() >= size`.
 void encode(const PacketOffload& offload, std::endian order, MutableBytes header);
 
 }  // namespace virtio_header

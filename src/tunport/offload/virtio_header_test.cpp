@@ -57,7 +57,7 @@ std::uint8_t gso_type_of(const Shape& shape) {
   return shape.v6 ? virtio_header::gso_tcp6 : virtio_header::gso_tcp4;
 }
 
-/// What the kernel says of a super-packet of that shape.
+/// The kernel's header for a super-packet of the shape.
 Fields fields_of(const Shape& shape, std::uint16_t segment_size) {
   return {.flags = virtio_header::needs_checksum,
           .gso_type = gso_type_of(shape),
@@ -90,10 +90,10 @@ TEST(VirtioHeader, ChecksumOfAPlainPacket) {
             (PacketOffload{.checksum = ChecksumState::to_fill, .checksum_start = 20, .checksum_offset = 6}));
   EXPECT_EQ(decoded({.flags = 2, .checksum_start = 0xffff}, packet),
             PacketOffload{.checksum = ChecksumState::verified});
-  // To be filled counts: whatever was verified, the field has no checksum.
+  // "To fill" counts more than "verified": the field has no checksum.
   EXPECT_EQ(decoded({.flags = 3, .checksum_start = 20, .checksum_offset = 6}, packet)->checksum,
             ChecksumState::to_fill);
-  // The last place that there is.
+  // The last possible place.
   EXPECT_TRUE(decoded({.flags = 1, .checksum_start = 38}, packet));
   EXPECT_TRUE(decoded({.flags = 1, .checksum_offset = 38}, packet));
 }
@@ -106,7 +106,7 @@ TEST(VirtioHeader, AChecksumToFillSparesTheHeadersByWhichThePacketIsJudged) {
       for (std::uint16_t at = 0; at < start; ++at)
         EXPECT_FALSE(decoded({.flags = 1, .checksum_start = at}, packet, shape.kind)) << shape.name() << at;
       EXPECT_TRUE(decoded({.flags = 1, .checksum_start = start}, packet, shape.kind)) << shape.name();
-      // Of a tunnel it is the inner one.
+      // In a tunnel, the inner transport header.
       const auto inner = static_cast<std::uint16_t>(start + 20);
       EXPECT_TRUE(decoded({.flags = 1, .checksum_start = inner}, packet, shape.kind)) << shape.name();
     }
@@ -242,7 +242,7 @@ TEST(VirtioHeader, RefusesWhatDoesNotFitThePacket) {
 }
 
 TEST(VirtioHeader, RefusesHeadersThatNobodyCanKeepAside) {
-  // Tags are what makes headers as long as one likes.
+  // VLAN tags make headers arbitrarily long.
   for (std::size_t tags = 550; tags < 580; ++tags) {
     const Shape shape{.kind = DeviceKind::tap, .tags = tags};
     const auto offload =
@@ -286,7 +286,7 @@ TEST(VirtioHeader, EncodesAsTheKernelReadsIt) {
 }
 
 TEST(VirtioHeader, NoBytesLeadOutOfThePacket) {
-  // Whatever is accepted can be worked on; the sanitizer watches. Headers are mostly near to right ones.
+  // An accepted packet can be worked on, under the sanitizer. Most headers are nearly right.
   std::mt19937 random{1};
   const auto shapes = shapes::all();
   std::size_t accepted = 0;
