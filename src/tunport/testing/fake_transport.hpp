@@ -1,6 +1,5 @@
 #pragma once
-/// A stand-in for a port, for tests of a protocol alone: it delivers what it is given and remembers what is
-/// written.
+/// A stand-in for a port, for tests of a single protocol: delivers packets, and records writes.
 
 #include <vector>
 
@@ -10,7 +9,7 @@
 
 namespace tunport {
 
-/// Keeps what is written and counts what is dropped.
+/// Keeps written packets, and counts drops.
 ///
 ///     FakeTransport port;
 ///     port.deliver(protocol, packets::arp_request(address));
@@ -32,16 +31,16 @@ class FakeTransport : public FrameTransport {
   DeviceKind kind() const override { return kind_; }
   Reactor& reactor() const override { return clock; }
 
-  /// Delivers, as a port does.
+  /// Connects the protocol, and delivers `bytes` to it.
   void deliver(FrameProtocol& protocol, const packets::Buffer& bytes, bool truncated = false) {
     protocol.make_connection(*this);
     protocol.frame_received(Packet{bytes, truncated});
   }
 
-  std::vector<packets::Buffer> written;
-  DropCounts drops;
-  WriteResult result = WriteResult::make_sent();  ///< what writes return
-  mutable ManualReactor clock;
+  std::vector<packets::Buffer> written;           ///< the packets written, oldest first
+  DropCounts drops;                               ///< the datagrams dropped, by reason
+  WriteResult result = WriteResult::make_sent();  ///< the result of every write
+  mutable ManualReactor clock;                    ///< the reactor of the transport
 
  private:
   DeviceKind kind_;

@@ -1,25 +1,25 @@
 #pragma once
-/// A reactor in virtual time: tests step it, and hours pass in no time.
+/// A reactor in virtual time: tests move the clock, and hours pass at once.
 
 #include "tunport/event/poll_reactor.hpp"
 
 namespace tunport {
 
-/// Descriptors are waited for as by `PollReactor`, but never for long; the clock moves only when told to.
-/// `clock.advance(std::chrono::minutes{1});` runs what is due within that minute, in order.
+/// A `PollReactor` that never waits: the clock moves only by `advance`.
+/// `clock.advance(std::chrono::minutes{1});` runs the timers of the next minute, in order.
 class ManualReactor final : public PollReactor {
  public:
   TimePoint now() const override { return now_; }
 
-  /// Does what is ready now, and what becomes ready by that, until nothing is left. Does not wait. Returns
-  /// how many calls were made. Throws std::runtime_error if there is no end to it: the loop spins.
+  /// Runs ready handlers, and handlers made ready by them, until no handler is ready. Does not wait. Returns
+  /// the number of calls. Throws std::runtime_error after 100,000 rounds: the loop spins.
   std::size_t run_ready();
-  /// Moves the clock by `by`, stopping at each deadline on the way to do what is ready there. Returns how
-  /// many calls were made.
+  /// Moves the clock by `by`, with a stop at each deadline, and runs ready handlers at each stop and at the
+  /// end. Returns the number of calls. Throws as `run_ready`.
   std::size_t advance(Duration by);
 
  private:
-  // Not the epoch, so that a time that was never set is not taken for now.
+  // Not the epoch: a time never set differs from now.
   TimePoint now_{std::chrono::hours{1}};
 };
 

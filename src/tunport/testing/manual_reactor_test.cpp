@@ -54,7 +54,7 @@ TEST(ManualReactor, ALoopThatSpinsIsAnError) {
   SocketPair pair;
   Probe probe{clock, pair.near.get()};
   probe.start_reading();
-  pair.send();  // and nobody takes it
+  pair.send();  // and the probe does not receive
   EXPECT_THROW(clock.run_ready(), std::runtime_error);
 }
 

@@ -1,13 +1,13 @@
 #pragma once
-/// Matchers for GoogleMock: what a packet is. The only header here that needs it.
+/// Matchers for packets. The only header of the room that needs GoogleMock.
 ///
 ///   using namespace tunport::matchers;
 ///   EXPECT_THAT(tunnel.collect_datagrams(), ElementsAre(is_udp(from("10.0.0.2", 42), payload("hello"))));
 ///   EXPECT_THAT(frame, is_ethernet(to(mac), carries_ipv4(from("10.0.0.2"), carries_icmp())));
 ///
-/// A packet is a container of bytes, or whatever has `.bytes()`; an IP packet or an Ethernet frame, `is_udp`
-/// looks through the latter. A packet matches only if the checksums down to the layer asked for are right.
-/// What a packet was instead is said in a line.
+/// A packet is a container of bytes, or an object with `.bytes()`, and has an IP packet or an Ethernet frame.
+/// `is_udp` and the like look into a frame, too. A packet matches only with right checksums, down to the
+/// layer of the matcher. A mismatch shows the packet in a line.
 
 #include <algorithm>
 #include <functional>
@@ -24,7 +24,7 @@
 
 namespace tunport::matchers {
 
-/// Something that a packet has or has not, with the words for it.
+/// A condition on a packet, with words for messages.
 struct Condition {
   std::string words;
   std::function<bool(const packets::Layers&)> holds;
@@ -58,7 +58,7 @@ class PacketMatcher {
   Condition condition_;
 };
 
-/// A layer that is there, and more about the packet: "NAME CONDITION, CONDITION".
+/// The condition that a layer is there, and that `conditions` hold: "NAME CONDITION, CONDITION".
 template <class... Conditions>
 Condition layer(std::string words, bool (*there)(const packets::Layers&), Conditions... conditions) {
   std::vector<Condition> all{std::move(conditions)...};
@@ -70,7 +70,7 @@ Condition layer(std::string words, bool (*there)(const packets::Layers&), Condit
           }};
 }
 
-// Where a packet comes from and goes to.
+// Sources and destinations.
 
 /// The Ethernet source; on ARP the sender's hardware address must agree.
 inline Condition from(MacAddress mac) {
@@ -94,25 +94,26 @@ inline Condition from(Ipv4Address address) {
                    (layers.arp && layers.arp->sender_ip() == address);
           }};
 }
-/// The IPv4 destination; on ARP the address asked for, or told.
+/// The IPv4 destination; on ARP the target's address.
 inline Condition to(Ipv4Address address) {
   return {"to " + to_string(address), [address](const packets::Layers& layers) {
             return (layers.ipv4 && layers.ipv4->destination() == address) ||
                    (layers.arp && layers.arp->target_ip() == address);
           }};
 }
-/// An Ethernet or an IPv4 address as text; `std::invalid_argument` where it is neither.
+/// The source, an Ethernet or IPv4 address as text; throws std::invalid_argument for another text.
 inline Condition from(std::string_view address) {
   const auto mac = MacAddress::parse(address);
   return mac ? from(*mac) : from(packets::ip(address));
 }
-/// A literal is text here, be it a MAC address or an IP address.
+/// The same for a literal, an Ethernet or IPv4 address.
 inline Condition from(const char* address) { return from(std::string_view{address}); }
+/// The destination, an Ethernet or IPv4 address as text; throws std::invalid_argument for another text.
 inline Condition to(std::string_view address) {
   const auto mac = MacAddress::parse(address);
   return mac ? to(*mac) : to(packets::ip(address));
 }
-/// A literal is text here, be it a MAC address or an IP address.
+/// The same for a literal, an Ethernet or IPv4 address.
 inline Condition to(const char* address) { return to(std::string_view{address}); }
 /// The UDP destination port.
 inline Condition port(std::uint16_t number) {
@@ -126,13 +127,14 @@ inline Condition source_port(std::uint16_t number) {
             return layers.udp && layers.udp->source_port() == number;
           }};
 }
-/// Address and UDP port.
+/// The IPv4 source address and the UDP source port.
 inline Condition from(std::string_view address, std::uint16_t number) {
   return {"from " + std::string{address} + ":" + std::to_string(number),
           [ip = from(packets::ip(address)), udp = source_port(number)](const packets::Layers& layers) {
             return ip.holds(layers) && udp.holds(layers);
           }};
 }
+/// The IPv4 destination address and the UDP destination port.
 inline Condition to(std::string_view address, std::uint16_t number) {
   return {"to " + std::string{address} + ":" + std::to_string(number),
           [ip = to(packets::ip(address)), udp = port(number)](const packets::Layers& layers) {
@@ -140,7 +142,7 @@ inline Condition to(std::string_view address, std::uint16_t number) {
           }};
 }
 
-/// What the innermost header carries, exactly.
+/// The exact payload of the innermost header.
 inline Condition payload(packets::Content content) {
   const Bytes bytes = content.bytes();
   return {"with payload " + packets::to_hex(bytes),
@@ -159,16 +161,19 @@ inline Condition echo(std::uint16_t id, std::uint16_t sequence) {
 
 // Layers, as conditions.
 
+/// The packet carries IPv4.
 template <class... Conditions>
 Condition carries_ipv4(Conditions... conditions) {
   return layer(
       "IPv4", [](const packets::Layers& layers) { return layers.ipv4.has_value(); }, conditions...);
 }
+/// The packet carries UDP over IPv4.
 template <class... Conditions>
 Condition carries_udp(Conditions... conditions) {
   return layer(
       "UDP", [](const packets::Layers& layers) { return layers.udp.has_value(); }, conditions...);
 }
+/// The packet carries ICMP over IPv4.
 template <class... Conditions>
 Condition carries_icmp(Conditions... conditions) {
   return layer(
@@ -177,19 +182,23 @@ Condition carries_icmp(Conditions... conditions) {
 
 // Layers, as matchers.
 
+/// Matches an Ethernet frame.
 template <class... Conditions>
 PacketMatcher is_ethernet(Conditions... conditions) {
   return PacketMatcher{layer(
       "Ethernet", [](const packets::Layers& layers) { return layers.ethernet.has_value(); }, conditions...)};
 }
+/// Matches an IPv4 packet, also within a frame.
 template <class... Conditions>
 PacketMatcher is_ipv4(Conditions... conditions) {
   return PacketMatcher{carries_ipv4(conditions...)};
 }
+/// Matches a UDP datagram over IPv4, also within a frame.
 template <class... Conditions>
 PacketMatcher is_udp(Conditions... conditions) {
   return PacketMatcher{carries_udp(conditions...)};
 }
+/// Matches a frame with an ARP request.
 template <class... Conditions>
 PacketMatcher is_arp_request(Conditions... conditions) {
   const auto there = [](const packets::Layers& layers) {
@@ -197,6 +206,7 @@ PacketMatcher is_arp_request(Conditions... conditions) {
   };
   return PacketMatcher{layer("an ARP request", there, conditions...)};
 }
+/// Matches a frame with an ARP reply.
 template <class... Conditions>
 PacketMatcher is_arp_reply(Conditions... conditions) {
   const auto there = [](const packets::Layers& layers) {
@@ -204,6 +214,7 @@ PacketMatcher is_arp_reply(Conditions... conditions) {
   };
   return PacketMatcher{layer("an ARP reply", there, conditions...)};
 }
+/// Matches an ICMP echo request over IPv4, also within a frame.
 template <class... Conditions>
 PacketMatcher is_icmp_echo_request(Conditions... conditions) {
   const auto there = [](const packets::Layers& layers) {
@@ -211,6 +222,7 @@ PacketMatcher is_icmp_echo_request(Conditions... conditions) {
   };
   return PacketMatcher{layer("an ICMP echo request", there, conditions...)};
 }
+/// Matches an ICMP echo reply over IPv4, also within a frame.
 template <class... Conditions>
 PacketMatcher is_icmp_echo_reply(Conditions... conditions) {
   const auto there = [](const packets::Layers& layers) {
@@ -218,7 +230,7 @@ PacketMatcher is_icmp_echo_reply(Conditions... conditions) {
   };
   return PacketMatcher{layer("an ICMP echo reply", there, conditions...)};
 }
-/// What it quotes is its payload.
+/// Matches an ICMP port unreachable over IPv4, also within a frame. The payload is the quoted packet.
 template <class... Conditions>
 PacketMatcher is_port_unreachable(Conditions... conditions) {
   const auto there = [](const packets::Layers& layers) {

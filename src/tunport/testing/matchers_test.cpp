@@ -44,7 +44,7 @@ TEST(Matchers, RefuseWhatIsNotSo) {
   EXPECT_THAT(icmp_echo(), Not(is_port_unreachable()));
   EXPECT_THAT(icmp_echo(), Not(is_icmp_echo_request(echo(1, 2))));
   EXPECT_THAT(arp_request(host_ip), Not(is_arp_reply()));
-  // An ARP reply that Ethernet says is from another station than ARP says.
+  // An ARP reply with different sender stations in Ethernet and ARP.
   EXPECT_THAT(patched(arp_reply(host_ip, host_mac, kernel_ip, kernel_mac), 27, hex("09")),
               Not(is_arp_reply(from(host_mac))));
 }
@@ -55,7 +55,7 @@ TEST(Matchers, RefuseWrongChecksums) {
   EXPECT_THAT(patched(datagram, 10, hex("1234")), Not(is_ipv4()));
 }
 
-// Captured from Linux 6.18: its answer to a datagram for a port that nobody listens at.
+// Captured from Linux 6.18: the answer to a datagram for a port without a listener.
 TEST(Matchers, PortUnreachable) {
   EXPECT_THAT(hex("02000000000a02000000000b080045c0003f242a0000400141d20a0000020a0000010303112000000000"
                   "450000235c6d40004011ca5a0a0000010a0000029c40002a000f890a74756e706f7274"),

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t packet_information_size = sizeof(tun_pi);
 
-/// Puts bytes into the parts of a readv, as far as they go.
+/// Puts bytes into the parts of a readv, as far as the parts suffice.
 class Scatter {
  public:
   explicit Scatter(std::span<const iovec> parts) : parts_{parts} {}
@@ -162,7 +162,7 @@ ssize_t MemoryDevice::read(MemoryFile& file, std::span<const iovec> parts, bool 
     Scatter out{parts};
     if (has_packet_information()) {
       std::array<std::byte, packet_information_size> header{};
-      // In the order of the host, unlike the protocol (struct tun_pi).
+      // The flags are in the byte order of the host, unlike the protocol (struct tun_pi).
       if (room < size) header[std::endian::native == std::endian::little ? 0 : 1] = std::byte{TUN_PKT_STRIP};
       store_be16(header, 2, ether_type_of(packet, is_tap()));
       out.put(header);
@@ -190,7 +190,7 @@ ssize_t MemoryDevice::write(std::span<const iovec> parts, bool non_blocking) {
   if (has_vnet_header()) {
     const std::size_t start = has_packet_information() ? packet_information_size : 0;
     header = MemoryVirtioHeader::load(Bytes{packet}.subspan(start), byte_order());
-    // What a longer header has behind the common part counts as packet here.
+    // Bytes of a longer header behind the common part count as packet here.
     if (header.reach() > size - start - MemoryVirtioHeader::size) return -EINVAL;
     if (is_tap() && header.reach() != 0 && header.reach() < ETH_HLEN) return -EINVAL;
   }
@@ -248,7 +248,7 @@ void MemoryDevice::set_writable(bool value) {
 }
 
 void MemoryDevice::refresh_writable() {
-  // sock_writeable() in the kernel: less than half of it is taken.
+  // As sock_writeable() in the kernel: less than half of the buffer is taken.
   const bool room = send_buffer == INT_MAX || written_bytes < static_cast<std::size_t>(send_buffer) / 2;
   for (MemoryFile* const queue : queues) queue->readiness.set_writable(up && !held && room);
 }

@@ -1,13 +1,13 @@
 #pragma once
-/// An interface of the fake kernel, and the descriptors attached to it. The inside of `MemorySystem`; tests
-/// use that one's `Tunnel`.
+/// An interface of the fake kernel, and the attached descriptors. The inside of `MemorySystem`; tests use
+/// `MemorySystem::Tunnel`.
 ///
-/// Theory. Follows drivers/net/tun.c. Each descriptor (a queue) has a ring of `tx_queue_length` packets that
-/// wait for its reader; what does not fit is dropped and counted, without the sender hearing of it. Packets
-/// that were queued stay readable when the interface goes down. What is written is tested in the kernel's
-/// order: framing, room, what the virtio header says, version nibble, and up last. What is left to do on a
-/// packet that is sent is done before it is queued, as far as the mask at that time does not leave it to the
-/// reader; whether a virtio header tells him of the rest is decided when he reads.
+/// Theory. The model is drivers/net/tun.c. Each descriptor (a queue) has a ring of `tx_queue_length` packets
+/// for its reader. A full ring drops and counts a packet, without an error to the sender. Queued packets stay
+/// readable when the interface goes down. A write is tested in the kernel's order: framing, room, virtio
+/// header, version nibble, and state of the interface last. A sent packet is segmented and summed before the
+/// queue, unless the mask at the time leaves the work to the reader. The flags at the time of the read decide
+/// on a virtio header.
 
 #include <array>
 #include <bit>
@@ -29,7 +29,7 @@
 
 namespace tunport {
 
-/// Packets in order, at most so many. The slots keep their memory.
+/// A queue of packets with a capacity. The slots keep their memory.
 class PacketRing {
  public:
   struct Slot {
@@ -37,10 +37,11 @@ class PacketRing {
     MemoryVirtioHeader header;
   };
 
-  /// Keeps what fits, the oldest first.
+  /// Changes the capacity, and keeps the oldest packets as far as they fit.
   void resize(std::size_t capacity);
+  /// Appends a packet; false if the ring is full.
   bool push(Bytes packet, const MemoryVirtioHeader& header);
-  /// Precondition: not empty. Valid until `pop`.
+  /// The oldest packet, valid until `pop`. Precondition: not empty.
   const Slot& front() const { return slots_[head_]; }
   void pop();
   std::size_t size() const { return size_; }
@@ -57,20 +58,20 @@ struct MemoryDevice;
 /// A descriptor of /dev/net/tun.
 struct MemoryFile {
   Readiness readiness;
-  std::shared_ptr<MemoryDevice> device;  ///< none before TUNSETIFF
+  std::shared_ptr<MemoryDevice> device;  ///< null before TUNSETIFF
   PacketRing ring;
 };
 
 struct MemoryDevice {
-  /// `features`: IFF_TUN or IFF_TAP and more, as for TUNSETIFF; neither for what is not a tunnel. The traits
-  /// are borrowed.
+  /// `features`: IFF_TUN or IFF_TAP and more, as for TUNSETIFF; neither for an interface that is no tunnel.
+  /// The traits are borrowed.
   MemoryDevice(int number, std::string called, unsigned features, const MemoryTraits& traits);
 
   bool is_tap() const;
   bool is_tunnel() const;
   DeviceKind kind() const { return is_tap() ? DeviceKind::tap : DeviceKind::tun; }
   bool persistent() const;
-  /// Bytes that precede a packet on the descriptor.
+  /// The bytes before a packet on the descriptor.
   std::size_t framing() const;
   LinkInfo info() const;
 
@@ -78,28 +79,30 @@ struct MemoryDevice {
   void detach(MemoryFile& file);
   void set_up(bool value);
   void set_tx_queue_length(unsigned packets);
-  /// The interface is deleted: the descriptors hear of it, and it keeps what was written to it.
+  /// Deletes the interface: the descriptors hang up, and packets written stay for `collect`.
   void remove();
 
-  /// read(2) and write(2); a negated errno on failure. Precondition: attached, not removed.
+  /// As read(2), with a negated errno. Precondition: `file` is attached, and the device not removed.
   ssize_t read(MemoryFile& file, std::span<const iovec> parts, bool non_blocking);
+  /// As write(2), with a negated errno. Precondition: the device is not removed.
   ssize_t write(std::span<const iovec> parts, bool non_blocking);
 
-  /// The kernel sends a packet to the interface. True if all of it was queued.
+  /// The kernel sends a packet to the interface. True if the whole packet was queued.
   bool inject(Bytes packet, const PacketOffload& offload);
-  /// What was written, oldest first; forgotten here.
+  /// Takes the packets written, oldest first.
   std::vector<WrittenPacket> collect();
+  /// False holds writes, as a full send buffer does.
   void set_writable(bool value);
-  /// Says to the loops whether the descriptors are writable.
+  /// Sets the readiness of the descriptors for writes.
   void refresh_writable();
 
   int index;
   std::string name;
   unsigned flags;
   bool removed = false;
-  bool moved = false;  ///< into another namespace: not to be found by name, still served
+  bool moved = false;  ///< moved into another namespace: not found by name, but in service
   bool up = false;
-  bool held = false;  ///< the test said: not writable
+  bool held = false;  ///< writes are held by `set_writable(false)`
   unsigned mtu = 1500;
   MacAddress mac;
   unsigned tx_queue_length;
@@ -107,10 +110,10 @@ struct MemoryDevice {
   std::optional<std::uint32_t> owner;
   std::optional<std::uint32_t> group;
   int vnet_header_size = static_cast<int>(MemoryVirtioHeader::size);
-  bool vnet_little_endian = false;  ///< asked for by TUNSETVNETLE; has precedence
+  bool vnet_little_endian = false;  ///< set by TUNSETVNETLE; has precedence
   bool vnet_big_endian = false;
   unsigned long offload = 0;
-  std::array<bool, 4> refused{};  ///< by SegmentKind: what the test says is not taken
+  std::array<bool, 4> refused{};  ///< by SegmentKind: super-packets refused by the test
   int send_buffer = INT_MAX;
   std::vector<IpPrefix> addresses;
   std::vector<MemoryFile*> queues;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr unsigned type_mask = IFF_TUN | IFF_TAP;
 constexpr unsigned features = IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE;
-constexpr int most_numbered = 32768;  // what the kernel tries for a template
+constexpr int most_numbered = 32768;  // numbers that the kernel tries for a template
 
 // dev_valid_name() in net/core/dev.c.
 bool is_valid_name(const std::string& name) {
@@ -97,7 +97,7 @@ bool MemoryKernel::may_attach(const MemoryDevice& device) const {
 
 int MemoryKernel::set_iff(MemoryFile& file, ifreq& request) {
   if (file.device && !file.device->removed) return -EEXIST;
-  if (file.device) return -EBADFD;  // the kernel would bind it anew; this descriptor stays hung up
+  if (file.device) return -EBADFD;  // the kernel would attach again; this descriptor stays hung up
   const auto flags = static_cast<unsigned>(static_cast<unsigned short>(request.ifr_flags));
   const std::string name{request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ - 1)};
   auto device = find(name);
@@ -107,7 +107,7 @@ int MemoryKernel::set_iff(MemoryFile& file, ifreq& request) {
     if (((flags ^ device->flags) & IFF_MULTI_QUEUE) != 0) return -EINVAL;
     if (!may_attach(*device)) return -EPERM;
     if ((flags & IFF_MULTI_QUEUE) == 0 && !device->queues.empty()) return -EBUSY;
-    // A further queue takes the device as it is; the first one says what it is.
+    // The first queue sets the flags of the device; further queues take the device as is.
     if (device->queues.empty()) device->flags = (device->flags & ~features) | (flags & features);
   } else {
     if (!privileged) return -EPERM;

@@ -1,5 +1,5 @@
 #pragma once
-/// The state of the fake kernel, which `MemorySystem`, `MemoryLinks` and their sockets share. The inside of
+/// The state of the fake kernel, shared by `MemorySystem`, `MemoryLinks` and `MemorySockets`. The inside of
 /// `MemorySystem`.
 
 #include <cstdint>
@@ -16,31 +16,32 @@ struct ifreq;
 
 namespace tunport {
 
-/// The calls that can be made to fail: each stands for the system call of its name (`read` for readv, `write`
-/// for writev too).
+/// The calls with planned failures, named after system calls: `read` includes readv, `write` includes writev,
+/// `sockopt` is for getsockopt and setsockopt.
 enum class Call : std::uint8_t { open, ioctl, read, write, fcntl, socket, bind, sockopt, recvmsg, sendmsg };
 
 struct MemoryKernel {
   MemoryKernel();
 
-  /// Looks after descriptors that were closed since: their devices vanish, or can be attached to again.
+  /// Notices closed descriptors: their devices vanish, or become free for others.
   void sweep();
-  /// The descriptor of /dev/net/tun of that number; null if it is none.
+  /// The file of a descriptor of /dev/net/tun; null for another descriptor.
   MemoryFile* find_file(int fd);
-  /// The interface of that name here; null if there is none.
+  /// The interface with the name in this namespace; null if absent.
   std::shared_ptr<MemoryDevice> find(const std::string& name) const;
-  /// Makes an interface. `name` may be a template. Zero or a negated errno.
+  /// Makes an interface. `name` may be a template ("tap%d"). Returns zero or a negated errno.
   int create(const std::string& name, unsigned flags, std::shared_ptr<MemoryDevice>& device);
+  /// Deletes an interface, with its routes and addresses.
   void remove(MemoryDevice& device);
-  /// Takes the interface down, with what that takes with it: its routes and IPv6 addresses.
+  /// Sets an interface up or down. An interface that goes down loses its routes and IPv6 addresses.
   void set_up(MemoryDevice& device, bool up);
   /// TUNSETIFF. Zero or a negated errno.
   int set_iff(MemoryFile& file, ifreq& request);
-  /// The planned failure of this call as a negated errno, and one less to come; zero if there is none.
+  /// Takes a planned failure of the call: a negated errno, or zero without a planned failure.
   int fault(Call call, unsigned long request = 0);
-  /// An address of this host.
+  /// True for an address of this host.
   bool is_local(const IpAddress& address) const;
-  /// An interface leads there.
+  /// True if a route or the prefix of an interface leads to the address.
   bool is_reachable(const IpAddress& address) const;
 
   struct Fault {
@@ -52,10 +53,10 @@ struct MemoryKernel {
 
   std::vector<std::shared_ptr<MemoryDevice>> devices;
   std::unordered_map<std::uint64_t, std::unique_ptr<MemoryFile>> files;
-  std::vector<Route> routes;  ///< those added; the connected ones follow from the addresses
+  std::vector<Route> routes;  ///< added routes; connected routes follow from the addresses
   std::vector<Fault> faults;
   MemoryTraits traits;
-  int clone_error = 0;  ///< what opening it fails with
+  int clone_error = 0;  ///< the errno with which opening /dev/net/tun fails, or 0
   bool privileged = true;
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;

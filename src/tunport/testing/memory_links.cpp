@@ -16,7 +16,7 @@ constexpr unsigned least_mtu = 68;
 constexpr unsigned most_mtu = 65535;
 constexpr unsigned ethernet_header = 14;
 
-/// The prefix without its host bits: what a route goes to.
+/// The prefix without host bits: the destination of a route.
 IpPrefix network_of(const IpPrefix& prefix) {
   if (prefix.address.is_v6()) {
     auto octets = prefix.address.v6().octets();
@@ -37,7 +37,7 @@ std::vector<Route> connected(const MemoryDevice& device) {
   return routes;
 }
 
-/// The place of what the kernel takes for the same address: in IPv4 the prefix length counts.
+/// The place of an address that the kernel takes for the same: in IPv4 the prefix length counts.
 auto find_address(std::vector<IpPrefix>& addresses, const IpPrefix& wanted, bool with_length) {
   return std::ranges::find_if(addresses, [&](const IpPrefix& own) {
     return own.address == wanted.address && (!with_length || own.length == wanted.length);
@@ -145,7 +145,7 @@ void MemoryLinks::add_route(const Route& route, std::error_code& ec) {
   else if (network_of(route.destination) != route.destination)
     ec = Errc::invalid_route;
   else if (is_there(kernel_.routes) ||
-           (is_v4 && is_there(known)))  // IPv6's connected ones have another metric
+           (is_v4 && is_there(known)))  // connected IPv6 routes have another metric
     ec = errno_code(EEXIST);
   else if (route.gateway && std::ranges::none_of(known, reaches))
     ec = errno_code(is_v4 ? ENETUNREACH : EHOSTUNREACH);

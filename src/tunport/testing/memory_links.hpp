@@ -8,11 +8,11 @@ namespace tunport {
 struct MemoryDevice;
 struct MemoryKernel;
 
-/// The fake kernel's interfaces: those of its devices, and "lo". Connected IPv4 routes follow the addresses;
-/// IPv6 link-local addresses are not made.
+/// The fake kernel's interfaces: the devices, and "lo". Connected routes follow the addresses of an interface
+/// while it is up. IPv6 link-local addresses are not made.
 class MemoryLinks final : public LinkSystem {
  public:
-  /// `MemorySystem` makes it.
+  /// For `MemorySystem` alone. Borrows the kernel.
   explicit MemoryLinks(MemoryKernel& kernel) : kernel_{kernel} {}
 
   std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) override;
@@ -44,8 +44,8 @@ class MemoryLinks final : public LinkSystem {
 
  private:
   MemoryDevice* look_up(const std::string& name, std::error_code& ec);
-  // As the kernel and LinuxLinks share the work: to change a link the privilege is tested first; for
-  // addresses and routes the name is looked up first.
+  // As by the kernel and LinuxLinks: changes of a link test the privilege first, changes of addresses and
+  // routes look up the name first.
   MemoryDevice* privileged_look_up(const std::string& name, std::error_code& ec);
   MemoryDevice* look_up_and_ask(const std::string& name, std::error_code& ec);
 

@@ -26,7 +26,7 @@ constexpr std::uint8_t type_ecn = 0x80;
 constexpr std::uint16_t by_fragments = 0xffff;  // GSO_BY_FRAGS
 constexpr std::size_t max_udp_segments = 128;   // UDP_MAX_SEGMENTS; 64 before 6.9
 
-/// The least that the headers take, by which the kernel bounds them.
+/// The least sizes of the headers: the kernel's bounds.
 struct LeastHeaders {
   std::size_t network = Ipv4Header::size;
   std::size_t transport = 0;
@@ -58,12 +58,12 @@ SegmentKind kind_of(std::uint8_t type) {
       return SegmentKind::tcp6;
     case type_udp:
       return SegmentKind::udp;
-    default:  // fragments of one datagram are no datagrams: it stays whole
+    default:  // fragments of a datagram are no datagrams: the datagram stays whole
       return SegmentKind::none;
   }
 }
 
-/// The sum of the pseudo-header, as it stands in a checksum that is to be filled.
+/// The sum of the pseudo-header, as in the field of a checksum to fill.
 std::uint16_t pseudo_header_sum(Bytes packet, const Layout& layout, std::size_t transport_size) {
   const auto address = [&](std::size_t v4, std::size_t v6) {
     return layout.v6 ? IpAddress{Ipv6Address::load(packet, layout.ip + v6)}
@@ -75,7 +75,7 @@ std::uint16_t pseudo_header_sum(Bytes packet, const Layout& layout, std::size_t 
       .fold();
 }
 
-/// The same, from the sum for another length.
+/// The sum of the pseudo-header, from the sum for another length.
 std::uint16_t adjusted_sum(std::uint16_t sum, std::size_t length_before, std::size_t length) {
   std::array<std::byte, 6> words{};
   store_be16(words, 0, sum);
@@ -89,7 +89,7 @@ bool is_of_kind(const Layout& layout, SegmentKind kind) {
   return layout.protocol == ip_protocol::tcp && layout.v6 == (kind == SegmentKind::tcp6);
 }
 
-/// Makes the headers of the whole those of its datagram number `index`.
+/// Turns the headers of the super-packet into the headers of the datagram `index`.
 void adapt_headers(MutableBytes segment, const Layout& layout, std::size_t index, std::size_t segment_size,
                    bool is_last) {
   const std::size_t ip_size = segment.size() - layout.ip;
@@ -106,7 +106,7 @@ void adapt_headers(MutableBytes segment, const Layout& layout, std::size_t index
   const MutableBytes transport = segment.subspan(layout.transport);
   const std::size_t field = layout.protocol == ip_protocol::udp ? UdpHeader::checksum_offset
                                                                 : std::size_t{TcpHeader::checksum_offset};
-  // tcp_gso_segment(), __udp_gso_segment(): of a packet en route only the sum that is there is known.
+  // As tcp_gso_segment(), __udp_gso_segment(): a packet en route has only the sum in the field.
   const std::uint16_t sum =
       layout.en_route ? adjusted_sum(load_be16(transport, field), layout.transport_size(), transport_size)
                       : pseudo_header_sum(segment, layout, transport_size);
@@ -125,7 +125,7 @@ void adapt_headers(MutableBytes segment, const Layout& layout, std::size_t index
   store_be16(transport, TcpHeader::checksum_offset, sum);
 }
 
-/// gso_make_checksum(), whose 0 only UDP changes (__udp_gso_segment()).
+/// As gso_make_checksum(). Only UDP changes a 0 (__udp_gso_segment()).
 void complete_segment(MutableBytes segment, const Layout& layout) {
   const MutableBytes transport = segment.subspan(layout.transport);
   const bool is_udp = layout.protocol == ip_protocol::udp;
@@ -208,7 +208,7 @@ std::optional<PacketOffload> MemoryVirtioHeader::offload_of(Bytes packet, Device
     case SegmentKind::none:
       return offload;
   }
-  // What is too small to be segmented is a single datagram after all.
+  // A payload of at most a segment is a single datagram.
   if (packet.size() - headers <= segment_size) return offload;
   const auto layout = find_layout_to_fill(packet, kind);
   offload.kind = kind_of(type);
@@ -218,7 +218,7 @@ std::optional<PacketOffload> MemoryVirtioHeader::offload_of(Bytes packet, Device
   return offload;
 }
 
-// skb_checksum_help(), which does not look at the protocol either
+// skb_checksum_help(), which ignores the protocol, too
 void fill_checksum(MutableBytes packet, const PacketOffload& offload) {
   if (offload.checksum != ChecksumState::to_fill) return;
   const MutableBytes covered = packet.subspan(offload.checksum_start);

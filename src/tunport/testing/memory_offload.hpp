@@ -1,10 +1,10 @@
 #pragma once
-/// What the fake kernel does with packets on which something is left to do. The inside of `MemorySystem`.
+/// Offload in the fake kernel. The inside of `MemorySystem`.
 ///
-/// Theory. Written after include/linux/virtio_net.h and the kernel's segmentation. Neither the library's own
-/// virtio header nor its segmenter is used: what a port makes of a super-packet is seen by somebody else's
-/// eyes. Where the headers lie is looked up with `find_layout`; the contract suite and test/kernel compare
-/// what comes of it with the kernel itself.
+/// Theory. The models are include/linux/virtio_net.h and the kernel's segmentation. The code uses neither the
+/// library's virtio header nor the library's segmenter: a separate implementation checks a port's
+/// super-packets. Only the headers are found by the library (layout.hpp); the contract suite and test/kernel
+/// compare results with the kernel.
 
 #include <bit>
 #include <cstdint>
@@ -17,18 +17,18 @@
 
 namespace tunport {
 
-/// A packet as it was written to a device, and what was left to do on it.
+/// A packet as written to a device, with its offload.
 struct WrittenPacket {
   std::vector<std::byte> bytes;
   PacketOffload offload;
 };
 
-/// What kernels differ in.
+/// Differences between kernels.
 struct MemoryTraits {
-  bool uso = true;  ///< knows UDP super-packets: since 6.2
+  bool uso = true;  ///< UDP super-packets are known: Linux 6.2 and later
 };
 
-/// struct virtio_net_hdr, its numbers as numbers.
+/// struct virtio_net_hdr, with numbers in the byte order of the machine.
 struct MemoryVirtioHeader {
   static constexpr std::size_t size = 10;
 
@@ -39,23 +39,24 @@ struct MemoryVirtioHeader {
   std::uint16_t checksum_start = 0;
   std::uint16_t checksum_offset = 0;
 
-  /// Precondition for both: at least `size` bytes.
+  /// Reads a header. Precondition: at least `size` bytes.
   static MemoryVirtioHeader load(Bytes bytes, std::endian order);
+  /// Writes the header. Precondition: at least `size` bytes.
   void store(MutableBytes bytes, std::endian order) const;
 
-  /// What the kernel says with a packet that it sends.
+  /// The kernel's header for a packet sent to a reader.
   static MemoryVirtioHeader of(const PacketOffload& offload);
-  /// How many bytes of packet the header speaks of: more than there are is an error.
+  /// The bytes of the packet that the header refers to: a shorter packet is an error.
   std::size_t reach() const;
-  /// What it means with a packet that was written; nothing where the kernel says EINVAL.
+  /// The offload of a written packet; nothing if the kernel answers EINVAL.
   std::optional<PacketOffload> offload_of(Bytes packet, DeviceKind kind, const MemoryTraits& traits) const;
 };
 
-/// Fills the checksum in, if it is left to fill. Never 0, whatever the protocol, as the kernel does it.
+/// Fills a checksum left to fill. As in the kernel, 0 becomes 0xffff for every protocol.
 void fill_checksum(MutableBytes packet, const PacketOffload& offload);
 
-/// The datagrams of a super-packet, with their checksums complete, or to be filled as the offload says that
-/// comes with each. None if the packet is not what `offload` says.
+/// The datagrams of a super-packet, with checksums complete, or to fill by the offload of each. Empty if the
+/// packet contradicts `offload`.
 std::vector<WrittenPacket> split(Bytes packet, const PacketOffload& offload, DeviceKind kind, bool complete);
 
 }  // namespace tunport

@@ -9,11 +9,11 @@ namespace {
 
 using shapes::Shape;
 
-// A checksum of 0 says in UDP that there is none; in TCP it is one like any other. Segmenting knows that,
-// while whoever fills a single checksum does not look at the protocol.
+// A checksum of 0 means "no checksum" in UDP, and is a normal checksum in TCP. Segmentation knows the
+// difference; filling a single checksum ignores the protocol.
 TEST(MemoryOffload, AChecksumOfZeroIsChangedForUdpOnlyWhereItIsSegmented) {
   for (const Shape& shape : {Shape{}, Shape{.v6 = true}, Shape{.protocol = ip_protocol::udp}}) {
-    // What brings the first segment's checksum to 0, and some more.
+    // A payload that makes the first segment's checksum 0, and more bytes.
     const std::size_t field = shape.transport_offset() + shape.checksum_offset();
     shapes::Buffer payload(4);
     const auto zeros = shapes::datagram(shape, Bytes{payload}.first(2));

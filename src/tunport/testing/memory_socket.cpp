@@ -18,8 +18,8 @@ constexpr std::uint16_t first_ephemeral = 32768;
 constexpr std::uint16_t last_ephemeral = 60999;
 constexpr int default_buffer = 212992;          // net.core.rmem_default
 constexpr std::size_t most_payload = 65507;     // 65535 without the IPv4 and UDP headers
-constexpr std::size_t most_payload_v6 = 65527;  // and with IPv6's header outside of the length
-constexpr std::size_t datagram_cost = 512;      // what the kernel counts for each, besides its bytes
+constexpr std::size_t most_payload_v6 = 65527;  // 65535 without the UDP header
+constexpr std::size_t datagram_cost = 512;      // the kernel's overhead of each datagram
 
 IpAddress unspecified(int domain) {
   return domain == AF_INET ? IpAddress{Ipv4Address{}} : IpAddress{Ipv6Address{}};
@@ -29,7 +29,7 @@ bool is_unspecified(const IpAddress& address) {
   return address.is_v4() ? address.v4().is_unspecified() : address.v6().is_unspecified();
 }
 
-/// IPv4 in the form that an IPv6 socket has it: ::ffff:a.b.c.d.
+/// An IPv4 address in the form of an IPv6 socket: ::ffff:a.b.c.d.
 IpAddress mapped(const IpAddress& address) {
   if (address.is_v6()) return address;
   std::array<std::byte, 16> bytes{};
@@ -62,7 +62,7 @@ int read_address(int domain, const void* address, socklen_t length, Endpoint& en
 /// UDP_MAX_SEGMENTS of Linux before 6.9.
 constexpr std::size_t most_segments = 64;
 
-/// What UDP_SEGMENT beside a datagram says; 0 if nothing does.
+/// The value of UDP_SEGMENT beside a datagram; 0 without the value.
 std::size_t segment_size_of(const msghdr& message) {
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(const_cast<msghdr*>(&message), header)) {
@@ -74,7 +74,7 @@ std::size_t segment_size_of(const msghdr& message) {
   return 0;
 }
 
-/// Says UDP_GRO and SO_RXQ_OVFL beside a datagram, as far as there is room; not what is 0.
+/// Writes UDP_GRO and SO_RXQ_OVFL beside a datagram, unless 0, as far as the room suffices.
 void write_control(msghdr& message, std::uint16_t segment_size, std::uint32_t dropped) {
   const std::size_t room = message.msg_control != nullptr ? message.msg_controllen : 0;
   std::size_t used = 0;
@@ -94,7 +94,7 @@ void write_control(msghdr& message, std::uint16_t segment_size, std::uint32_t dr
   message.msg_controllen = used;
 }
 
-/// As the kernel gives an address out: cut off at the room, with the length that it has.
+/// Writes an address as the kernel does: cut off at the room, with the full length.
 socklen_t write_address(int domain, Endpoint endpoint, void* address, socklen_t room) {
   if (domain == AF_INET6) endpoint.address = mapped(endpoint.address);
   sockaddr_storage storage{};
@@ -220,7 +220,7 @@ int MemorySockets::setsockopt(int fd, int level, int option, const void* value, 
     socket->options[{level, option}] = std::clamp(number, 1152, INT_MAX / 2) * 2;
     return 0;
   }
-  // The kernel doubles what is asked for, to allow for its own overhead (socket(7)).
+  // The kernel doubles the value, for the kernel's overhead (socket(7)).
   if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_SNDBUF))
     number = std::clamp(number, 1152, default_buffer) * 2;
   socket->options[{level, option}] = number;
@@ -312,7 +312,7 @@ ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
 
 void MemorySockets::put(Socket& receiver, Datagram datagram) {
   const auto room = static_cast<std::size_t>(receiver.option(SOL_SOCKET, SO_RCVBUF, default_buffer));
-  if (receiver.queued_bytes >= room) {  // the one that goes beyond still fits, as in the kernel
+  if (receiver.queued_bytes >= room) {  // the datagram across the limit still fits, as in the kernel
     receiver.dropped += static_cast<std::uint32_t>(datagram.segment_size == 0
                                                        ? 1
                                                        : (datagram.bytes.size() + datagram.segment_size - 1) /

@@ -1,6 +1,5 @@
 #pragma once
-/// UDP sockets of the fake kernel, which reach each other on its local addresses. The inside of
-/// `MemorySystem`.
+/// UDP sockets of the fake kernel: they reach each other by local addresses. The inside of `MemorySystem`.
 
 #include <cstdint>
 #include <deque>
@@ -20,15 +19,17 @@ namespace tunport {
 
 struct MemoryKernel;
 
-/// Datagrams of AF_INET and AF_INET6 between the sockets made here. An address is local if it is "lo"'s or an
-/// interface's; what goes elsewhere is lost if an interface is up whose prefix or route leads there, and
-/// ENETUNREACH otherwise. A socket for IPv6 takes IPv4 as mapped addresses unless IPV6_V6ONLY.
+/// Datagrams of AF_INET and AF_INET6 between the sockets made here. Local addresses are the addresses of "lo"
+/// and of every interface. A datagram to another address is lost if a route, or the prefix of an interface
+/// that is up, leads there; otherwise the call fails with ENETUNREACH. A socket for IPv6 takes IPv4 by mapped
+/// addresses, unless IPV6_V6ONLY is set.
 class MemorySockets {
  public:
   explicit MemorySockets(const MemoryKernel& kernel) : kernel_{kernel} {}
 
+  /// True for a descriptor made by `socket`.
   bool knows(int fd) { return find(fd) != nullptr; }
-  /// The calls of `IoSystem`; EBADF for descriptors that are not known.
+  // The calls of `IoSystem`; -EBADF for an unknown descriptor.
   int socket(int domain, int type, int protocol);
   int bind(int fd, const sockaddr* address, socklen_t length);
   int getsockname(int fd, sockaddr* address, socklen_t* length);
@@ -41,8 +42,8 @@ class MemorySockets {
   struct Datagram {
     Endpoint from;
     std::vector<std::byte> bytes;
-    std::uint16_t segment_size = 0;  // of a run that goes to a socket with UDP_GRO
-    std::uint32_t dropped = 0;       // before it, by the socket
+    std::uint16_t segment_size = 0;  // of a run for a socket with UDP_GRO
+    std::uint32_t dropped = 0;       // datagrams dropped before, by the socket
   };
   struct Socket {
     Readiness readiness;
@@ -51,10 +52,10 @@ class MemorySockets {
     std::map<std::pair<int, int>, int> options;
     std::deque<Datagram> queue;
     std::size_t queued_bytes = 0;
-    std::uint32_t dropped = 0;  // for want of room
+    std::uint32_t dropped = 0;  // datagrams dropped without room
 
     int option(int level, int name, int otherwise) const;
-    bool takes_both() const;  // IPv6, and IPv4 as mapped addresses
+    bool takes_both() const;  // IPv6, and IPv4 by mapped addresses
   };
 
   void sweep();

@@ -16,7 +16,7 @@
 namespace tunport {
 namespace {
 
-/// set_offload() in drivers/net/tun.c: what remains is not known.
+/// As set_offload() in drivers/net/tun.c: remaining bits are unknown.
 bool is_offload_mask(unsigned long mask, const MemoryTraits& traits) {
   using namespace tun_offload;
   if ((mask & checksum) != 0) {
@@ -217,7 +217,7 @@ ssize_t MemorySystem::read(int fd, void* buffer, std::size_t size) {
 }
 
 ssize_t MemorySystem::readv(int fd, std::span<const iovec> parts) {
-  // Nothing asked for: the kernel does not come as far as the driver.
+  // A read of 0 bytes does not reach the driver in the kernel.
   if (size_of(parts) == 0) return kernel_.find_file(fd) == nullptr ? -EBADF : 0;
   return read_packet(fd, parts);
 }

@@ -1,26 +1,30 @@
 #pragma once
-/// A fake kernel: TUN/TAP devices, their interfaces and UDP sockets in memory, without privilege. Programs
-/// that take a `System` run on it unchanged; the test plays the kernel and the network.
+/// A fake kernel: TUN/TAP devices, their interfaces and UDP sockets in memory, without privilege. Programs on
+/// a `System` run on the fake unchanged; the test plays the kernel and the network.
 ///
 /// ```
 /// MemorySystem kernel;
 /// ManualReactor clock;
 /// TuntapPort port{clock, "tap0", protocol, {.system = kernel}};
 /// port.start_listening();
-/// kernel.tunnel("tap0").inject(frame);  // the interface comes up as asked, here or by kernel.links()
+/// kernel.tunnel("tap0").set_up(true);
+/// kernel.tunnel("tap0").inject(frame);
 /// clock.run_ready();
 /// EXPECT_THAT(kernel.tunnel("tap0").collect_datagrams(), ElementsAre(...));
 /// ```
-/// (`collect()` has what was written as it was: several answers may be one super-packet there.)
+/// (`collect()` has packets as written: several answers may be a super-packet.)
 ///
-/// It behaves as drivers/net/tun.c of Linux 6.18, checked by the contract suite, which runs on both. The
-/// descriptors are real ones, so any loop can wait for them, close(2) ends them, and they can be passed on;
-/// but only this object reads and writes through them. What it does not do: it never blocks (a blocking call
-/// that would wait for ever fails with EDEADLK), a descriptor whose device was deleted cannot be bound to
-/// another, whoever watches a device is told of its deletion (the kernel tells nobody who watches for no
-/// event or for EPOLLOUT alone), there are no network namespaces, of several queues the first gets every
-/// packet, and UDP datagrams to be fragmented (GSO_UDP, which no mask has brought since 4.14) are taken as
-/// they are.
+/// The model is drivers/net/tun.c of Linux 6.18; the contract suite runs on the fake and on the kernel. The
+/// descriptors are real: every loop can wait for them, close(2) ends them, and they can be passed on. But
+/// reads and writes go through the `MemorySystem` only. The fake differs from the kernel as follows:
+///
+///  - Calls never block: a blocking call without data or room fails with EDEADLK.
+///  - A descriptor of a deleted device cannot be attached again.
+///  - Every watcher of a device learns of the deletion. The kernel tells only watchers of EPOLLIN or
+///  EPOLLPRI.
+///  - Network namespaces are absent, except for the way out (`LinkSystem::move_to_namespace`).
+///  - The first of several queues gets every packet.
+///  - UDP datagrams to be fragmented (GSO_UDP, in no mask since Linux 4.14) are taken whole.
 
 #include <memory>
 #include <string>
@@ -34,15 +38,16 @@
 
 namespace tunport {
 
-/// How a device was prepared: `ip tuntap add dev NAME mode KIND [user OWNER] [group GROUP] [multi_queue]`.
+/// A device prepared by `ip tuntap add dev NAME mode KIND [user OWNER] [group GROUP] [multi_queue]`.
 struct PreparedDevice {
-  std::optional<std::uint32_t> owner = {};
-  std::optional<std::uint32_t> group = {};
+  std::optional<std::uint32_t> owner = {};  ///< user ID
+  std::optional<std::uint32_t> group = {};  ///< group ID
   bool multi_queue = false;
-  bool up = false;  ///< `ip link set NAME up` was done too
+  bool up = false;  ///< also `ip link set NAME up`
 };
 
-/// See above. Used from one thread; outlives what was opened with it.
+/// The fake kernel, described at the start of the file. For a single thread. Outlives devices, ports and
+/// tunnels of the fake.
 class MemorySystem final : public IoSystem {
  public:
   class Tunnel;
@@ -50,30 +55,31 @@ class MemorySystem final : public IoSystem {
   MemorySystem();
   ~MemorySystem() override;
 
-  /// What a port or device is opened with.
+  /// The system for a port or device. Borrows the fake.
   operator System() { return {*this, links_}; }  // NOLINT(google-explicit-constructor)
   /// The interfaces, as a program sees them.
   LinkSystem& links() { return links_; }
 
-  /// The device of that name, for the test to play its interface. Throws std::out_of_range if there is none.
+  /// The test's side of the device `name`. Throws std::out_of_range without the device.
   Tunnel tunnel(const std::string& name);
-  /// Makes a device that is there without a program. Throws `Error` if the name is taken or invalid.
+  /// Makes a device without a program. Throws `Error` if the name is taken or invalid.
   Tunnel add_persistent(DeviceKind kind, const std::string& name, const PreparedDevice& prepared = {});
 
-  /// Whether the program has CAP_NET_ADMIN. At first it has.
+  /// Gives the program CAP_NET_ADMIN, or takes it away. Default: true.
   void set_privileged(bool privileged);
-  /// Who the program runs as, for devices that have an owner or a group. At first 0 and 0.
+  /// Sets the user and the group of the program, for devices with an owner or a group. Default: 0 and 0.
   void set_user(std::uint32_t uid, std::uint32_t gid);
-  /// Opening /dev/net/tun fails with `error` from now on: ENOENT, ENODEV (no driver), EACCES; 0: works.
+  /// Opening /dev/net/tun fails with the errno `error` from now on: ENOENT, ENODEV (no driver), EACCES. 0:
+  /// opening succeeds.
   void set_clone_error(int error);
 
-  /// False: as a kernel before 6.2, which knows no UDP super-packets: refuses them and their bits in the
-  /// mask. At first true.
+  /// False: like Linux before 6.2, the fake refuses UDP super-packets, and their bits in the mask. Default:
+  /// true.
   void set_knows_uso(bool knows);
 
-  /// The next `times` calls of that kind fail with the errno `error` and have no effect.
+  /// The next `times` calls of a kind fail with the errno `error`, without an effect.
   void fail_next(Call call, int error, unsigned times = 1);
-  /// The same for ioctls of one request (TUNSETIFF, ...).
+  /// The next `times` ioctls of a request (TUNSETIFF, ...) fail with the errno `error`, without an effect.
   void fail_next_ioctl(unsigned long request, int error, unsigned times = 1);
 
   int open(const char* path, int flags) override;
@@ -103,49 +109,54 @@ class MemorySystem final : public IoSystem {
   MemorySockets sockets_;
 };
 
-/// The test's side of a device: the kernel and the network behind the interface. Stays good when the device
-/// is removed or moved into another namespace.
+/// The test's side of a device: the kernel and the network behind the interface. Stays valid after the device
+/// is removed, or moved into another namespace.
 class MemorySystem::Tunnel {
  public:
+  /// The name of the interface.
   const std::string& name() const { return device_->name; }
-  /// As `LinkSystem::find` tells it: up, MTU, MAC, drops.
+  /// The interface as by `LinkSystem::find`: state, MTU, MAC, drops.
   LinkInfo info() const { return device_->info(); }
+  /// True if the interface is up.
   bool up() const { return device_->up; }
-  /// It was deleted: removed, or closed by its last user without being persistent.
+  /// True after a deletion: by `remove`, by the program, or by the last close of a device not persistent.
   bool removed() const;
-  /// Somebody has it open.
+  /// True if a program has the device open.
   bool attached() const;
 
-  /// The kernel sends a packet to the interface: an Ethernet frame for TAP, an IP packet for TUN, of any
-  /// length. False if it is dropped: nobody is attached or the ring is full (both counted in
+  /// The kernel sends a packet to the interface: an Ethernet frame on TAP, an IP packet on TUN, of an
+  /// arbitrary length. False for a drop: no program is attached, or the ring is full (both counted in
   /// `info().tx_dropped`), or the interface is down.
   bool inject(Bytes packet) { return inject(packet, {}); }
-  /// The same for a packet on which the kernel has left this to do: a super-packet, or a checksum to fill.
-  /// What the mask does not cover is done here, as by the kernel; a super-packet that is none is dropped and
-  /// counted. A device that has a mask and no virtio header gets it as it is. True if all of it was queued.
+  /// As `inject(packet)`, with an offload: a super-packet, or a checksum to fill. As in the kernel, work
+  /// beyond the mask is done before the ring, and a super-packet that contradicts `offload` is dropped and
+  /// counted. A device with a mask but without a virtio header gets the packet unchanged. True if all was
+  /// queued.
   bool inject(Bytes packet, const PacketOffload& offload) { return device_->inject(packet, offload); }
-  /// Packets that wait for the program to read them.
+  /// The number of packets that wait for the program.
   std::size_t waiting() const;
-  /// What the program wrote since the last call, oldest first, without framing; super-packets whole, and
-  /// checksums that are to be filled not filled.
+  /// Takes the packets written since the last call, oldest first, without framing. Super-packets are whole,
+  /// and checksums to fill are not filled.
   std::vector<std::vector<std::byte>> collect();
-  /// The same with what is left to do on each, by its virtio header.
+  /// As `collect`, with the offload of each packet, by the virtio header.
   std::vector<WrittenPacket> collect_packets() { return device_->collect(); }
-  /// The same as the network sees it: single datagrams, their checksums complete. A super-packet that is none
-  /// is missing.
+  /// As `collect`, but as the network sees the packets: single datagrams with complete checksums. A
+  /// super-packet that contradicts its offload is missing.
   std::vector<std::vector<std::byte>> collect_datagrams();
 
   /// `ip link set NAME up`, or down.
   void set_up(bool up) { kernel_->set_up(*device_, up); }
-  /// False: the send buffer is full, writes say EAGAIN and the loop says not writable, until true.
+  /// False: the send buffer is full, writes fail with EAGAIN, and the descriptors are not writable, until
+  /// true.
   void set_writable(bool writable) { device_->set_writable(writable); }
   /// `ip link set NAME txqueuelen PACKETS`.
   void set_tx_queue_length(unsigned packets) { device_->set_tx_queue_length(packets); }
-  /// Writing super-packets of this kind fails with EINVAL from now on, whatever the mask said; or no longer.
+  /// Writes of super-packets of a kind fail with EINVAL from now on, also within the mask. `refused` false
+  /// ends the refusal.
   void refuse_super_packets(SegmentKind kind, bool refused = true);
-  /// `ip link del NAME`. No effect if it is gone already.
+  /// `ip link del NAME`. No effect after a deletion.
   void remove();
-  /// The offload mask that was set (TUNSETOFFLOAD).
+  /// The offload mask set by the program (TUNSETOFFLOAD).
   unsigned long offload() const { return device_->offload; }
 
  private:

@@ -20,7 +20,7 @@
 #include "support/probe.hpp"
 #include "support/shape.hpp"
 
-// What the fake alone can show; what it shares with the kernel is tested on both by test/contract.
+// Tests of the fake alone. test/contract tests the fake and the kernel.
 
 namespace tunport {
 namespace {
@@ -38,7 +38,7 @@ Packet packet(std::size_t size, std::uint8_t fill = 0) {
 
 class MemorySystemTest : public ::testing::Test {
  protected:
-  /// As nothing is up by itself: a TUN device, up.
+  /// Opens a TUN device, and sets the interface up.
   Device open(const std::string& name = "tp0", const DeviceOptions& options = {}) {
     Device device = Device::open(DeviceKind::tun, name, options, kernel);
     kernel.tunnel(device.name()).set_up(true);
@@ -356,7 +356,7 @@ TEST_F(MemorySystemTest, ADescriptorThatMovedIsFound) {
   UniqueFd original = device.release();
   UniqueFd moved{::fcntl(original.get(), F_DUPFD_CLOEXEC, 100)};
   original.reset();
-  // Nothing was called under the new number yet, and its readiness follows all the same.
+  // The readiness follows a new number, also before the first call with the number.
   tunnel.set_up(false);
   pollfd entry{moved.get(), POLLOUT, 0};
   ::poll(&entry, 1, 0);

@@ -138,7 +138,7 @@ Buffer ethernet(const EthernetFields& fields, Content payload, std::initializer_
   const std::size_t header_length = EthernetHeader::size + tags.size() * VlanTag::size;
   Buffer out = with_payload(header_length, payload.bytes());
   EthernetHeader{fields.destination, fields.source, fields.ethertype}.emit(out);
-  // The tags stand before the EtherType, which moves behind them.
+  // The EtherType moves behind the tags.
   std::size_t at = EthernetHeader::size - 2;
   for (const VlanTag& tag : tags) {
     tag.emit(MutableBytes{out}.subspan(at));

@@ -1,9 +1,9 @@
 #pragma once
-/// Packets for tests: builders, hex, and a dissection that says in a line what a packet is.
+/// Packets for tests: builders, hex, and a description of a packet in a line.
 ///
-/// What is built is valid: lengths and checksums are right. Broken packets are made of valid ones, with
-/// `patched`, `padded`, or by cutting them. Where nothing else is said a packet goes from the kernel's side
-/// of a tunnel, `kernel_mac` and `kernel_ip`, to the host behind it, `host_mac` and `host_ip`:
+/// Built packets are valid: lengths and checksums are right. `patched`, `padded` and cuts turn valid packets
+/// into broken packets. By default a packet goes from the kernel's side of a tunnel, `kernel_mac` and
+/// `kernel_ip`, to the host behind the tunnel, `host_mac` and `host_ip`:
 ///
 ///   using namespace tunport::packets;
 ///   const auto frame = ethernet({}, udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
@@ -31,7 +31,7 @@ inline constexpr MacAddress host_mac{{0x02, 0, 0, 0, 0, 0x02}};
 inline constexpr Ipv4Address kernel_ip{0x0a000001};  // 10.0.0.1
 inline constexpr Ipv4Address host_ip{0x0a000002};    // 10.0.0.2
 
-/// What a packet is to contain: text, or bytes. Borrowed for the call.
+/// The content of a packet: text, or bytes. Borrowed for the call.
 class Content {
  public:
   Content() = default;
@@ -46,20 +46,22 @@ class Content {
   Bytes bytes_;
 };
 
-/// Addresses from text. Throw `std::invalid_argument` where the text is none.
+/// The Ethernet address of a text, "02:00:00:00:00:01". Throws std::invalid_argument for another text.
 MacAddress mac(std::string_view text);
+/// The IPv4 address of a text, "10.0.0.1". Throws std::invalid_argument for another text.
 Ipv4Address ip(std::string_view text);
+/// The address and port of a text, "10.0.0.1:42". Throws std::invalid_argument for another text.
 Endpoint endpoint(std::string_view text);
 
-/// "de ad be ef" as bytes; white space may stand anywhere. Throws `std::invalid_argument` on anything else.
+/// The bytes of "de ad be ef"; white space is ignored. Throws std::invalid_argument for another text.
 Buffer hex(std::string_view digits);
-/// "deadbeef".
+/// The bytes as text: "deadbeef".
 std::string to_hex(Bytes bytes);
 
-/// A copy with the bytes from `offset` on replaced; nothing else is changed, no checksum mended. Throws
-/// `std::out_of_range` beyond the end.
+/// A copy with the bytes from `offset` on replaced by `bytes`; checksums stay. Throws std::out_of_range if
+/// `bytes` reach beyond the end.
 Buffer patched(Content packet, std::size_t offset, Content bytes);
-/// A copy with `fill` appended until it has `size` bytes; 60 is Ethernet's least.
+/// A copy with `fill` appended, of at least `size` bytes; 60 is the least size of an Ethernet frame.
 Buffer padded(Content packet, std::size_t size = 60, std::byte fill = std::byte{0});
 
 /// Ethernet's fields, for `ethernet`.
@@ -68,7 +70,7 @@ struct EthernetFields {
   MacAddress source = kernel_mac;
   std::uint16_t ethertype = ethertype::ipv4;
 };
-/// A frame, without padding. `tags` stand in the order given, the outermost first.
+/// A frame, without padding. `tags`: the outermost tag first.
 Buffer ethernet(const EthernetFields& fields, Content payload, std::initializer_list<VlanTag> tags = {});
 
 /// An ARP packet, without Ethernet.
@@ -85,7 +87,7 @@ Buffer icmp(const IcmpHeader& header, Content payload);
 /// A UDP datagram, without IP; the addresses are for the checksum.
 Buffer udp_datagram(const Endpoint& from, const Endpoint& to, Content payload);
 
-/// Fields of an echo, for `icmp_echo`.
+/// The fields of an echo, for `icmp_echo`.
 struct EchoFields {
   Ipv4Address source = kernel_ip;
   Ipv4Address destination = host_ip;
@@ -93,14 +95,14 @@ struct EchoFields {
   std::uint16_t id = 1;
   std::uint16_t sequence = 1;
 };
-/// An IPv4 packet with an echo in it.
+/// An IPv4 packet with an echo.
 Buffer icmp_echo(const EchoFields& fields = {}, Content payload = {});
-/// An IPv4 packet with a UDP datagram in it. Endpoints of IPv4.
+/// An IPv4 packet with a UDP datagram. Precondition: endpoints of IPv4.
 Buffer udp(const Endpoint& from, const Endpoint& to, Content payload);
-/// The same with the endpoints as text: "10.0.0.1:40000".
+/// The same with endpoints as text: "10.0.0.1:40000".
 Buffer udp(std::string_view from, std::string_view to, Content payload);
 
-/// The headers of a packet, as far as they are there and right. Borrows the packet.
+/// The headers of a packet, down to the first absent or broken header. Borrows the packet.
 struct Layers {
   Bytes whole;
   std::optional<EthernetView> ethernet;
@@ -108,17 +110,17 @@ struct Layers {
   std::optional<Ipv4View> ipv4;
   std::optional<IcmpView> icmp;
   std::optional<UdpView> udp;
-  std::optional<DropReason> broken;  ///< why the next layer is not there
+  std::optional<DropReason> broken;  ///< the reason why the next layer is absent
 
-  /// What the innermost header carries.
+  /// The payload of the innermost header.
   Bytes payload() const;
 };
 
-/// The layers of an IP packet or an Ethernet frame, whichever it is: an IP packet if it is a valid one, or if
-/// it looks like one and not like a frame.
+/// The layers of an IP packet or an Ethernet frame. A valid IPv4 packet counts as IP, and so does a packet
+/// that looks like IP and not like a frame of a known EtherType.
 Layers dissect(Bytes packet);
 
-/// A packet in a line: "IPv4 10.0.0.1 > 10.0.0.2, UDP 40000 > 42, 5 bytes", with what is broken about it.
+/// A packet in a line: "IPv4 10.0.0.1 > 10.0.0.2, UDP 40000 > 42, 5 bytes", and the fault of a broken packet.
 std::string describe(Bytes packet);
 
 }  // namespace tunport::packets

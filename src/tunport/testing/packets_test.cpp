@@ -46,7 +46,7 @@ TEST(Padded, FillsUpAndNeverCuts) {
   EXPECT_EQ(padded("").size(), 60U);
 }
 
-// The same packets as the kernel makes: captured from Linux 6.18 (ARP, ping and UDP on a veth pair).
+// The builders make the kernel's packets: captured from Linux 6.18 (ARP, ping and UDP on a veth pair).
 TEST(Builders, MakeWhatTheKernelMakes) {
   const MacAddress a = mac("02:00:00:00:00:0a");
   const MacAddress b = mac("02:00:00:00:00:0b");
@@ -80,7 +80,7 @@ TEST(Dissect, TellsAPacketFromAFrame) {
   const Buffer packet = udp("10.0.0.1:40000", "10.0.0.2:42", "hello");
   EXPECT_FALSE(dissect(packet).ethernet);
   EXPECT_EQ(as_text(dissect(packet).payload()), "hello");
-  // A station whose address begins like an IPv4 header.
+  // A station address that begins like an IPv4 header.
   const Buffer frame = ethernet({.destination = mac("45:00:00:21:00:00")}, packet);
   EXPECT_TRUE(dissect(frame).ethernet);
   EXPECT_EQ(as_text(dissect(frame).payload()), "hello");

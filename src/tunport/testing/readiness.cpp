@@ -28,7 +28,7 @@ int Readiness::open(int flags) {
   if (::socketpair(AF_UNIX, SOCK_STREAM | close_on_exec, 0, ends.data()) != 0) return -errno;
   UniqueFd given{ends[0]};
   ours_.reset(ends[1]);
-  const int least = 1;  // the kernel makes its minimum of it
+  const int least = 1;  // the kernel raises the size to a minimum
   if (::setsockopt(given.get(), SOL_SOCKET, SO_SNDBUF, &least, sizeof least) != 0 ||
       ::fcntl(ours_.get(), F_SETFD, FD_CLOEXEC) != 0 || ::fcntl(ours_.get(), F_SETFL, O_NONBLOCK) != 0 ||
       ((flags & O_NONBLOCK) != 0 && ::fcntl(given.get(), F_SETFL, O_NONBLOCK) != 0))
@@ -86,7 +86,7 @@ void Readiness::fill(int fd) {
 
 void Readiness::hang_up() {
   if (!ours_) return;
-  // A byte that this end never read makes the hang-up an error too (ECONNRESET).
+  // An unread byte turns the hang-up into an error (ECONNRESET), too.
   if (const int fd = number(); fd >= 0) ::send(fd, &token, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
   ours_.reset();
 }

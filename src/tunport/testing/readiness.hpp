@@ -1,11 +1,11 @@
 #pragma once
-/// A real descriptor whose readiness is set by hand: what the fake kernel gives out.
+/// A real descriptor with readiness set by hand, for the fake kernel.
 ///
-/// Theory. The descriptor is one end of an AF_UNIX stream pair; the other end stays here. It is readable
-/// while a byte lies in it, writable unless its (small) send buffer was filled, and hung up, with an error
-/// pending, once this end was closed. The close(2) of its owner is seen as a hang-up at this end, so whoever
-/// holds it closes it as any other. It is known by its inode rather than by its number: so it may be
-/// duplicated, moved and passed on.
+/// Theory. The descriptor is an end of an AF_UNIX stream pair; the second end stays here. The descriptor is
+/// readable while a byte waits, and writable unless its (small) send buffer is full. A close of the second
+/// end hangs up the descriptor, with a pending error. A close(2) of the descriptor is seen as a hang-up at
+/// the second end, so a program closes the descriptor as usual. An inode, not a number, identifies the
+/// descriptor: a program may duplicate, move and pass on the descriptor.
 
 #include <cstdint>
 
@@ -13,24 +13,27 @@
 
 namespace tunport {
 
-/// See the theory above. Used from one thread.
+/// A descriptor, and its readiness. For a single thread.
 class Readiness {
  public:
-  /// Makes the descriptor, writable and not readable. `flags`: O_NONBLOCK and O_CLOEXEC, as for open(2). The
-  /// number, which the caller owns, or a negated errno.
+  /// Makes the descriptor, writable and not readable. `flags`: O_NONBLOCK and O_CLOEXEC, as for open(2).
+  /// Returns the descriptor, owned by the caller, or a negated errno.
   int open(int flags);
 
-  /// What stays the same when the descriptor is duplicated; 0 for what is not one of these.
+  /// The inode of a socket, the same for all copies of a descriptor; 0 for another kind of file.
   static std::uint64_t identity_of(int fd);
+  /// The inode of the descriptor.
   std::uint64_t identity() const { return identity_; }
-  /// It was used under this number: spares a search.
+  /// Notes a number of the descriptor, and spares a search.
   void seen_at(int fd) { number_ = fd; }
 
+  /// Makes the descriptor readable, or not.
   void set_readable(bool readable);
+  /// Makes the descriptor writable, or not.
   void set_writable(bool writable);
-  /// An error and a hang-up are pending from now on. Final.
+  /// Makes an error and a hang-up pending. Final.
   void hang_up();
-  /// Every copy of the descriptor was closed. Not known of one that was hung up: false.
+  /// True after the close of every copy of the descriptor. False after `hang_up`.
   bool abandoned() const;
 
  private:
