@@ -129,6 +129,25 @@ Text text_of(int value) {
           "remove it, then 'mknod /dev/net/tun c 10 200'; in a container, pass the device in instead "
           "(--device /dev/net/tun)",
           ENOTTY};
+    case Errc::links_changing:
+      return {"addresses or routes changed all the while that they were being listed",
+              "try again in a moment", EAGAIN};
+    case Errc::packet_information_mismatch:
+      return {
+          "the device and the caller's word differ in packet information",
+          "say what it has ('ip -d link show NAME' says pi on or off), or say nothing and let it be found",
+          EINVAL};
+    case Errc::not_tun_driver:
+      return {"the descriptor is of a macvtap or ipvtap, which tells nobody when it is deleted",
+              "use a TAP of /dev/net/tun, in one bridge with the interface below", EOPNOTSUPP};
+    case Errc::device_held_here:
+      return {"this process has the device open already, and it has one queue",
+              "close it there first, or open it with multi_queue both times", EBUSY};
+    case Errc::invalid_address:
+      return {"not an address that an interface can have",
+              "give a unicast address that is neither the network's nor its broadcast address, such as "
+              "10.77.0.1/24",
+              EINVAL};
   }
   return {"unknown error", "", 0};
 }

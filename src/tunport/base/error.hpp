@@ -44,6 +44,12 @@ enum class Errc {
   invalid_route,           ///< host bits in the destination, or a gateway of a family that it cannot have
   clone_device_forbidden,  ///< /dev/net/tun by a device cgroup, or on a file system mounted nodev
   not_clone_device,        ///< a directory, a plain file or another device in the place of /dev/net/tun
+  links_changing,          ///< addresses or routes changed all the while that they were listed; passes
+  packet_information_mismatch,  ///< the device has packet information and the caller said none, or the
+                                ///< reverse
+  not_tun_driver,               ///< a descriptor to adopt that is of a macvtap or ipvtap
+  device_held_here,             ///< this process holds the device, which has one queue
+  invalid_address,              ///< not an address that an interface can have
 };
 
 /// The one category. Its `message()` gives the cause and, after a semicolon, the remedy.

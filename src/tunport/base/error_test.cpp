@@ -55,6 +55,11 @@ TEST(Error, EachHasACauseAndARemedyThatFits) {
       {Errc::invalid_route, "prefix length"},
       {Errc::clone_device_forbidden, "--device /dev/net/tun"},
       {Errc::not_clone_device, "mknod"},
+      {Errc::links_changing, "try again"},
+      {Errc::packet_information_mismatch, "ip -d link show"},
+      {Errc::not_tun_driver, "bridge"},
+      {Errc::device_held_here, "multi_queue"},
+      {Errc::invalid_address, "10.77.0.1/24"},
   };
   int value = static_cast<int>(Errc::no_driver);
   for (const auto& [error, word] : own) {

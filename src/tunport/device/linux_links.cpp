@@ -9,13 +9,12 @@
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <netlink/msg.h>
-#include <netlink/netlink.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
 
 #include "tunport/base/error.hpp"
 #include "tunport/device/net_namespace.hpp"
+#include "tunport/device/netlink_internal.hpp"
 #include "tunport/wire/ipv6.hpp"
 
 // Theory. libnl keeps a netlink message, its attributes and its routes; what goes around it is done here,
@@ -30,119 +29,22 @@
 namespace tunport {
 namespace {
 
-struct Free {
-  void operator()(nl_sock* socket) const { ::nl_socket_free(socket); }
-  void operator()(nl_cb* callbacks) const { ::nl_cb_put(callbacks); }
-  void operator()(nl_msg* message) const { ::nlmsg_free(message); }
+using netlink::Exchange;
+using netlink::explain;
+using netlink::make_request;
+using netlink::put;
+
+struct Free : netlink::Free {
+  using netlink::Free::operator();
   void operator()(nl_addr* address) const { ::nl_addr_put(address); }
   void operator()(rtnl_route* route) const { ::rtnl_route_put(route); }
 };
 template <typename Type>
 using Owned = std::unique_ptr<Type, Free>;
 
-std::error_code kernel_error(int number) {
-  switch (number) {
-    case EPERM:
-      return Errc::not_permitted;
-    case ENODEV:
-      return Errc::no_such_device;
-    default:
-      return errno_code(number);
-  }
-}
-
-/// What went wrong in libnl itself: on the way, not in the kernel's answer.
-std::error_code library_error(int nl_error) {
-  switch (-nl_error) {
-    case NLE_PERM:
-    case NLE_NOACCESS:
-      return Errc::not_permitted;
-    case NLE_NOMEM:
-      return errno_code(ENOMEM);
-    case NLE_DUMP_INTR:  // something changed while the kernel was listing
-      return errno_code(EAGAIN);
-    default:
-      return errno_code(EPROTO);
-  }
-}
-
-/// One request and its answer, on a netlink socket of its own in the given namespace (nothing: the caller's).
-class Exchange {
- public:
-  Exchange(const std::optional<UniqueFd>& network_namespace, std::error_code& ec) : ec_{ec} {
-    ec_.clear();
-    if (!socket_ || !callbacks_) {
-      ec_ = errno_code(ENOMEM);
-      return;
-    }
-    int connected = 0;
-    int number = 0;
-    const auto connect = [&] {
-      connected = ::nl_connect(socket_.get(), NETLINK_ROUTE);
-      number = errno;
-    };
-    if (network_namespace)
-      in_namespace(network_namespace->get(), connect, ec_);
-    else
-      connect();
-    if (!ec_ && connected < 0) ec_ = number != 0 ? errno_code(number) : library_error(connected);
-    ::nl_cb_err(callbacks_.get(), NL_CB_CUSTOM, &on_error, this);
-    ::nl_cb_set(callbacks_.get(), NL_CB_ACK, NL_CB_CUSTOM, &on_acknowledged, this);
-    ::nl_cb_set(callbacks_.get(), NL_CB_FINISH, NL_CB_CUSTOM, &on_acknowledged, this);
-    ::nl_cb_set(callbacks_.get(), NL_CB_VALID, NL_CB_CUSTOM, &on_message, this);
-  }
-  Exchange(const Exchange&) = delete;
-  Exchange& operator=(const Exchange&) = delete;
-
-  /// Sends the request, hands each message of the answer to `each`, and sets `ec` to the kernel's verdict.
-  void run(nl_msg* request, std::function<void(nlmsghdr&)> each = {}) {
-    if (request == nullptr && !ec_) ec_ = errno_code(ENOMEM);
-    if (ec_) return;
-    each_ = std::move(each);
-    done_ = false;
-    if (const int sent = ::nl_send_auto(socket_.get(), request); sent < 0) ec_ = library_error(sent);
-    while (!ec_ && !done_) {
-      const int received = ::nl_recvmsgs(socket_.get(), callbacks_.get());
-      if (!ec_ && received < 0) ec_ = library_error(received);
-    }
-  }
-
- private:
-  static int on_error(sockaddr_nl*, nlmsgerr* error, void* self) {
-    static_cast<Exchange*>(self)->ec_ = kernel_error(-error->error);
-    return NL_STOP;
-  }
-  static int on_acknowledged(nl_msg*, void* self) {
-    static_cast<Exchange*>(self)->done_ = true;
-    return NL_STOP;
-  }
-  static int on_message(nl_msg* message, void* self) {
-    if (const auto& each = static_cast<Exchange*>(self)->each_) each(*::nlmsg_hdr(message));
-    return NL_OK;
-  }
-
-  std::error_code& ec_;
-  Owned<nl_sock> socket_{::nl_socket_alloc()};
-  Owned<nl_cb> callbacks_{::nl_cb_alloc(NL_CB_DEFAULT)};
-  std::function<void(nlmsghdr&)> each_;
-  bool done_ = false;
-};
-
-/// A request whose fixed part is `header`.
-template <typename Header>
-Owned<nl_msg> make_request(int type, int flags, Header header) {
-  Owned<nl_msg> message{::nlmsg_alloc_simple(type, flags)};
-  if (!message || ::nlmsg_append(message.get(), &header, sizeof header, NLMSG_ALIGNTO) < 0) return nullptr;
-  return message;
-}
-
-void put(nl_msg* message, int attribute, const void* data, std::size_t size, std::error_code& ec) {
-  if (message == nullptr || ::nla_put(message, attribute, static_cast<int>(size), data) < 0)
-    ec = errno_code(ENOMEM);
-}
-
 /// A request about the interface of that name. Longer names than any interface has are unknown.
-Owned<nl_msg> link_request(int type, const std::string& name, const ifinfomsg& header, std::error_code& ec) {
+netlink::Owned<nl_msg> link_request(int type, const std::string& name, const ifinfomsg& header,
+                                    std::error_code& ec) {
   ec.clear();
   auto message = make_request(type, 0, header);
   if (name.empty() || name.size() >= IFNAMSIZ) {
@@ -159,11 +61,6 @@ void change_link(const std::optional<UniqueFd>& network_namespace, const std::st
   const auto message = link_request(RTM_SETLINK, name, {}, ec);
   if (!ec) put(message.get(), attribute, data, size, ec);
   if (!ec) Exchange{network_namespace, ec}.run(message.get());
-}
-
-/// Says what the kernel's bare errno means of this request, where that is known.
-void explain(std::error_code& ec, int number, Errc meaning) {
-  if (ec == errno_code(number)) ec = meaning;
 }
 
 template <std::size_t Size>
@@ -380,10 +277,12 @@ std::vector<IpPrefix> LinuxLinks::addresses(const std::string& name, std::error_
   const auto link = find(name, ec);
   if (ec) return result;
   const auto message = make_request(RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{});
-  Exchange exchange{namespace_, ec};
-  exchange.run(message.get(), [&](nlmsghdr& answer) {
-    if (const auto address = parse_address(answer, link->index)) result.push_back(*address);
-  });
+  Exchange{namespace_, ec}.list(
+      message.get(),
+      [&](nlmsghdr& answer) {
+        if (const auto address = parse_address(answer, link->index)) result.push_back(*address);
+      },
+      [&] { result.clear(); });
   return result;
 }
 
@@ -418,7 +317,7 @@ void LinuxLinks::change_route(bool add, const Route& route, std::error_code& ec)
                          : ::rtnl_route_build_del_request(request.get(), 0, &built);
   const Owned<nl_msg> message{built};
   if (result < 0) {
-    ec = library_error(result);
+    ec = netlink::library_error(result);
     return;
   }
   Exchange{namespace_, ec}.run(message.get());
@@ -433,8 +332,9 @@ std::vector<Route> LinuxLinks::routes(const std::string& name, std::error_code& 
   const auto link = find(name, ec);
   if (ec) return result;
   const auto message = make_request(RTM_GETROUTE, NLM_F_DUMP, rtmsg{});
-  Exchange exchange{namespace_, ec};
-  exchange.run(message.get(), [&](nlmsghdr& answer) { parse_route(answer, link->index, name, result); });
+  Exchange{namespace_, ec}.list(
+      message.get(), [&](nlmsghdr& answer) { parse_route(answer, link->index, name, result); },
+      [&] { result.clear(); });
   return result;
 }
 
