@@ -1,11 +1,13 @@
 /// Interfaces: up and down, MTU, MAC, addresses, routes, namespaces.
 
+#include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <vector>
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <linux/if_addr.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 
@@ -17,9 +19,12 @@
 namespace tunport::contract {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::IsEmpty;
+using ::testing::Le;
 using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
@@ -121,6 +126,48 @@ TEST_P(Links, Addresses) {
   EXPECT_OK(links().add_address("tun0", prefix("fd00::1/64"), ec));
   EXPECT_FAILS(links().add_address("tun0", prefix("fd00::1/48"), ec), errno_code(EEXIST));
   EXPECT_FAILS(links().remove_address("tun0", prefix("fd00::1/48"), ec), errno_code(EADDRNOTAVAIL));
+}
+
+TEST_P(Links, AddressesWithAllThatTheKernelKeeps) {
+  const auto added = [&](const InterfaceAddress& asked) {
+    EXPECT_OK(links().add_interface_address("tun0", asked, ec));
+    auto found = links().interface_addresses("tun0", ec);
+    EXPECT_EQ(found.size(), 1U);
+    EXPECT_OK(links().remove_address("tun0", asked.prefix, ec));
+    return found.empty() ? InterfaceAddress{} : found.front();
+  };
+  InterfaceAddress v6{
+      .prefix = prefix("fd00::1/64"), .flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE, .metric = 77};
+  const InterfaceAddress found = added(v6);
+  v6.flags |= IFA_F_PERMANENT;
+  EXPECT_EQ(found, v6);
+  const InterfaceAddress v4{.prefix = prefix("10.0.0.1/24"),
+                            .broadcast = address("10.0.0.255").v4(),
+                            .flags = IFA_F_PERMANENT,
+                            .metric = 5};
+  EXPECT_EQ(added(v4), v4);
+  const auto aging =
+      added({.prefix = prefix("fd00::1/64"), .valid_seconds = 4000, .preferred_seconds = 3000});
+  EXPECT_EQ(aging.flags & IFA_F_PERMANENT, 0U);
+  EXPECT_THAT(aging.valid_seconds, AllOf(Ge(3900U), Le(4000U)));
+  EXPECT_THAT(aging.preferred_seconds, AllOf(Ge(2900U), Le(3000U)));
+  const auto old = added({.prefix = prefix("fd00::1/64"), .preferred_seconds = 0});
+  EXPECT_EQ(old.flags & ~std::uint32_t{IFA_F_TENTATIVE}, std::uint32_t{IFA_F_PERMANENT | IFA_F_DEPRECATED});
+  EXPECT_FAILS(
+      links().add_interface_address("tun0", {.prefix = prefix("fd00::1/64"), .valid_seconds = 0}, ec),
+      errno_code(EINVAL));
+}
+
+TEST_P(Links, AnAddressWithAPeer) {
+  const std::pair<IpPrefix, IpAddress> table[] = {{prefix("10.0.0.1/32"), address("10.0.0.2")},
+                                                  {prefix("fd00::1/128"), address("fd00::2")}};
+  for (const auto& [own, peer] : table) {
+    EXPECT_OK(links().add_interface_address("tun0", {.prefix = own, .peer = peer}, ec));
+    const auto found = links().interface_addresses("tun0", ec);
+    const auto mine = std::ranges::find(found, own, &InterfaceAddress::prefix);
+    ASSERT_NE(mine, found.end());
+    EXPECT_EQ(mine->peer, peer);
+  }
 }
 
 TEST_P(Links, Ipv6NeedsItsMtu) {

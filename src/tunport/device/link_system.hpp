@@ -42,6 +42,21 @@ struct LinkInfo {
   std::optional<TunnelInfo> tunnel;  ///< empty if it is neither TUN nor TAP
 };
 
+/// An address as an interface has it, with what the kernel keeps of it (linux/if_addr.h).
+struct InterfaceAddress {
+  static constexpr std::uint32_t forever = 0xffffffff;
+
+  IpPrefix prefix;                     ///< the interface's own address; with a peer the length is the peer's
+  std::optional<IpAddress> peer = {};  ///< the other end of a point-to-point address
+  std::optional<Ipv4Address> broadcast = {};  ///< none in IPv6
+  std::uint32_t flags = 0;                    ///< IFA_F_*; the kernel ignores those that nobody can ask for
+  std::uint32_t valid_seconds = forever;      ///< the address goes then
+  std::uint32_t preferred_seconds = forever;  ///< new connections avoid the address after that
+  std::uint32_t metric = 0;                   ///< of the route to the prefix; 0: the kernel's own choice
+  std::uint8_t origin = 0;                    ///< IFAPROT_*: who made the address; 0: not known
+  bool operator==(const InterfaceAddress&) const = default;
+};
+
 /// A route in the main table.
 struct Route {
   IpPrefix destination;              ///< 0.0.0.0/0 or ::/0: the default route
@@ -70,9 +85,14 @@ class LinkSystem {
   virtual void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) = 0;
   /// EEXIST if the interface has it already; `Errc::mtu_too_small` for IPv6 on an MTU below 1280.
   virtual void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
+  /// As `add_address`, with all that `address` says.
+  virtual void add_interface_address(const std::string& name, const InterfaceAddress& address,
+                                     std::error_code& ec) = 0;
   /// EADDRNOTAVAIL if the interface does not have it.
   virtual void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
   virtual std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) = 0;
+  /// The interface's addresses with what the kernel keeps of each.
+  virtual std::vector<InterfaceAddress> interface_addresses(const std::string& name, std::error_code& ec) = 0;
   /// EEXIST if it is there; ENETDOWN while the interface is down; ENETUNREACH or EHOSTUNREACH if the gateway
   /// cannot be reached; `Errc::invalid_route` for host bits in the destination.
   virtual void add_route(const Route& route, std::error_code& ec) = 0;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -162,7 +163,7 @@ Owned<nl_addr> to_netlink(const IpAddress& address, unsigned prefix_length) {
   return result;
 }
 
-std::optional<IpPrefix> parse_address(nlmsghdr& message, int index) {
+std::optional<InterfaceAddress> parse_address(nlmsghdr& message, int index) {
   Attributes<IFA_MAX + 1> attributes{};
   if (message.nlmsg_type != RTM_NEWADDR ||
       ::nlmsg_parse(&message, sizeof(ifaddrmsg), attributes.data(), IFA_MAX, nullptr) < 0)
@@ -172,10 +173,29 @@ std::optional<IpPrefix> parse_address(nlmsghdr& message, int index) {
   // On a point-to-point interface IFA_ADDRESS is the other end's; IPv6 gives IFA_LOCAL only then.
   nlattr* const own = attributes[IFA_LOCAL] != nullptr ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
   if (own == nullptr) return std::nullopt;
-  const auto address =
-      make_address(header->ifa_family, ::nla_data(own), static_cast<std::size_t>(::nla_len(own)));
+  const auto read = [&](nlattr* attribute) {
+    return make_address(header->ifa_family, ::nla_data(attribute),
+                        static_cast<std::size_t>(::nla_len(attribute)));
+  };
+  const auto address = read(own);
   if (!address) return std::nullopt;
-  return IpPrefix{*address, header->ifa_prefixlen};
+  InterfaceAddress result;
+  result.prefix = {*address, header->ifa_prefixlen};
+  if (nlattr* const other = attributes[IFA_ADDRESS]; other != nullptr)
+    if (const auto peer = read(other); peer && peer != address) result.peer = peer;
+  if (nlattr* const all = attributes[IFA_BROADCAST]; all != nullptr && address->is_v4())
+    if (const auto broadcast = read(all)) result.broadcast = broadcast->v4();
+  result.flags = header->ifa_flags;  // the lowest eight; kernels since 3.14 give all
+  if (attributes[IFA_FLAGS] != nullptr) result.flags = ::nla_get_u32(attributes[IFA_FLAGS]);
+  if (nlattr* const life = attributes[IFA_CACHEINFO]; life != nullptr) {
+    ifa_cacheinfo times{};
+    ::nla_memcpy(&times, life, sizeof times);
+    result.valid_seconds = times.ifa_valid;
+    result.preferred_seconds = times.ifa_prefered;
+  }
+  if (attributes[IFA_RT_PRIORITY] != nullptr) result.metric = ::nla_get_u32(attributes[IFA_RT_PRIORITY]);
+  if (attributes[IFA_PROTO] != nullptr) result.origin = ::nla_get_u8(attributes[IFA_PROTO]);
+  return result;
 }
 
 /// Appends the route if it is in the main table and leaves by interface `index`.
@@ -248,32 +268,60 @@ void LinuxLinks::in_namespace_of(const std::string& network_namespace, const std
   if (!ec) in_namespace(there.get(), inside, ec);
 }
 
-void LinuxLinks::change_address(int type, int flags, const std::string& name, const IpPrefix& address,
+void LinuxLinks::change_address(int type, int flags, const std::string& name, const InterfaceAddress& address,
                                 std::error_code& ec) {
+  const IpPrefix& prefix = address.prefix;
   const auto link = find(name, ec);
   if (ec) return;
   ifaddrmsg header{};
-  header.ifa_family = family_of(address.address);
-  header.ifa_prefixlen = static_cast<std::uint8_t>(address.length);
+  header.ifa_family = family_of(prefix.address);
+  header.ifa_prefixlen = static_cast<std::uint8_t>(prefix.length);
   header.ifa_index = static_cast<unsigned>(link->index);
   const auto message = make_request(type, flags, header);
-  const Octets octets{address.address};
-  put(message.get(), IFA_LOCAL, octets.octets.data(), octets.size, ec);
-  if (!ec) put(message.get(), IFA_ADDRESS, octets.octets.data(), octets.size, ec);
+  const auto put_bytes = [&](int attribute, const void* data, std::size_t size) {
+    if (!ec) put(message.get(), attribute, data, size, ec);
+  };
+  const auto put_address = [&](int attribute, const IpAddress& value) {
+    const Octets octets{value};
+    put_bytes(attribute, octets.octets.data(), octets.size);
+  };
+  put_address(IFA_LOCAL, prefix.address);
+  put_address(IFA_ADDRESS, address.peer.value_or(prefix.address));
+  if (address.broadcast) put_address(IFA_BROADCAST, *address.broadcast);
+  if (address.flags != 0) put_bytes(IFA_FLAGS, &address.flags, sizeof address.flags);
+  if (address.valid_seconds != address.forever || address.preferred_seconds != address.forever) {
+    ifa_cacheinfo times{};
+    times.ifa_valid = address.valid_seconds;
+    times.ifa_prefered = address.preferred_seconds;
+    put_bytes(IFA_CACHEINFO, &times, sizeof times);
+  }
+  if (address.metric != 0) put_bytes(IFA_RT_PRIORITY, &address.metric, sizeof address.metric);
+  if (address.origin != 0) put_bytes(IFA_PROTO, &address.origin, sizeof address.origin);
   if (!ec) Exchange{namespace_, ec}.run(message.get());
-  if (address.address.is_v6() && link->mtu < least_ipv6_mtu) explain(ec, EINVAL, Errc::mtu_too_small);
+  if (prefix.address.is_v6() && link->mtu < least_ipv6_mtu) explain(ec, EINVAL, Errc::mtu_too_small);
 }
 
 void LinuxLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
+  add_interface_address(name, {.prefix = address}, ec);
+}
+
+void LinuxLinks::add_interface_address(const std::string& name, const InterfaceAddress& address,
+                                       std::error_code& ec) {
   change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, name, address, ec);
 }
 
 void LinuxLinks::remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
-  change_address(RTM_DELADDR, 0, name, address, ec);
+  change_address(RTM_DELADDR, 0, name, {.prefix = address}, ec);
 }
 
 std::vector<IpPrefix> LinuxLinks::addresses(const std::string& name, std::error_code& ec) {
   std::vector<IpPrefix> result;
+  for (const InterfaceAddress& address : interface_addresses(name, ec)) result.push_back(address.prefix);
+  return result;
+}
+
+std::vector<InterfaceAddress> LinuxLinks::interface_addresses(const std::string& name, std::error_code& ec) {
+  std::vector<InterfaceAddress> result;
   const auto link = find(name, ec);
   if (ec) return result;
   const auto message = make_request(RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{});

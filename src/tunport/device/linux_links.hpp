@@ -23,8 +23,11 @@ class LinuxLinks final : public LinkSystem {
   void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;
   void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) override;
   void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
+  void add_interface_address(const std::string& name, const InterfaceAddress& address,
+                             std::error_code& ec) override;
   void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
   std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) override;
+  std::vector<InterfaceAddress> interface_addresses(const std::string& name, std::error_code& ec) override;
   void add_route(const Route& route, std::error_code& ec) override;
   void remove_route(const Route& route, std::error_code& ec) override;
   std::vector<Route> routes(const std::string& name, std::error_code& ec) override;
@@ -48,7 +51,7 @@ class LinuxLinks final : public LinkSystem {
   using LinkSystem::set_up;
 
  private:
-  void change_address(int type, int flags, const std::string& name, const IpPrefix& address,
+  void change_address(int type, int flags, const std::string& name, const InterfaceAddress& address,
                       std::error_code& ec);
   void change_route(bool add, const Route& route, std::error_code& ec);
 

@@ -17,11 +17,18 @@ class OnlyLooking : public LinkSystem {
   void set_mtu(const std::string&, unsigned, std::error_code&) override { unasked("set_mtu"); }
   void set_mac(const std::string&, const MacAddress&, std::error_code&) override { unasked("set_mac"); }
   void add_address(const std::string&, const IpPrefix&, std::error_code&) override { unasked("add_address"); }
+  void add_interface_address(const std::string&, const InterfaceAddress&, std::error_code&) override {
+    unasked("add_interface_address");
+  }
   void remove_address(const std::string&, const IpPrefix&, std::error_code&) override {
     unasked("remove_address");
   }
   std::vector<IpPrefix> addresses(const std::string&, std::error_code&) override {
     unasked("addresses");
+    return {};
+  }
+  std::vector<InterfaceAddress> interface_addresses(const std::string&, std::error_code&) override {
+    unasked("interface_addresses");
     return {};
   }
   void add_route(const Route&, std::error_code&) override { unasked("add_route"); }

@@ -115,7 +115,7 @@ struct MemoryDevice {
   unsigned long offload = 0;
   std::array<bool, 4> refused{};  ///< by SegmentKind: super-packets refused by the test
   int send_buffer = INT_MAX;
-  std::vector<IpPrefix> addresses;
+  std::vector<InterfaceAddress> addresses;
   std::vector<MemoryFile*> queues;
   std::vector<WrittenPacket> written;
   std::size_t written_bytes = 0;

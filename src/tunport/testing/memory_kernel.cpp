@@ -27,8 +27,9 @@ MemoryKernel::MemoryKernel() {
   create("lo", 0, loopback);
   loopback->mtu = 65536;
   loopback->up = true;
-  loopback->addresses = {{Ipv4Address{0x7f000001}, 8},
-                         {Ipv6Address{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}, 128}};
+  const IpPrefix own[] = {{Ipv4Address{0x7f000001}, 8},
+                          {Ipv6Address{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}, 128}};
+  for (const IpPrefix& prefix : own) loopback->addresses.push_back({.prefix = prefix});
 }
 
 void MemoryKernel::sweep() {
@@ -85,7 +86,8 @@ void MemoryKernel::set_up(MemoryDevice& device, bool up) {
   if (!up) {
     if (!device.moved)
       std::erase_if(routes, [&](const Route& route) { return route.interface == device.name; });
-    std::erase_if(device.addresses, [](const IpPrefix& address) { return address.address.is_v6(); });
+    std::erase_if(device.addresses,
+                  [](const InterfaceAddress& address) { return address.prefix.address.is_v6(); });
   }
   device.set_up(up);
 }
@@ -137,8 +139,8 @@ int MemoryKernel::fault(Call call, unsigned long request) {
 
 bool MemoryKernel::is_local(const IpAddress& address) const {
   return std::ranges::any_of(devices, [&](const auto& device) {
-    return !device->moved && std::ranges::any_of(device->addresses, [&](const IpPrefix& own) {
-      return own.address == address || (device->name == "lo" && own.contains(address));
+    return !device->moved && std::ranges::any_of(device->addresses, [&](const InterfaceAddress& own) {
+      return own.prefix.address == address || (device->name == "lo" && own.prefix.contains(address));
     });
   });
 }
@@ -147,7 +149,8 @@ bool MemoryKernel::is_reachable(const IpAddress& address) const {
   const auto leads_there = [&](const IpPrefix& prefix) { return prefix.contains(address); };
   return std::ranges::any_of(routes, leads_there, &Route::destination) ||
          std::ranges::any_of(devices, [&](const auto& device) {
-           return device->up && !device->moved && std::ranges::any_of(device->addresses, leads_there);
+           return device->up && !device->moved &&
+                  std::ranges::any_of(device->addresses, leads_there, &InterfaceAddress::prefix);
          });
 }
 

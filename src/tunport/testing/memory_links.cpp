@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <linux/if_addr.h>
 #include <sys/stat.h>
 
 #include "tunport/base/error.hpp"
@@ -31,17 +32,28 @@ IpPrefix network_of(const IpPrefix& prefix) {
 std::vector<Route> connected(const MemoryDevice& device) {
   std::vector<Route> routes;
   if (!device.up) return routes;
-  for (const IpPrefix& address : device.addresses)
-    if (address.length < 32 || address.address.is_v6())
-      routes.push_back({network_of(address), std::nullopt, device.name});
+  for (const InterfaceAddress& own : device.addresses)
+    if (own.prefix.length < 32 || own.prefix.address.is_v6())
+      routes.push_back({network_of(own.prefix), std::nullopt, device.name});
   return routes;
 }
 
 /// The place of an address that the kernel takes for the same: in IPv4 the prefix length counts.
-auto find_address(std::vector<IpPrefix>& addresses, const IpPrefix& wanted, bool with_length) {
-  return std::ranges::find_if(addresses, [&](const IpPrefix& own) {
-    return own.address == wanted.address && (!with_length || own.length == wanted.length);
+auto find_address(std::vector<InterfaceAddress>& addresses, const IpPrefix& wanted, bool with_length) {
+  return std::ranges::find_if(addresses, [&](const InterfaceAddress& own) {
+    return own.prefix.address == wanted.address && (!with_length || own.prefix.length == wanted.length);
   });
+}
+
+/// The flags of an address that is added with these: in IPv6 some are for the kernel alone to set.
+std::uint32_t flags_of(const InterfaceAddress& added) {
+  constexpr std::uint32_t asked_for_v6 = IFA_F_NODAD | IFA_F_OPTIMISTIC | IFA_F_HOMEADDRESS |
+                                         IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE | IFA_F_MCAUTOJOIN;
+  std::uint32_t flags = added.flags & ~std::uint32_t{IFA_F_PERMANENT | IFA_F_DEPRECATED};
+  if (added.prefix.address.is_v6()) flags &= asked_for_v6;
+  if (added.valid_seconds == InterfaceAddress::forever) flags |= IFA_F_PERMANENT;
+  if (added.preferred_seconds == 0) flags |= IFA_F_DEPRECATED;
+  return flags;
 }
 
 }  // namespace
@@ -85,7 +97,7 @@ void MemoryLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code
   }
   device->mtu = mtu;
   if (mtu < least_ipv6_mtu)
-    std::erase_if(device->addresses, [](const IpPrefix& address) { return address.address.is_v6(); });
+    std::erase_if(device->addresses, [](const InterfaceAddress& own) { return own.prefix.address.is_v6(); });
 }
 
 void MemoryLinks::set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) {
@@ -100,16 +112,25 @@ void MemoryLinks::set_mac(const std::string& name, const MacAddress& mac, std::e
 }
 
 void MemoryLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
+  add_interface_address(name, {.prefix = address}, ec);
+}
+
+void MemoryLinks::add_interface_address(const std::string& name, const InterfaceAddress& added,
+                                        std::error_code& ec) {
   MemoryDevice* const device = look_up_and_ask(name, ec);
   if (device == nullptr) return;
-  if (address.address.is_v6() && device->mtu < least_ipv6_mtu)
+  const IpPrefix& prefix = added.prefix;
+  if (prefix.address.is_v6() && device->mtu < least_ipv6_mtu) {
     ec = Errc::mtu_too_small;
-  else if (address.length > address.address.bits())
+  } else if (prefix.length > prefix.address.bits() || added.valid_seconds == 0 ||
+             added.preferred_seconds > added.valid_seconds) {
     ec = errno_code(EINVAL);
-  else if (find_address(device->addresses, address, address.address.is_v4()) != device->addresses.end())
+  } else if (find_address(device->addresses, prefix, prefix.address.is_v4()) != device->addresses.end()) {
     ec = errno_code(EEXIST);
-  else
-    device->addresses.push_back(address);
+  } else {
+    device->addresses.push_back(added);
+    device->addresses.back().flags = flags_of(added);
+  }
 }
 
 void MemoryLinks::remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
@@ -123,8 +144,14 @@ void MemoryLinks::remove_address(const std::string& name, const IpPrefix& addres
 }
 
 std::vector<IpPrefix> MemoryLinks::addresses(const std::string& name, std::error_code& ec) {
+  std::vector<IpPrefix> result;
+  for (const InterfaceAddress& address : interface_addresses(name, ec)) result.push_back(address.prefix);
+  return result;
+}
+
+std::vector<InterfaceAddress> MemoryLinks::interface_addresses(const std::string& name, std::error_code& ec) {
   const MemoryDevice* const device = look_up(name, ec);
-  return device == nullptr ? std::vector<IpPrefix>{} : device->addresses;
+  return device == nullptr ? std::vector<InterfaceAddress>{} : device->addresses;
 }
 
 void MemoryLinks::add_route(const Route& route, std::error_code& ec) {

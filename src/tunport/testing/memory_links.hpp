@@ -20,8 +20,11 @@ class MemoryLinks final : public LinkSystem {
   void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;
   void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) override;
   void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
+  void add_interface_address(const std::string& name, const InterfaceAddress& added,
+                             std::error_code& ec) override;
   void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
   std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) override;
+  std::vector<InterfaceAddress> interface_addresses(const std::string& name, std::error_code& ec) override;
   void add_route(const Route& route, std::error_code& ec) override;
   void remove_route(const Route& route, std::error_code& ec) override;
   std::vector<Route> routes(const std::string& name, std::error_code& ec) override;
