@@ -80,6 +80,38 @@ TEST_F(CommandTraces, APreparedDeviceThatIsUpStaysUp) {
   EXPECT_EQ(state(), before_up);
 }
 
+TEST_F(CommandTraces, TheCommandCanBindToItsIpv6Addresses) {
+  const Words ipv6{"--interface-address", "fd00:77::1/64"};
+  const Words tentative{"ip", "-6", "addr", "show", "dev", "tp0", "to", "fd00::/16", "tentative"};
+  // Of ours nobody looks for a duplicate; the one of an administrator is waited for.
+  EXPECT_EQ(run(host("tap:tp0", {"--quiet", ipv6[0], ipv6[1]}, tentative)).out, "");
+  for (const Words& words : {Words{"ip", "tuntap", "add", "tp0", "mode", "tap"},
+                             Words{"ip", "addr", "add", "fd00:77::1/64", "dev", "tp0"}})
+    ASSERT_EQ(sandbox::run(words).status, 0);
+  EXPECT_EQ(run(host("tap:tp0", {"--quiet", ipv6[0], ipv6[1]}, tentative)).out, "");
+}
+
+TEST_F(CommandTraces, ASignalEndsTheWaitForAnAddress) {
+  for (const Words& words : {Words{"ip", "tuntap", "add", "tp0", "mode", "tap"},
+                             Words{"ip", "addr", "add", "fd00:77::1/64", "dev", "tp0"}})
+    ASSERT_EQ(sandbox::run(words).status, 0);
+  Running running{host("tap:tp0", {"--interface-address", "fd00:77::1/64"}, {"echo", "too late"})};
+  ASSERT_TRUE(running.has_said("is up"));
+  running.send(SIGTERM);
+  const auto finished = running.wait();
+  EXPECT_EQ(finished.status, 128 + SIGTERM);
+  EXPECT_THAT(finished.out, testing::Not(HasSubstr("too late")));
+}
+
+TEST_F(CommandTraces, AnIpv4AddressHasItsBroadcastAddress) {
+  EXPECT_THAT(run(host("tap:tp0", {"--quiet"}, {"ip", "-4", "addr", "show", "dev", "tp0"})).out,
+              HasSubstr("inet 10.77.0.1/24 brd 10.77.0.255 "));
+  EXPECT_THAT(run({"host", "tap:tp0", "--quiet", "--interface-address", "10.77.0.2/31", "--host-address",
+                   "10.77.0.3", "--", "ip", "-4", "addr", "show", "dev", "tp0"})
+                  .out,
+              testing::AllOf(HasSubstr("inet 10.77.0.2/31 "), testing::Not(HasSubstr("brd"))));
+}
+
 TEST_F(CommandTraces, WhatWasThereAlreadyStays) {
   prepare(true);
   EXPECT_EQ(run({"host", "tap:tp0,mtu=1450", "--interface-address", "10.5.0.1/24", "--host-address",

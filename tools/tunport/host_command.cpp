@@ -32,6 +32,8 @@ namespace {
 
 /// How long a COMMAND whose device is gone may take after SIGTERM.
 constexpr auto termination_grace = std::chrono::seconds{2};
+/// How often we look whether COMMAND can bind to its addresses.
+constexpr auto look_interval = std::chrono::milliseconds{50};
 
 class HostRun {
  public:
@@ -48,6 +50,7 @@ class HostRun {
   void start_listening();
   void set_link_up();
   void announce() const;
+  void start_command();
 
   const HostPlan& plan_;
   asio::io_context context_{1};
@@ -58,6 +61,8 @@ class HostRun {
   std::optional<LinkSetup> link_;
   Signals signals_;
   Reactor::Timer kill_timer_;
+  Reactor::Timer start_timer_;
+  int looks_left_ = 60;  // at the addresses, before COMMAND starts anyhow
   std::optional<Child> child_;
   std::optional<int> status_;  // from the decision to end on
   bool port_lost_ = false;
@@ -87,8 +92,7 @@ int HostRun::run() {
   set_link_up();
   announce();
   signals_.do_read();  // what came meanwhile: do not start what would be ended at once
-  if (!status_ && !plan_.command.empty())
-    child_.emplace(Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours));
+  start_command();
   context_.run();
   const std::error_code left = link_->put_back();
   summary_.port = port_.statistics();
@@ -136,6 +140,14 @@ void HostRun::announce() const {
           "tunport: {0} is in no subnet of {1}, so it needs a route: 'ip route add {0} dev {1}'\n",
           to_string(address), summary_.where.name);
   print(plan_.json ? stderr : stdout, line);
+}
+
+void HostRun::start_command() {
+  if (status_ || plan_.command.empty()) return;
+  if (looks_left_-- > 0 && !link_->addresses_are_usable())
+    start_timer_ = reactor_.call_later(look_interval, [this] { start_command(); });
+  else
+    child_.emplace(Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours));
 }
 
 void HostRun::on_signal(const signalfd_siginfo& info) {

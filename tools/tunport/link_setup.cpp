@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include <linux/if_addr.h>
 #include <net/if.h>
 
 #include "tunport/base/error.hpp"
@@ -63,9 +64,15 @@ void LinkSetup::set_mtu(unsigned mtu) {
 }
 
 void LinkSetup::add_address(const IpPrefix& address) {
+  asked_.push_back(address);
   if (has(addresses_before_, address) || has(added_, address)) return;
+  InterfaceAddress with_all{.prefix = address};
+  if (address.address.is_v6())
+    with_all.flags = IFA_F_NODAD;  // the link's only other end is ours, and has no such address
+  else if (address.length < 31)
+    with_all.broadcast = address.broadcast_v4();
   std::error_code ec;
-  links_.add_address(name_, address, ec);
+  links_.add_interface_address(name_, with_all, ec);
   if (address.address.is_v6() && ec == std::errc::permission_denied)
     // A device that goes with us takes its switch along: the next one begins with the default.
     throw Failure{status::failed, name_ + ": address " + to_string(address) +
@@ -86,6 +93,14 @@ void LinkSetup::set_up() {
   links_.set_up(name_, true, ec);
   check(ec, name_ + ": up", "ip link set " + name_ + " up");
   raised_ = true;
+}
+
+bool LinkSetup::addresses_are_usable() const {
+  std::error_code ec;
+  return std::ranges::none_of(links_.interface_addresses(name_, ec), [&](const InterfaceAddress& now) {
+    return (now.flags & IFA_F_TENTATIVE) != 0 && (now.flags & IFA_F_DADFAILED) == 0 &&
+           has(asked_, now.prefix);
+  });
 }
 
 std::uint64_t LinkSetup::kernel_drops() const {

@@ -23,6 +23,10 @@ class LinkSetup {
   void set_mtu(unsigned mtu);
   void add_address(const IpPrefix& address);
   void set_up();
+  /// True once nothing keeps a program from binding to the addresses asked for. An IPv6 address that an
+  /// administrator added is tentative for a second or two, while the kernel looks for a duplicate. True too
+  /// where the addresses cannot be listed.
+  bool addresses_are_usable() const;
 
   /// Packets that the kernel dropped since we came because nobody read them in time.
   std::uint64_t kernel_drops() const;
@@ -41,6 +45,7 @@ class LinkSetup {
   bool keep_;
   LinkInfo before_;
   std::vector<IpPrefix> addresses_before_;
+  std::vector<IpPrefix> asked_;
   std::vector<IpPrefix> added_;
   unsigned mtu_ = 0;
   bool mtu_set_ = false;
