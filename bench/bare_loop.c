@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* linux-libc-dev 6.1 does not have these two. */
+/* linux-libc-dev 6.1 lacks the USO bits. */
 enum { tun_f_uso4 = 0x20, tun_f_uso6 = 0x40 };
 
 int bare_watch(const struct BareLoop* loop, int fd) {

@@ -1,21 +1,21 @@
 #ifndef TUNPORT_BENCH_BARE_LOOP_H
 #define TUNPORT_BENCH_BARE_LOOP_H
-/* The baselines: what a C program does with a TUN/TAP device when nothing stands between it and the kernel.
- * One epoll set, one buffer, one read per packet until there is none or 64 have been read, one write per
- * packet; nothing is parsed, nothing is checked. With `bare_offload`, packets are super-packets behind their
- * virtio header, and stay what they are. The size of a read is that of the port. */
+/* The baselines: a C program on a TUN/TAP device, without a library in between. A program has an epoll set
+ * and a buffer. A packet takes a read and a write; a burst ends without a packet or after 64. Nothing is
+ * parsed or checked. With `bare_offload`, packets are super-packets behind a virtio header, and stay whole.
+ * The size of a read is the port's. */
 
-#include <stddef.h>  // NOLINT(modernize-deprecated-headers): C includes this too
+#include <stddef.h>  // NOLINT(modernize-deprecated-headers): included by C, too
 #include <stdint.h>  // NOLINT(modernize-deprecated-headers)
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* What was done so far. In memory that another process looks at, so it is stored packet by packet. */
+/* The work done so far, stored packet by packet: another process reads the tally. */
 struct Tally {
   uint64_t packets; /* datagrams */
-  uint64_t bytes;   /* of these, each with its headers */
+  uint64_t bytes;   /* bytes of the datagrams, with headers */
 };
 
 static inline void bare_count(struct Tally* tally, size_t packets, size_t bytes) {
@@ -32,55 +32,54 @@ struct BareLoop {
   int epoll;
   int stop_fd;
   char* buffer;
-  size_t size;    /* of a read */
-  size_t framing; /* bytes before each packet: the virtio header's, or none */
+  size_t size;    /* bytes of a read */
+  size_t framing; /* bytes before each packet: 10 with `bare_offload`, else 0 */
 };
 
-/* Opens the device `name` (IFF_NO_PI, non-blocking): TUN, or TAP with `bare_tap`; with `bare_offload` with
- * the virtio header and all that the kernel can leave to do. The loops end when `stop_fd` is readable. 0, or
- * an errno. */
+/* Opens the device `name` (IFF_NO_PI, non-blocking): TUN, or TAP with `bare_tap`. `bare_offload` adds the
+ * virtio header and the whole offload mask. A readable `stop_fd` ends the loops. Returns 0 or an errno. */
 int bare_open(struct BareLoop* loop, const char* name, int stop_fd, size_t size, unsigned flags);
 
-/* Waits; the number of events, the first of at most three being in `ready_fds`, or -1 when it is time to
- * stop. */
+/* Waits for at most three descriptors. Returns the number of ready descriptors, in `ready_fds`, or -1 at the
+ * end. */
 int bare_wait(const struct BareLoop* loop, int ready_fds[3]);
 
-/* Watches one more descriptor. 0, or an errno. */
+/* Watches a further descriptor. Returns 0 or an errno. */
 int bare_watch(const struct BareLoop* loop, int fd);
 
-/* Reads packets until `tally` has `until` of them; each counts as one. */
+/* Reads packets until the tally has `until` packets. A packet counts as a datagram. */
 void bare_receive(struct BareLoop* loop, uint64_t until, struct Tally* tally);
 
-/* The same with UDP super-packets (IPv4, no options), counting datagrams as the virtio header has them. */
+/* As `bare_receive`, for UDP super-packets (IPv4, no options). The virtio header tells the datagrams. */
 void bare_receive_super(struct BareLoop* loop, uint64_t until, struct Tally* tally);
 
-/* Sends every packet (IPv4 and UDP, without options) back to where it came from: addresses and ports are
- * swapped in place, which leaves the checksums right. */
+/* Sends every packet (IPv4 and UDP, no options) back to the sender. The swap of addresses and ports keeps the
+ * checksums right. */
 void bare_echo(struct BareLoop* loop, struct Tally* tally);
 
-/* The same without ever sleeping, until `*stop` is not 0. */
+/* As `bare_echo`, without sleep, until `*stop` is not 0. */
 void bare_echo_spinning(struct BareLoop* loop, const uint32_t* stop, struct Tally* tally);
 
-/* Something ready to be written, and what it counts for. */
+/* A packet to write, and its counts. */
 struct BarePacket {
   const void* data;
-  size_t size;
-  size_t packets;
-  size_t bytes;
+  size_t size;    /* bytes at `data`, with the virtio header */
+  size_t packets; /* datagrams in the packet */
+  size_t bytes;   /* bytes of the datagrams, with headers */
 };
 
 /* Writes the packets in turn until `*stop` is not 0. */
 void bare_write(struct BareLoop* loop, const struct BarePacket* packets, size_t count, const uint32_t* stop,
                 struct Tally* tally);
 
-/* Writes to each of the two what it reads from the other, virtio header and all, until it is time for `one`
- * to stop. Counts what was written, super-packets as one. */
+/* Passes packets with their virtio headers from `one` to `other` and back, until the `stop_fd` of `one` is
+ * readable. A packet written counts as a datagram, a super-packet, too. */
 void bare_forward(struct BareLoop* one, struct BareLoop* other, struct Tally* tally);
 
-/* Copies, as the C library does. */
+/* The memcpy of the C library. */
 void bare_copy_memory(void* to, const void* from, size_t size);
 
-/* The sum of 64-bit words, carries lost: the least that looks at every byte. */
+/* The sum of 64-bit words without carries: the least work that reads every byte. */
 uint64_t bare_read_memory(const void* data, size_t size);
 
 #ifdef __cplusplus

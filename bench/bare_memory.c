@@ -4,8 +4,8 @@
 
 void bare_copy_memory(void* to, const void* from, size_t size) { memcpy(to, from, size); }
 
-/* As wide as the machine can: the compiler makes several versions and the loader picks one. Not under the
- * sanitizers: the loader's choice runs before they are set up. Clang 14 does not know the attribute. */
+/* As wide as the machine: the compiler makes several versions, the loader picks a version. Not under
+ * sanitizers: the loader picks before their setup. Clang 14 lacks the attribute. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 __attribute__((target_clones("avx512f", "avx2", "default")))

@@ -23,7 +23,7 @@ std::vector<double> measured(const Measure& measure, const Settings& settings, s
   return figures;
 }
 
-/// Six digits whatever the size, as nobody reads more.
+/// A figure with at least four significant digits.
 std::string figure(double value) {
   return value >= 1000 ? fmt::format("{:.0f}", value) : fmt::format("{:.4g}", value);
 }

@@ -25,7 +25,7 @@ TEST(MedianInterval, takes_as_many_from_each_end_as_95_percent_allow) {
   EXPECT_THAT(nine.coverage, DoubleNear(1 - 2 * 10.0 / 512, 1e-12));
   std::vector<double> many;
   for (int i = 1; i <= 20; ++i) many.push_back(i);
-  EXPECT_EQ(median_interval(many).low, 6);  // tables of the sign test: 20 give ranks 6 and 15, 95.9 %
+  EXPECT_EQ(median_interval(many).low, 6);  // tables of the sign test for 20: ranks 6 and 15, 95.9 %
   EXPECT_EQ(median_interval(many).high, 15);
 }
 
@@ -37,7 +37,7 @@ TEST(MedianInterval, of_few_is_all_there_is_and_says_how_little_that_is) {
   EXPECT_EQ(median_interval({2}).coverage, 0);
 }
 
-/// Two fakes that write down who was measured when.
+/// Two fake measurements that record their order.
 struct Fakes {
   std::string order;
   double value = 0;

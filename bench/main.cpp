@@ -1,4 +1,4 @@
-/// tunport_bench: the port against bare loops, on a real TUN in a namespace of its own.
+/// tunport_bench: the port against bare loops, on a real TUN in a private namespace.
 
 #include <exception>
 #include <fstream>
@@ -14,7 +14,7 @@
 namespace tunport::bench {
 namespace {
 
-/// The status of a smoke test that cannot be run here.
+/// The status of a smoke test that cannot run here.
 constexpr int skipped = 77;
 
 int run(const Settings& settings) {
@@ -25,7 +25,7 @@ int run(const Settings& settings) {
   }
   try {
     enter_namespace();
-    Device::open(DeviceKind::tun, interface_name);  // if that does not work nothing will: its error says why
+    Device::open(DeviceKind::tun, interface_name);  // every row needs a device; the error tells the cause
   } catch (const std::exception& error) {
     if (!settings.smoke) throw;
     std::cerr << "tunport_bench: skipped: " << error.what() << '\n';

@@ -1,5 +1,5 @@
-/// What costs something without any kernel: the checksum, and the way of a frame through the demultiplexers.
-/// Super-packets: micro_segment.cpp.
+/// Costs without a kernel: the checksum, and the path of a frame through the demultiplexers. Super-packets:
+/// micro_segment.cpp.
 
 #include <array>
 #include <cstring>
@@ -43,7 +43,7 @@ std::uint16_t naive_checksum(Bytes bytes) {
 #define TUNPORT_WIDE
 #endif
 
-/// The least that looks at every byte, as wide as the machine is: what memory gives.
+/// The least work that reads every byte, as wide as the machine: the speed of memory.
 TUNPORT_WIDE std::uint64_t read_through(Bytes bytes) {
   std::uint64_t result = 0;
   const std::byte* data = bytes.data();
@@ -82,7 +82,7 @@ BENCHMARK(over_bytes<naive_checksum>)->Name("checksum/naive")->Apply(sizes);
 BENCHMARK(over_bytes<read_through>)->Name("checksum/reading_only")->Apply(sizes);
 BENCHMARK(over_bytes<copy>)->Name("checksum/memcpy_only")->Apply(sizes);
 
-/// A port that is none: it counts what it is given.
+/// A transport that counts writes.
 class CountingTransport final : public FrameTransport {
  public:
   WriteResult write(Bytes datagram) override { return write_sequence({&datagram, 1}); }
@@ -123,7 +123,7 @@ std::vector<std::byte> frame_of(std::size_t payload) {
   return frame;
 }
 
-/// Delivers one frame again and again: Ethernet, IPv4, UDP, `protocol`.
+/// Delivers a frame again and again: Ethernet, IPv4, UDP, `protocol`.
 void deliver(benchmark::State& state, DatagramProtocol& protocol, CountingTransport& transport) {
   UdpDemux udp;
   IpDemux ip;

@@ -1,5 +1,5 @@
-/// What joining datagrams costs, without any kernel: a burst of 64 KiB beside copying the same bytes, and the
-/// single datagram.
+/// The cost of joining datagrams, without a kernel: a burst of 64 KiB, against a copy of the same bytes, and
+/// single datagrams.
 
 #include <algorithm>
 #include <cstring>
@@ -15,7 +15,7 @@
 namespace tunport {
 namespace {
 
-/// Datagrams one behind the other, as a burst has them in its slab.
+/// Adjacent datagrams, as in the slab of a burst.
 struct Burst {
   std::vector<std::byte> slab;
   std::vector<Bytes> datagrams;
@@ -56,7 +56,7 @@ Burst burst_of(std::uint8_t protocol, std::size_t count, std::size_t payload, st
   return burst;
 }
 
-/// Adds the burst and flushes it, again and again. `packets`: how many must come out.
+/// Adds the burst and flushes, again and again. `packets`: the packets expected from a flush.
 void coalesce(benchmark::State& state, const Burst& burst, std::size_t packets, Keep keep) {
   Coalescer coalescer{DeviceKind::tun};
   for (auto _ : state) {
@@ -95,7 +95,7 @@ void coalesce_64k(benchmark::State& state) {
   coalesce(state, burst_of(protocol, burst_size, mss, 1), 1, keep);
 }
 
-/// A burst of 128 datagrams of 64 bytes, of so many flows.
+/// A burst of 128 datagrams of 64 bytes, in `range(0)` flows.
 void add_udp(benchmark::State& state) {
   const auto flows = static_cast<std::size_t>(state.range(0));
   coalesce(state, burst_of(ip_protocol::udp, 128, 64, flows), std::max<std::size_t>(2, flows), Keep::copy);
@@ -106,7 +106,7 @@ void add_udp_none_joins(benchmark::State& state) {
            Coalescer::max_items, Keep::copy);
 }
 
-/// The least that a coalescer must do with datagrams that do not join.
+/// The least work of a coalescer on datagrams that do not join.
 void copy_92(benchmark::State& state) {
   const Burst burst = burst_of(ip_protocol::udp, 64, 64, 64);
   std::vector<std::byte> there(64 * 160);

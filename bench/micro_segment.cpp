@@ -1,9 +1,9 @@
-/// Taking a super-packet of 64 KiB apart, against a memcpy of the same bytes; and what is paid once for each
-/// packet: its layout, its virtio header, its checksum.
+/// Segmentation of a super-packet of 64 KiB, against a memcpy of the same bytes; and the costs per packet:
+/// layout, virtio header, checksum.
 ///
-///   segment/tcp_64K            each datagram, checksum complete, to the same buffer, as when each is sent at
-///   once segment/tcp_64K_apart      to places of their own, one behind the other: what memcpy does, cut into
-///   45 segment/tcp_64K_in_place   headers written into the super-packet, checksums left to fill
+///   segment/tcp_64K            all datagrams to the same buffer, checksums complete, as if sent at once
+///   segment/tcp_64K_apart      all datagrams to adjacent places: a memcpy, cut into 45
+///   segment/tcp_64K_in_place   headers written into the super-packet, checksums left to fill
 ///   segment/udp_payloads       slices only: per datagram
 
 #include <algorithm>
@@ -24,7 +24,7 @@
 namespace tunport {
 namespace {
 
-/// Bytes at the start of a page, so that one run compares with another.
+/// Bytes at the start of a page, the same in every run.
 class Pages {
  public:
   explicit Pages(std::size_t size) : room_(size + page) {
@@ -47,7 +47,8 @@ struct SuperPacket {
   PacketOffload offload;
 };
 
-/// TCP or UDP over IPv4 on TUN, `size` bytes of payload, its checksum complete or to be filled.
+/// A packet of TCP or UDP over IPv4 on TUN, with `size` bytes of payload: a super-packet with the checksum to
+/// fill, or a datagram if `segment_size` is 0.
 SuperPacket packet_of(std::uint8_t protocol, std::size_t size, std::uint16_t segment_size) {
   const Ipv4Address source{0x0a000001};
   const Ipv4Address destination{0x0a000002};
@@ -77,8 +78,8 @@ SuperPacket packet_of(std::uint8_t protocol, std::size_t size, std::uint16_t seg
   return packet;
 }
 
-/// Bytes of which the compiler knows no more than their place. (DoNotOptimize on the span itself takes it
-/// through memory, which costs more than what is measured here.)
+/// Hides the content of `bytes` from the compiler. (DoNotOptimize on the span would store and load the span:
+/// more cost than the measured code.)
 Bytes unknown(Bytes bytes) {
   const std::byte* data = bytes.data();
   benchmark::DoNotOptimize(data);
@@ -99,7 +100,7 @@ void memcpy_64k(benchmark::State& state) {
   }
 }
 
-/// `apart`: each datagram to a place of its own.
+/// `apart`: each datagram to a separate place.
 void segment_into(benchmark::State& state, std::uint8_t protocol, bool apart) {
   SuperPacket packet = packet_of_45(protocol);
   Pages out{2 * packet.bytes.size()};
@@ -115,7 +116,7 @@ void segment_into(benchmark::State& state, std::uint8_t protocol, bool apart) {
   }
 }
 
-/// Segments are made over the packet's headers; a round begins with those put back.
+/// Puts the packet's headers back at the start of a round: segments in place overwrite them.
 void put_back(SuperPacket& packet, const std::vector<std::byte>& headers) {
   std::ranges::copy(headers, packet.bytes.begin());
 }

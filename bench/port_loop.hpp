@@ -1,5 +1,5 @@
 #pragma once
-/// The port's side of every comparison: a port with default options on Asio, and a protocol behind it.
+/// The port's side of every comparison: a port on Asio, with default options and a protocol.
 
 #include <atomic>
 #include <cerrno>
@@ -16,7 +16,7 @@
 
 namespace tunport::bench {
 
-/// A listening port, and the loop that it is on. The protocol is borrowed.
+/// A listening port, and its loop. The protocol is borrowed.
 class PortLoop {
  public:
   PortLoop(FrameProtocol& protocol, const Stage& stage, PortOptions options = {},
@@ -37,17 +37,17 @@ class PortLoop {
 
   TuntapPort& port() { return port_; }
   AsioReactor& reactor() { return reactor_; }
-  /// Adds what a port dropped to what the stage's page has.
+  /// Adds a port's drops and exceptions to the stage's page.
   void note_refused(const TuntapPort& port) const {
     const auto& statistics = port.statistics();
     stage_.page().refused += statistics.drops.total() + statistics.exceptions;
   }
-  /// Runs until `interrupt`, or until the stage says stop.
+  /// Runs until `interrupt`, or until the stage stops.
   void run() {
     io_.restart();
     io_.run();
   }
-  /// Ends the present `run`, from inside a callback.
+  /// Ends the present `run`, called in a callback.
   void interrupt() { io_.stop(); }
 
  private:
@@ -58,7 +58,7 @@ class PortLoop {
   TuntapPort port_;
 };
 
-/// A bare loop's device, with reads as long as the port's. Throws.
+/// Opens the device of a bare loop, with reads as long as the port's. Throws `Error`.
 inline BareLoop open_bare(const Stage& stage, unsigned flags = 0, const char* name = interface_name) {
   const std::size_t size = (flags & bare_offload) != 0 ? bare_virtio_header + max_super_packet + 1
                                                        : PortOptions{}.max_packet_size + 1;
@@ -68,7 +68,7 @@ inline BareLoop open_bare(const Stage& stage, unsigned flags = 0, const char* na
   return loop;
 }
 
-/// Throws `NotHere` if the kernel has no UDP super-packets for TUN/TAP.
+/// Throws `NotHere` on a kernel without UDP super-packets for TUN/TAP.
 inline void need_uso() {
   static const bool has_uso =
       Device::open(DeviceKind::tun, interface_name, {.offload = OffloadFeatures::all()})

@@ -1,5 +1,5 @@
 #pragma once
-/// The rows, by family. A new family is a source of its own and a line here.
+/// The rows, by family. A new family is a source file and a line here.
 
 #include <vector>
 

@@ -1,12 +1,12 @@
-/// Passing packets on between two interfaces, each in a network namespace of its own: two ports on one
-/// reactor, against a loop that writes what it reads, both with super-packets.
+/// Forwarding between two interfaces in separate network namespaces: two ports on a reactor, against a loop
+/// of reads and writes, both with super-packets.
 ///
-///   sender ---> bench0 |  what is measured  | bench1 ---> receiver
-///              here                                       the other namespace
+///   sender ---> bench0 |  measured process  | bench1 ---> receiver
+///              here                                       the second namespace
 ///
-/// TCP is iperf3's, one stream, both of its ends free to use either core: with one stream it is wake-ups that
-/// bound it, more than any core. forward_uso_64B: a flood of UDP super-packets to a socket that nobody reads
-/// and that does not take super-packets; delivered is what has got there to be dropped.
+/// TCP: a stream of iperf3, with both ends free to use both cores, because wake-ups bound a single stream
+/// more than the cores do. forward_uso_64B: a flood of UDP super-packets to a socket without a reader and
+/// without super-packets. Datagrams count as delivered when the socket drops them.
 
 #include <cmath>
 #include <fstream>
@@ -35,7 +35,7 @@ void inside(int network_namespace, const std::function<void()>& call) {
   if (ec) throw Error{ec, "the other namespace"};
 }
 
-/// Two devices, and what passes packets on between them, until the stage says stop.
+/// Opens two devices, and forwards between them until the stage stops.
 using Forwarder = void (*)(const Stage&, DeviceKind, int other_namespace, const std::function<void()>& ready);
 
 void configure_both(int other_namespace) {
@@ -88,7 +88,7 @@ void forward_ports(const Stage& stage, DeviceKind kind, int other_namespace,
   one.note_refused(other);
 }
 
-/// True if somebody listens to that TCP port in the calling process's namespace.
+/// True if a socket listens on the TCP port in the caller's namespace.
 bool is_listening(std::uint16_t port) {
   constexpr char listening[] = "0A";
   std::ifstream file{"/proc/self/net/tcp"};
@@ -114,7 +114,7 @@ std::string text_of(const UniqueFd& fd) {
   return text;
 }
 
-/// Gbit/s of one TCP stream, and the forwarder's CPU seconds for each GB of it.
+/// Gbit/s of a TCP stream, and the forwarder's CPU seconds for each GB of the stream.
 std::vector<double> forward_tcp(Forwarder forward, DeviceKind kind, const Settings& settings) {
   need_uso();
   static const bool has_iperf = has_command("iperf3");
@@ -155,13 +155,13 @@ std::vector<double> forward_tcp(Forwarder forward, DeviceKind kind, const Settin
   const double bytes = sum.at("bytes").get<double>();
   require(bytes > 0 && static_cast<double>(page.tally.bytes) >= bytes,
           "more has been received than was passed on");
-  // Acknowledgments are among them, and what the first round trips send is small.
+  // The packets include acknowledgments, and the first round trips send small packets.
   require(page.tally.bytes / page.tally.packets > ethernet_mtu, "no super-packets were passed on");
   require(page.refused <= strangers, "the ports dropped packets");
   return {sum.at("bits_per_second").get<double>() / 1e9, cpu / (bytes / 1e9)};
 }
 
-/// Datagrams per second that are delivered, and the forwarder's CPU time for each.
+/// Delivered datagrams per second, and the forwarder's CPU time for each.
 std::vector<double> forward_uso(Forwarder forward, const Settings& settings) {
   need_uso();
   const Stage stage;

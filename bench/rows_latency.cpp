@@ -1,6 +1,6 @@
-/// UDP ping-pong at 1 kHz: a socket in the namespace sends to an address behind the TUN, the echo there sends
-/// it back. Both sleep in between, so most of it is waking a core up; a port that looks on for longer than
-/// the time between two pings (`spin`) saves one of two.
+/// UDP ping-pong at 1 kHz: a socket in the namespace sends a ping to an address behind the TUN, and an echo
+/// there answers. Both ends sleep in between, so waking a core takes most of the time. A port that spins for
+/// longer than the time between two pings (`spin`) saves a wake-up of two.
 
 #include <algorithm>
 #include <cstring>
@@ -62,7 +62,7 @@ void sleep_until(double when) {
   ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nullptr);
 }
 
-/// Pings, and leaves p50 and p99 in µs.
+/// Pings, and stores p50 and p99 in µs.
 void ping(Page& page, double seconds) {
   const UniqueFd fd = udp_socket_to(echo_port);
   const timeval patience{0, 200'000};

@@ -1,6 +1,6 @@
-/// What needs no kernel: super-packets of 64 KiB taken apart and put together, beside copying the same bytes,
-/// and the checksum beside reading them. 45 segments of 1448 bytes, as TCP has them on an MTU of 1500; all in
-/// the caches of one core.
+/// Rows without a kernel: segmentation and coalescing of super-packets of 64 KiB, against a copy of the same
+/// bytes, and the checksum, against reading. 45 segments of 1448 bytes, as in TCP on an MTU of 1500, in the
+/// caches of a core.
 
 #include <algorithm>
 
@@ -18,10 +18,10 @@ namespace {
 constexpr std::size_t segment_size = 1448;
 constexpr std::size_t segments = 45;
 
-/// The compiler does not know that nobody looks.
+/// Keeps the compiler from removing writes to memory.
 void must_be_there(const void* memory) { asm volatile("" : : "g"(memory) : "memory"); }
 
-/// ns of one call, the median of many batches, in a process of its own. A batch is long enough for the clock.
+/// ns of a call, the median of many batches, in a separate process. A batch is long enough for the clock.
 double time_of(const Settings& settings, const std::function<void()>& once) {
   const Stage stage;
   Child child{Core::measured, [&](const auto&) {
@@ -55,7 +55,7 @@ std::vector<double> copy(std::uint8_t protocol, const Settings& settings) {
   })};
 }
 
-/// Every datagram whole with its checksum, in other memory.
+/// Segments into separate memory, with complete checksums.
 std::vector<double> segment(std::uint8_t protocol, const Settings& settings) {
   SuperPacket super = super_packet(protocol);
   PacketBytes there(2 * super.packet.size());
@@ -79,7 +79,7 @@ std::vector<double> segment(std::uint8_t protocol, const Settings& settings) {
   return {time_of(settings, once)};
 }
 
-/// Every datagram whole, where it lies, its checksum left to fill.
+/// Segments in place, with checksums left to fill.
 std::vector<double> segment_in_place(std::uint8_t protocol, const Settings& settings) {
   SuperPacket super = super_packet(protocol);
   const PacketBytes headers{super.packet.begin(), super.packet.begin() + super.offload.header_length};
@@ -107,7 +107,7 @@ std::vector<double> segment_in_place(std::uint8_t protocol, const Settings& sett
   return {time_of(settings, once)};
 }
 
-/// Datagrams copied, every checksum verified, one super-packet coming out.
+/// Coalesces copies of datagrams with verified checksums into a super-packet.
 std::vector<double> coalesce(std::uint8_t protocol, const Settings& settings) {
   std::vector<PacketBytes> datagrams;
   for (std::size_t i = 0; i < segments; ++i)

@@ -1,12 +1,12 @@
 /// Receiving 64 B UDP datagrams from a TUN.
 ///
-/// Saturated: a sender gives the kernel many datagrams in one call (UDP_SEGMENT). With `refuse_super_packets`
-/// it cuts them apart on the way into the TUN, whatever that takes. It is three times as fast as any reader,
-/// so the reader is what is measured; a plain flood would measure the sender, and flatter the slower reader,
-/// who disturbs it less. In the rows with `uso` they go into the TUN as they are. Burst: 500 datagrams, as
-/// many as a TUN keeps by default, are queued while the reader does not read; the time is that of draining
-/// them. One sender of super-packets does not saturate a reader that does not split them: what splitting
-/// costs is in the CPU time, and in the bursts.
+/// Saturated: a sender gives the kernel many datagrams in a call (UDP_SEGMENT). The kernel segments them on
+/// the way into the TUN (`refuse_super_packets`). The sender is three times as fast as the readers, so the
+/// reader is measured. A plain flood would measure the sender, and flatter a slower reader, because a slower
+/// reader disturbs the sender less. In the rows with `uso` super-packets go into the TUN. Burst: 500
+/// datagrams, the default capacity of a TUN, are queued while the reader rests; the figure is the time to
+/// drain them. A sender of super-packets does not saturate a reader that keeps them whole: the cost of
+/// segmentation shows in the CPU time, and in the bursts.
 
 #include <atomic>
 #include <cerrno>
@@ -33,7 +33,7 @@ constexpr std::uint64_t forever = std::numeric_limits<std::uint64_t>::max();
 class Reader {
  public:
   virtual ~Reader() = default;
-  /// Reads until the tally has so many packets, or the stage says stop.
+  /// Reads until the tally has `packets`, or until the stage stops.
   virtual void run_until(std::uint64_t packets) = 0;
 };
 
@@ -59,7 +59,7 @@ class BareSuperReader final : public Reader {
   Tally& tally_;
 };
 
-/// The port, and directly behind it a protocol that counts.
+/// The port, with a counting protocol right behind.
 class PortReader : public Reader, protected IpPacketProtocol {
  public:
   explicit PortReader(const Stage& stage, PortOptions options = {})
@@ -85,7 +85,7 @@ class PlainPortReader final : public PortReader {
   explicit PlainPortReader(const Stage& stage) : PortReader{stage, {.offload = OffloadFeatures::none()}} {}
 };
 
-/// The port, the demultiplexers, and a protocol that counts payloads: every header and checksum is checked.
+/// The port, the demultiplexers, and a protocol that counts payloads. Every header and checksum is verified.
 class UdpReader final : public Reader, DatagramProtocol {
  public:
   explicit UdpReader(const Stage& stage) : tally_{stage.page().tally}, loop_{ip_, stage} {
@@ -118,7 +118,7 @@ using MakeReader = std::unique_ptr<Reader> (*)(const Stage&);
 
 bool about(std::uint64_t a, std::uint64_t b) { return a <= b + strangers && b <= a + strangers; }
 
-/// That every packet read was one of ours, whole, and that the port threw none away.
+/// Throws unless every packet read was sent by the peer, and whole, and the port dropped nothing.
 void check_packets(const Page& page) {
   require(about(page.tally.bytes / packet_size, page.tally.packets),
           "packets were not of the size that was sent");
@@ -159,7 +159,7 @@ std::vector<double> saturated(MakeReader make_reader, const Settings& settings) 
   return {rate.packets_per_second / 1e6, rate.cpu_seconds_per_packet * 1e9};
 }
 
-/// Sends one burst whenever asked, until nobody can ask any more.
+/// Sends a burst for each byte from `asked`, until the end of the pipe.
 void send_bursts(int asked, int done, Page& page, std::uint64_t segments) {
   const UniqueFd fd = udp_socket_to(discard_port);
   if (segments != 1) page.peer_error = send_super_packets(fd.get());

@@ -1,10 +1,11 @@
-/// Writing datagrams that the kernel drops at the end of its way: UDP at a socket that nobody reads, TCP
-/// where it finds that the address is not its own (so nothing answers). All of that way is inside the write:
-/// it is the writer's cost.
+/// Writing datagrams that the kernel drops at the end of the path: UDP at a socket without a reader, TCP at
+/// an address that is not local (so without an answer). The whole path is inside the write, at the writer's
+/// cost.
 ///
-/// In the rows that say so a `Cork` is held for 64 writes: what a burst does, and answers cost in one. The
-/// super-packets of the baseline are what these 64 make at best: 64 x 64 B in one, 1400 B as 46 and 18, as an
-/// IP packet is no longer. Every datagram of write_64B and write_64B_burst is of another flow.
+/// The rows with a corked port hold a `Cork` for 64 writes, like the answers to a burst. The super-packets of
+/// the baseline are the best result for 64 datagrams: a super-packet of 64 x 64 B, or two of 46 and 18 x
+/// 1400 B, because of the limit of an IP packet. In write_64B and write_64B_burst each datagram of a round
+/// has its own flow.
 
 #include <array>
 #include <atomic>
@@ -22,12 +23,12 @@
 namespace tunport::bench {
 namespace {
 
-constexpr std::size_t round = 64;  // datagrams under a cork, as a burst reads at the most
+constexpr std::size_t round = 64;  // datagrams under a cork, the most reads of a burst
 constexpr std::size_t longest_packet = 65535;
-constexpr std::uint64_t socket_room = 4096;  // packets that a socket keeps at the most
+constexpr std::uint64_t socket_room = 4096;  // the most packets kept by a socket
 constexpr Ipv4Address nobody{our_address.value() + 97};
 
-/// What is written, and who gets it.
+/// The datagrams to write, and their receiver.
 struct Traffic {
   Flow flow;
   std::size_t payload = payload_size;
@@ -44,7 +45,7 @@ struct Traffic {
     return result;
   }
   std::size_t headers() const { return datagram_of(flow, 0).size(); }
-  /// How many of a round there are in each of its super-packets.
+  /// The number of datagrams in each super-packet of a round.
   std::vector<std::size_t> super_packets() const {
     const std::size_t most = (longest_packet - headers()) / payload;
     std::vector<std::size_t> counts;
@@ -102,13 +103,13 @@ void write(Writer writer, const Stage& stage, const Traffic& traffic, const std:
     write_bare(stage, traffic, writer, ready);
 }
 
-/// What the kernel counts where the packets end.
+/// The kernel's counter at the end of the packets' path.
 std::uint64_t arrived(const Traffic& traffic) {
   return traffic.flow.protocol == ip_protocol::udp ? snmp_counter("Udp", "RcvbufErrors")
                                                    : snmp_counter("Ip", "InAddrErrors");
 }
 
-/// How many packets it sees there: a socket that does not take super-packets has them cut apart before.
+/// The number of packets expected in `arrived`: before a socket without super-packets the kernel segments.
 std::uint64_t expected(Writer writer, const Traffic& traffic, std::uint64_t datagrams) {
   const bool udp = traffic.flow.protocol == ip_protocol::udp;
   const bool joined = traffic.one_flow && (writer == Writer::bare_super || writer == Writer::corked_port);
@@ -131,7 +132,7 @@ std::vector<double> write_flood(Writer writer, const Traffic& traffic, const Set
                     ready();
                   });
                   if (!udp) return;
-                  // What the socket had room for says what has got there.
+                  // The packets kept by the socket show the arrivals.
                   std::array<std::byte, 2048> first{};
                   const ssize_t size =
                       ::recv(sink.get(), first.data(), first.size(), MSG_DONTWAIT | MSG_TRUNC);

@@ -42,7 +42,7 @@ void write_file(const char* path, const std::string& text) {
   if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail(path);
 }
 
-/// The first two of the cores that the program may use, as it was at its first call.
+/// The first two cores allowed to the program, fixed at the first call.
 cpu_set_t cores_of(Core core) {
   static const std::array<std::size_t, 2> cores = [] {
     cpu_set_t set;
@@ -62,8 +62,8 @@ cpu_set_t cores_of(Core core) {
   return set;
 }
 
-/// Nobody there is to say anything of his own accord, nor to forward. Where it cannot be had, the checks
-/// leave some room.
+/// Switches off IPv6 and forwarding: the kernel sends no packets unasked. The checks leave room for kernels
+/// that refuse.
 void prepare_namespace() {
   std::ofstream{"/proc/sys/net/ipv6/conf/default/disable_ipv6"} << "1\n";
   std::ofstream{"/proc/sys/net/ipv4/ip_forward"} << "0\n";
@@ -72,7 +72,7 @@ void prepare_namespace() {
   if (ec) throw Error{ec, "lo"};
 }
 
-/// Returns if it did not work.
+/// Replaces the process by a command. Returns only after a failure.
 void exec(const std::vector<std::string>& words) {
   std::vector<char*> arguments;
   arguments.reserve(words.size() + 1);
@@ -212,7 +212,7 @@ Child::Child(Core core, const Body& body) {
   pid_ = ::fork();
   if (pid_ < 0) fail("fork");
   if (pid_ > 0) return;
-  // Nothing of the parent's stack may be unwound here, and none of its buffers written.
+  // The child must not unwind the parent's stack, nor write the parent's buffers.
   int status = EXIT_FAILURE;
   try {
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) ::_exit(EXIT_FAILURE);
@@ -240,7 +240,7 @@ void Child::wait_ready() const {
 }
 
 void Child::join(std::chrono::milliseconds longest) {
-  // Its end of the pipe is closed when it ends. No looking again and again: that would wake a core up.
+  // The child's end closes its side of the pipe. Polling in intervals would wake a core.
   pollfd wait{ready_.get(), POLLIN, 0};
   char byte = 0;
   bool ended = false;

@@ -42,7 +42,7 @@ std::size_t headers_of(const Flow& flow) {
   return Ipv4Header::size + (flow.protocol == ip_protocol::udp ? UdpHeader::size : TcpHeader::size);
 }
 
-/// What is from `sequence` on in the flow's stream.
+/// The packet from offset `sequence` of the flow's stream.
 PacketBytes packet_of(const Flow& flow, std::size_t payload, std::size_t sequence, std::size_t number) {
   const std::size_t headers = headers_of(flow);
   PacketBytes packet(headers + payload);
