@@ -1,4 +1,4 @@
-// Text to addresses: what parses prints, and what was printed parses to the same.
+// Text to addresses: a parsed address prints to text that parses to the same address.
 #include <cstdint>
 #include <string_view>
 

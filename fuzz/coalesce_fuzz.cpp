@@ -1,5 +1,5 @@
-// Any sequence of datagrams coalesced: what comes out, segmented again, is what went in, flow by flow. The
-// input is either traffic of well-formed flows to which something happens, or datagrams as they are.
+// Segmentation of coalesced datagrams gives the same datagrams, flow by flow. The input makes either events
+// in the traffic of well-formed flows, or arbitrary datagrams.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -12,7 +12,7 @@ namespace {
 using tunport::apart::Packet;
 using tunport::traffic::Step;
 
-/// Datagrams, each after its length in a byte and what is left to do on it in another.
+/// Arbitrary datagrams. A byte for the length and a byte for the offload precede each datagram.
 std::vector<Packet> raw(std::span<const std::uint8_t> input) {
   std::vector<Packet> result;
   while (input.size() > 2 && result.size() < 64) {
@@ -27,7 +27,7 @@ std::vector<Packet> raw(std::span<const std::uint8_t> input) {
     if (state % 4 == 2) {
       const auto start = static_cast<std::uint16_t>(state / 4 % 44);
       const std::uint16_t offset = state % 8 < 4 ? 6 : 16;
-      // A port promises that the field is within the packet.
+      // A port promises a field within the packet.
       if (start + offset + std::size_t{2} <= size)
         packet.left = {
             .checksum = tunport::ChecksumState::to_fill, .checksum_start = start, .checksum_offset = offset};

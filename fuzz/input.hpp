@@ -1,5 +1,5 @@
 #pragma once
-/// What fuzzers share: a reader of the input, and a check that ends the run.
+/// Common parts of the fuzzers: a reader of the input, and a check that ends the run.
 
 #include <algorithm>
 #include <cstdint>
@@ -11,14 +11,14 @@
 
 namespace tunport::fuzz {
 
-/// Ends the run, which keeps the input, unless `holds`; says where that was asked.
+/// Ends the run unless `holds`, and prints the place of the call. The fuzzer keeps the input.
 inline void require(bool holds, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   if (holds) return;
   std::fprintf(stderr, "%s:%d: does not hold\n", file, line);
   std::abort();
 }
 
-/// The input, read from the front. Numbers are zero once the input is used up.
+/// The input, read from the front. Numbers are zero behind the end.
 class Input {
  public:
   Input(const std::uint8_t* data, std::size_t size) : bytes_{std::as_bytes(std::span{data, size})} {}
@@ -34,7 +34,7 @@ class Input {
     const unsigned high = u8();
     return static_cast<std::uint16_t>(high << 8 | u8());
   }
-  /// The next bytes, at most `size` of them, in memory of their own: a sanitizer sees where they end.
+  /// The next bytes, at most `size`, in separate memory: a sanitizer sees the end.
   std::vector<std::byte> take(std::size_t size) {
     const Bytes front = bytes_.first(std::min(size, bytes_.size()));
     bytes_ = bytes_.subspan(front.size());

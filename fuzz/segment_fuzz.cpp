@@ -1,5 +1,5 @@
-// Whatever super-packet is accepted comes apart into the same datagrams in each of the three ways; they are
-// whole and right, their payloads are that of the super-packet, and they are what the plain way makes of it.
+// The three ways of segmentation give the same datagrams for every accepted super-packet. The datagrams are
+// whole and right, have the payload of the super-packet, and equal the result of the plain way.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -18,7 +18,8 @@ using namespace tunport;
 using fuzz::require;
 using shapes::Buffer;
 
-/// With an IPv4 header checksum that was wrong taken out: it stays wrong, while the plain way makes it right.
+/// The datagram, with 0 for a wrong IPv4 header checksum: the segmenter keeps a wrong checksum wrong, the
+/// plain way makes the checksum right.
 Buffer comparable(Bytes datagram, const Layout& layout, bool right) {
   Buffer bytes{datagram.begin(), datagram.end()};
   if (!layout.v6 && !right) store_be16(MutableBytes{bytes}, layout.ip + 10U, 0);
@@ -65,7 +66,7 @@ void check(const Buffer& packet, const PacketOffload& offload, DeviceKind kind) 
   require(at == packet.size() && into.done() && payload.done());
   require(for_into == packet && for_payload == packet);
 
-  // Left to fill and then filled, they are the same again.
+  // Datagrams with checksums left to fill, and then filled, are the same.
   Buffer left = packet;
   Segmenter first;
   Segmenter second;
@@ -95,7 +96,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     header.resize(virtio_header::size);
     packet = input.rest();
   } else {
-    // A right one, then spoilt here and there: arbitrary bytes seldom are a packet.
+    // A right packet, spoilt in places: arbitrary bytes rarely make a packet.
     static const auto all = shapes::all();
     shapes::Shape shape = all[input.u8() % all.size()];
     kind = shape.kind;

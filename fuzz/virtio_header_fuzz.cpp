@@ -1,5 +1,5 @@
-// A virtio header and a packet, both arbitrary: what is accepted lies within the packet, and is written as it
-// was read.
+// An arbitrary virtio header and an arbitrary packet: an accepted offload lies within the packet, and a
+// written header decodes to the same offload.
 #include <algorithm>
 #include <array>
 #include <cstdint>
