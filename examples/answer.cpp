@@ -1,4 +1,4 @@
-// A UDP service with an address of its own, behind an interface: the kernel reaches it as another machine.
+// A UDP service with its own address behind an interface: for the kernel, another machine.
 //
 //   example_answer tap0 & ip addr add 10.0.0.1/24 dev tap0; ip link set tap0 up
 //   echo hello | nc -u -w1 10.0.0.2 42

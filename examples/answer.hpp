@@ -1,7 +1,7 @@
 #pragma once
 #include <tunport/tunport.hpp>
 
-/// Answers each datagram with its own text in capitals. Works behind a host and on a UdpPort alike.
+/// Answers each datagram with its text in capitals. Works behind a host and on a UdpPort.
 class Answer : public tunport::DatagramProtocol {
  public:
   void datagram_received(tunport::Bytes data, const tunport::Endpoint& from) override {

@@ -1,5 +1,5 @@
-// No protocol: a coroutine takes packets one by one, and sends each back with its addresses swapped. So
-// `ping 10.0.0.2` through the interface is answered by the kernel itself.
+// No protocol: a coroutine takes packets one by one, and sends each back with swapped addresses. So the
+// kernel itself answers `ping 10.0.0.2` through the interface.
 //
 //   example_coroutine tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping -c 3 10.0.0.2
 #include <algorithm>
@@ -16,7 +16,7 @@ asio::awaitable<void> serve(tunport::TuntapPort& port) {
   for (;;) {
     const tunport::Packet packet = co_await port.async_receive(asio::buffer(buffer), asio::use_awaitable);
     if (packet.size() < 20 || tunport::load_u8(packet.bytes(), 0) >> 4 != 4) continue;  // IPv4 only
-    // Source and destination: the checksum stays right.
+    // A swap of source and destination keeps the checksum right.
     std::swap_ranges(buffer.begin() + 12, buffer.begin() + 16, buffer.begin() + 16);
     co_await port.async_send(packet.bytes(), asio::use_awaitable);
   }
@@ -29,7 +29,7 @@ int main(int argc, char** argv) try {
   port.start_listening();
   std::cout << port << std::endl;
   asio::co_spawn(io, serve(port), [](const std::exception_ptr& failure) {
-    if (failure) std::rethrow_exception(failure);  // the device is deleted, say
+    if (failure) std::rethrow_exception(failure);  // for example, the device was deleted
   });
   io.run();
 } catch (const std::exception& error) {

@@ -1,4 +1,4 @@
-// A device without an event loop: blocking reads, one packet at a time.
+// A device without an event loop: a blocking read for each packet.
 //
 //   example_device tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping -c 3 10.0.0.2
 #include <array>

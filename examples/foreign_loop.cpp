@@ -1,15 +1,15 @@
-// A port driven by a loop of one's own: here an epoll loop, in the same way Boost.Asio, libuv, Qt or GLib.
+// A port on a foreign loop: here an epoll loop; Boost.Asio, libuv, Qt or GLib work in the same way.
 //
 //   example_foreign_loop tap0 & ip addr add 10.0.0.1/24 dev tap0; ip link set tap0 up; ping -c 3 10.0.0.2
 //
-// The contract of PollReactor: watch what it wants (it may change after each turn), wake at its deadline,
-// pass on what is ready, and run what is due.
+// The contract of PollReactor: watch the events of wanted() (they may change after each turn), wake at
+// next_deadline(), pass ready events to dispatch(), and call run_due().
 //
-// With Boost.Asio, whose sockets are not those of standalone Asio: for each entry of wanted() a
-// boost::asio::posix::stream_descriptor on a dup of its fd (so that each side closes its own), with an
-// async_wait for wait_read (POLLIN), wait_write (POLLOUT) or, always, wait_error; a steady_timer that expires
-// at next_deadline(). Whichever handler runs calls dispatch(fd, what was ready), or nothing for the timer,
-// then run_due(); then cancels what is no longer in wanted() and waits anew for what is.
+// With Boost.Asio, a library apart from standalone Asio: for each entry of wanted() a
+// boost::asio::posix::stream_descriptor on a dup of the fd (each side closes its own), with an async_wait for
+// wait_read (POLLIN), wait_write (POLLOUT) and, always, wait_error; a steady_timer that expires at
+// next_deadline(). A descriptor's handler calls dispatch(fd, ready events), the timer's handler nothing; then
+// each handler calls run_due(), cancels waits no longer in wanted(), and waits for the rest again.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -20,7 +20,7 @@
 #include <sys/epoll.h>
 #include <tunport/tunport.hpp>
 
-/// Brings an epoll set into line with what the reactor wants. (poll.h's bits and epoll's are the same.)
+/// Brings an epoll set into line with the reactor's wanted events. (poll.h's bits equal epoll's.)
 class EpollSet {
  public:
   EpollSet() : epoll_{::epoll_create1(EPOLL_CLOEXEC)} {}
@@ -28,7 +28,7 @@ class EpollSet {
   void follow(tunport::PollReactor& reactor) {
     std::map<int, short> wanted;
     for (const pollfd& entry : reactor.wanted()) wanted[entry.fd] = entry.events;
-    // What is wanted no longer was closed or will be: either way it leaves the set.
+    // A descriptor no longer wanted is closed, or will be: in both cases the descriptor leaves the set.
     for (const auto& [fd, events] : watched_)
       if (!wanted.contains(fd)) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
     for (const auto& [fd, events] : wanted) {

@@ -1,4 +1,4 @@
-// A wire: frames of one interface go into the other, super-packets whole.
+// A wire between two interfaces: frames go from each to the other, super-packets whole.
 //
 //   example_forward tap0 tap1
 #include <iostream>
@@ -6,7 +6,7 @@
 #include <asio/io_context.hpp>
 #include <tunport/asio.hpp>
 
-/// Passes frames on to another port as they are.
+/// Passes frames on to another port, unchanged.
 class Forward : public tunport::FrameProtocol {
  public:
   explicit Forward(tunport::TuntapPort& out) : out_{out} {}
@@ -17,7 +17,7 @@ class Forward : public tunport::FrameProtocol {
   tunport::TuntapPort& out_;
 };
 
-/// The two ports need each other's protocol, so both stand in one place.
+/// Two ports, each with a protocol that forwards to the other.
 struct Wire {
   Wire(tunport::Reactor& reactor, const char* left_name, const char* right_name)
       : left{reactor, tunport::DeviceKind::tap, left_name, to_right},

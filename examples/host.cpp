@@ -1,5 +1,5 @@
-// A small IP host behind an interface: it answers ping and UDP echo, and says where nobody listens. Without a
-// loop of one's own: the default reactor.
+// A small IP host behind an interface: the host answers ping and UDP echo, and reports ports without a
+// listener as unreachable. The loop is the default reactor.
 //
 //   example_host tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up; ping -c 3 10.0.0.2
 #include <iostream>

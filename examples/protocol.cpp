@@ -1,5 +1,5 @@
-// A protocol of one's own behind an IP protocol number: each datagram of number 253, which RFC 3692 keeps for
-// experiments, goes back to its sender.
+// A protocol behind an IP protocol number: each datagram of number 253 (for experiments, RFC 3692) goes back
+// to the sender.
 //
 //   example_protocol tun0 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up
 //   (a raw socket of protocol 253, sent to 10.0.0.2)

@@ -1,5 +1,5 @@
-// An application tested without root, without an interface and without waiting: the program of answer.cpp on
-// a fake kernel and in virtual time. The fake behaves as the kernel does; one suite is run on both.
+// A test of an application without root, without an interface and without waiting: the program of answer.cpp
+// on a fake kernel and in virtual time. The fake behaves like the kernel; a suite of tests runs on both.
 #include <chrono>
 
 #include <gmock/gmock.h>

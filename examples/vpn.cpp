@@ -3,8 +3,8 @@
 //   a# example_vpn tun0 192.0.2.1:5000 192.0.2.2:5000 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up
 //   b# example_vpn tun0 192.0.2.2:5000 192.0.2.1:5000 & ip addr add 10.0.0.2/24 dev tun0; ip link set tun0 up
 //
-// What the interface sends within a burst goes out in few calls, and what arrives in one call goes into the
-// interface as few packets: neither side has to do anything for it.
+// The packets of a burst from the interface are sent in few calls, and datagrams received in a call go into
+// the interface as few packets, without effort of the program.
 #include <iostream>
 
 #include <asio/io_context.hpp>
