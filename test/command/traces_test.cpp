@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <regex>
 #include <thread>
 
 #include <fcntl.h>
@@ -112,6 +113,36 @@ TEST_F(CommandTraces, AnIpv4AddressHasItsBroadcastAddress) {
               testing::AllOf(HasSubstr("inet 10.77.0.2/31 "), testing::Not(HasSubstr("brd"))));
 }
 
+/// What `ip` says of the IPv6 addresses, with the seconds that are left rounded down.
+std::string ipv6_addresses() {
+  const std::string text = sandbox::run({"ip", "-6", "addr", "show", "dev", "tp0"}).output;
+  return std::regex_replace(text.substr(std::min(text.size(), text.find("inet6"))),
+                            std::regex{"(\\d\\d)\\d\\dsec"}, "$1..sec");
+}
+
+TEST_F(CommandTraces, Ipv6AddressesComeBackWithAllThatTheyHad) {
+  for (const Words& words :
+       {Words{"ip", "tuntap", "add", "tp0", "mode", "tap"},
+        Words{"ip", "addr", "add", "fd00:5::1/64", "dev", "tp0", "metric", "77", "nodad", "noprefixroute"},
+        Words{"ip", "addr", "add", "fd00:6::1", "peer", "fd00:6::2/128", "dev", "tp0"},
+        Words{"ip", "addr", "add", "fd00:7::1/64", "dev", "tp0", "valid_lft", "9090", "preferred_lft",
+              "8090"},
+        Words{"ip", "addr", "add", "fd00:8::1/64", "dev", "tp0", "preferred_lft", "0", "home"},
+        Words{"ip", "addr", "add", "fe80::77/64", "dev", "tp0"}})
+    ASSERT_EQ(sandbox::run(words).status, 0) << testing::PrintToString(words);
+  const std::string before = ipv6_addresses();
+  ASSERT_THAT(before,
+              testing::AllOf(HasSubstr("90..sec"), HasSubstr("metric 77"), HasSubstr("peer fd00:6::2")));
+  EXPECT_EQ(run(changing({"true"})).status, 0);
+  EXPECT_EQ(ipv6_addresses(), before);
+}
+
+TEST_F(CommandTraces, AnAddressThatAnotherAddedMeanwhileStays) {
+  prepare(false);
+  EXPECT_EQ(run(changing({"ip", "addr", "add", "fd00:9::1/64", "dev", "tp0"})).status, 0);
+  EXPECT_EQ(state(), std::string{before_down} + " fd00:9::1/64");
+}
+
 TEST_F(CommandTraces, WhatWasThereAlreadyStays) {
   prepare(true);
   EXPECT_EQ(run({"host", "tap:tp0,mtu=1450", "--interface-address", "10.5.0.1/24", "--host-address",
@@ -175,8 +206,9 @@ TEST_F(CommandTraces, InterruptedAtAnyMomentItLeavesNothing) {
 
 TEST_F(CommandTraces, OtherSignalsAreOrderlyToo) {
   prepare(false);
-  for (const int signal : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ,
-                           SIGIO, SIGPWR, SIGSTKFLT}) {
+  for (const int signal :
+       {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ, SIGIO, SIGPWR,
+        SIGSTKFLT, SIGABRT, SIGSYS, SIGTRAP, SIGRTMIN, SIGRTMIN + 3, SIGRTMAX}) {
     SCOPED_TRACE(::strsignal(signal));
     Running running{changing()};
     ASSERT_TRUE(running.has_said("is up"));

@@ -94,7 +94,7 @@ int HostRun::run() {
   signals_.do_read();  // what came meanwhile: do not start what would be ended at once
   start_command();
   context_.run();
-  const std::error_code left = link_->put_back();
+  const bool is_as_it_was = link_->put_back_or_say_so();
   summary_.port = port_.statistics();
   summary_.host = host_.statistics();
   summary_.udp_echoes = echo_.echoes();
@@ -102,10 +102,7 @@ int HostRun::run() {
     print(stdout, to_json(summary_) + '\n');
   else if (!plan_.quiet)
     print(stdout, to_table(summary_));
-  if (left)
-    throw Failure{status::failed, summary_.where.name + ": could not be put back as it was: " + cause(left) +
-                                      "; see 'ip addr show " + summary_.where.name + "'"};
-  return status_.value_or(0);
+  return is_as_it_was ? status_.value_or(0) : status::failed;
 }
 
 void HostRun::start_listening() try { port_.start_listening(); } catch (const CannotListenError& error) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include <linux/if_addr.h>
@@ -11,6 +12,7 @@
 #include "tunport/wire/ipv6.hpp"
 
 #include "failure.hpp"
+#include "output.hpp"
 
 namespace tunport::tool {
 namespace {
@@ -19,8 +21,17 @@ bool has(const std::vector<IpPrefix>& addresses, const IpPrefix& address) {
   return std::ranges::find(addresses, address) != addresses.end();
 }
 
+bool has(const std::vector<InterfaceAddress>& addresses, const IpPrefix& address) {
+  return std::ranges::find(addresses, address, &InterfaceAddress::prefix) != addresses.end();
+}
+
 bool is_link_local(const IpAddress& address) {
   return address.is_v6() && address.v6().octets()[0] == 0xfe && (address.v6().octets()[1] & 0xc0) == 0x80;
+}
+
+/// True if the kernel refused: what was asked for was not done. Otherwise it may have been.
+bool is_refusal(const std::error_code& ec) {
+  return ec && !is_transient(ec) && ec != std::errc::protocol_error;
 }
 
 /// `how`: what does the same by hand.
@@ -41,26 +52,27 @@ LinkSetup::LinkSetup(LinkSystem& links, std::string name, bool keep)
   std::error_code ec;
   if (const auto link = links_.find(name_, ec)) before_ = *link;
   mtu_ = before_.mtu;
-  if (!ec) addresses_before_ = links_.addresses(name_, ec);
+  if (!ec) addresses_before_ = links_.interface_addresses(name_, ec);
   if (ec) throw Error{ec, name_};
 }
 
-LinkSetup::~LinkSetup() { put_back(); }
+LinkSetup::~LinkSetup() { put_back_or_say_so(); }
 
 void LinkSetup::set_mtu(unsigned mtu) {
   if (mtu == before_.mtu) return;
   // The kernel would take them away, and nobody gives them back.
-  for (const IpPrefix& address : addresses_before_)
-    if (mtu < least_ipv6_mtu && address.address.is_v6() && !is_link_local(address.address))
+  for (const InterfaceAddress& address : addresses_before_)
+    if (mtu < least_ipv6_mtu && address.prefix.address.is_v6() && !is_link_local(address.prefix.address))
       throw Failure{status::failed, name_ + ": MTU " + std::to_string(mtu) + ": it would lose its address " +
-                                        to_string(address) +
+                                        to_string(address.prefix) +
                                         ", as IPv6 needs an MTU of 1280 or more; raise mtu= in the port, or "
                                         "choose another device"};
   std::error_code ec;
+  mtu_set_ = true;
   links_.set_mtu(name_, mtu, ec);
+  if (is_refusal(ec)) mtu_set_ = false;
   check(ec, name_ + ": MTU " + std::to_string(mtu), "ip link set " + name_ + " mtu " + std::to_string(mtu));
   mtu_ = mtu;
-  mtu_set_ = true;
 }
 
 void LinkSetup::add_address(const IpPrefix& address) {
@@ -72,7 +84,9 @@ void LinkSetup::add_address(const IpPrefix& address) {
   else if (address.length < 31)
     with_all.broadcast = address.broadcast_v4();
   std::error_code ec;
+  added_.push_back(address);
   links_.add_interface_address(name_, with_all, ec);
+  if (is_refusal(ec)) added_.pop_back();
   if (address.address.is_v6() && ec == std::errc::permission_denied)
     // A device that goes with us takes its switch along: the next one begins with the default.
     throw Failure{status::failed, name_ + ": address " + to_string(address) +
@@ -84,15 +98,15 @@ void LinkSetup::add_address(const IpPrefix& address) {
                                       ": IPv6 needs an MTU of 1280 or more, and this is " +
                                       std::to_string(mtu_) + "; add ',mtu=1280' to the port"};
   check(ec, name_ + ": address " + to_string(address), "ip addr add " + to_string(address) + " dev " + name_);
-  added_.push_back(address);
 }
 
 void LinkSetup::set_up() {
   if (before_.up) return;
   std::error_code ec;
-  links_.set_up(name_, true, ec);
-  check(ec, name_ + ": up", "ip link set " + name_ + " up");
   raised_ = true;
+  links_.set_up(name_, true, ec);
+  if (is_refusal(ec)) raised_ = false;
+  check(ec, name_ + ": up", "ip link set " + name_ + " up");
 }
 
 bool LinkSetup::addresses_are_usable() const {
@@ -120,9 +134,31 @@ std::optional<LinkInfo> LinkSetup::find_now(std::error_code& ec) const {
   };
   auto link = find(name_);
   std::array<char, IF_NAMESIZE> renamed;
-  if (!link && ::if_indextoname(static_cast<unsigned>(before_.index), renamed.data()) != nullptr)
+  if (link || ec != Errc::no_such_device) return link;
+  if (::if_indextoname(static_cast<unsigned>(before_.index), renamed.data()) != nullptr)
     link = find(renamed.data());
+  else if (errno != ENXIO && errno != ENODEV)  // no descriptor left for the question, say
+    ec = errno_code(errno);
   return link;
+}
+
+bool LinkSetup::must_stay(const InterfaceAddress& address) const {
+  if (address.prefix.address.is_v4()) return false;  // nothing takes these
+  if (has(addresses_before_, address.prefix)) return true;
+  const bool is_the_kernels = address.origin == IFAPROT_KERNEL_LL || address.origin == IFAPROT_KERNEL_RA ||
+                              (address.flags & IFA_F_TEMPORARY) != 0 || is_link_local(address.prefix.address);
+  return !is_the_kernels && !has(added_, address.prefix);
+}
+
+std::vector<InterfaceAddress> LinkSetup::addresses_to_keep(const std::string& name,
+                                                           std::error_code& ec) const {
+  auto addresses = links_.interface_addresses(name, ec);
+  // Not known is not none; and an MTU too short for IPv6 has taken what was there before.
+  if (ec || (mtu_set_ && mtu_ < least_ipv6_mtu)) addresses = addresses_before_;
+  std::erase_if(addresses, [&](const InterfaceAddress& address) { return !must_stay(address); });
+  std::ranges::reverse(addresses);  // the latest is listed first, and is to be added last
+  for (InterfaceAddress& address : addresses) address.valid_seconds = std::max(address.valid_seconds, 1U);
+  return addresses;
 }
 
 std::error_code LinkSetup::put_back() noexcept try {
@@ -140,24 +176,35 @@ std::error_code LinkSetup::put_back() noexcept try {
     links_.remove_address(name, address, ec);
     if (ec != std::errc::address_not_available) keep_first(ec);  // somebody else was faster
   }
+  if (!mtu_set_ && !raised_) return first;
+  const auto to_keep = addresses_to_keep(name, ec);
+  keep_first(ec);
   if (mtu_set_) {
     links_.set_mtu(name, before_.mtu, ec);
     keep_first(ec);
   }
   if (raised_) {
-    // Down takes IPv6 addresses with it, also those that were there before us.
-    const auto addresses = links_.addresses(name, ec);
     links_.set_up(name, false, ec);
     keep_first(ec);
-    for (const IpPrefix& address : addresses_before_) {
-      if (address.address.is_v4() || is_link_local(address.address) || !has(addresses, address)) continue;
-      links_.add_address(name, address, ec);
-      if (ec != std::errc::file_exists) keep_first(ec);
-    }
+  }
+  for (const InterfaceAddress& address : to_keep) {
+    links_.add_interface_address(name, address, ec);
+    if (ec != std::errc::file_exists) keep_first(ec);
   }
   return first;
 } catch (...) {
   return make_error_code(std::errc::not_enough_memory);
+}
+
+bool LinkSetup::put_back_or_say_so() noexcept try {
+  const std::error_code left = put_back();
+  if (left)
+    print_error(name_ + ": could not be put back as it was: " + cause(left) + "; see 'ip addr show " + name_ +
+                "'");
+  return !left;
+} catch (...) {  // no memory for the words
+  print_error("an interface could not be put back as it was; see 'ip addr'");
+  return false;
 }
 
 }  // namespace tunport::tool

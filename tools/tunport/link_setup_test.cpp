@@ -1,16 +1,22 @@
 #include "link_setup.hpp"
 
+#include <algorithm>
+#include <cerrno>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/if_addr.h>
 
 #include "tunport/base/error.hpp"
 #include "tunport/testing/memory_system.hpp"
 
 #include "failure.hpp"
+#include "support/faulty_links.hpp"
 
 namespace tunport::tool {
 namespace {
 
+using test_support::FaultyLinks;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -133,6 +139,97 @@ TEST_F(LinkSetupTest, AnotherThatHasItsNameIsLeftAlone) {
   EXPECT_EQ(link().mtu, 9000U);
   EXPECT_TRUE(link().up);
   EXPECT_THAT(addresses(), ElementsAre(prefix("10.77.0.1/24")));
+}
+
+using Call = FaultyLinks::Call;
+
+class FaultyLinkSetupTest : public LinkSetupTest {
+ protected:
+  void add(InterfaceAddress address) {
+    address.origin = 0;
+    links_.add_interface_address("tp0", address, ec_);
+    EXPECT_FALSE(ec_) << ec_.message();
+  }
+  std::vector<InterfaceAddress> interface_addresses() {
+    links_.fault.reset();
+    return links_.interface_addresses("tp0", ec_);
+  }
+  FaultyLinks links_{kernel_.links()};
+};
+
+TEST_F(FaultyLinkSetupTest, WhatWasDoneWithoutAnAnswerIsUndone) {
+  const FaultyLinks::Fault faults[] = {
+      {Call::set_mtu, errno_code(ENOBUFS), true},    {Call::set_up, errno_code(EPROTO), true},
+      {Call::add_address, errno_code(ENOMEM), true}, {Call::set_mtu, {}, true, true},
+      {Call::add_address, errno_code(EAGAIN), true}, {Call::set_up, {}, true, true},
+      {Call::add_address, {}, true, true},
+  };
+  for (const auto& fault : faults) {
+    SCOPED_TRACE(&fault - faults);
+    {
+      LinkSetup setup{links_, "tp0", true};
+      links_.fault = fault;
+      EXPECT_ANY_THROW({
+        setup.set_mtu(1400);
+        setup.add_address(prefix("10.77.0.1/24"));
+        setup.set_up();
+      });
+      links_.fault.reset();
+    }
+    EXPECT_EQ(link().mtu, 1500U);
+    EXPECT_FALSE(link().up);
+    EXPECT_THAT(addresses(), ElementsAre());
+  }
+}
+
+TEST_F(FaultyLinkSetupTest, WhatWasRefusedIsNotUndone) {
+  testing::internal::CaptureStderr();
+  {
+    LinkSetup setup{links_, "tp0", true};
+    links_.fault = {Call::add_address, errno_code(EEXIST)};
+    kernel_.links().add_address("tp0", prefix("10.77.0.1/24"), ec_);  // by another, meanwhile
+    EXPECT_THROW(setup.add_address(prefix("10.77.0.1/24")), Failure);
+    kernel_.set_privileged(false);
+    links_.fault.reset();
+    EXPECT_THROW(setup.set_mtu(1400), Failure);
+    EXPECT_THROW(setup.set_up(), Failure);
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_THAT(addresses(), ElementsAre(prefix("10.77.0.1/24")));
+}
+
+TEST_F(FaultyLinkSetupTest, AListThatFailsIsNotAnEmptyOne) {
+  const InterfaceAddress was{.prefix = prefix("fd00:5::1/64"), .metric = 77};
+  add(was);
+  LinkSetup setup{links_, "tp0", true};
+  setup.set_up();
+  links_.fault = {Call::list_addresses, errno_code(EMFILE)};
+  EXPECT_EQ(setup.put_back(), errno_code(EMFILE)) << "and status 1";
+  EXPECT_THAT(addresses(), ElementsAre(was.prefix));
+  EXPECT_EQ(interface_addresses().front().metric, 77U);
+  links_.fault = {Call::list_addresses, errno_code(EMFILE)};
+  EXPECT_THROW((LinkSetup{links_, "tp0", true}), Error);
+}
+
+TEST_F(FaultyLinkSetupTest, Ipv6AddressesComeBackAsTheyWere) {
+  const InterfaceAddress table[] = {
+      {.prefix = prefix("fd00:5::1/64"), .flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE, .metric = 77},
+      {.prefix = prefix("fd00:6::1/128"), .peer = IpAddress::parse("fd00:6::2")},
+      {.prefix = prefix("fd00:7::1/64"), .valid_seconds = 9000, .preferred_seconds = 0},
+      {.prefix = prefix("fe80::77/64")},
+  };
+  for (const InterfaceAddress& address : table) add(address);
+  const auto before = interface_addresses();
+  LinkSetup setup{links_, "tp0", true};
+  setup.set_up();
+  add({.prefix = prefix("fd00:8::1/64"), .metric = 5});  // by another, meanwhile
+  EXPECT_FALSE(setup.put_back());
+  auto after = interface_addresses();
+  const auto found = std::ranges::find(after, prefix("fd00:8::1/64"), &InterfaceAddress::prefix);
+  ASSERT_NE(found, after.end());
+  EXPECT_EQ(found->metric, 5U);
+  after.erase(found);
+  EXPECT_THAT(after, testing::UnorderedElementsAreArray(before));
 }
 
 TEST_F(LinkSetupTest, AnUnknownInterfaceIsAnError) {

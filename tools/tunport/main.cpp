@@ -58,7 +58,11 @@ constexpr auto host_footer =
     "  1 for a failure, also if the interface is deleted meanwhile\n"
     "  2 for wrong usage\n"
     "\n"
-    "Whatever ends it, a device that was there before is left as it was; after SIGKILL alone it is not.";
+    "Whatever ends it, a device that was there before is left as it was. Only after SIGKILL, SIGSEGV, "
+    "SIGBUS,\n"
+    "SIGFPE, SIGILL and the C library's own signals 32 and 33 it is not. An MTU below 1280 takes the "
+    "interface's\n"
+    "IPv6 settings (sysctl net.ipv6.conf.NAME) with it.";
 
 /// CLI11's help, with usage lines that say what may stand where.
 class Help : public CLI::Formatter {

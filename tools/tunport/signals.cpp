@@ -17,9 +17,13 @@ sigset_t blocked_signals() {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGCHLD}) ::sigaddset(&set, signal);
-  for (const int signal : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ,
-                           SIGIO, SIGPWR, SIGSTKFLT})
+  const auto add = [&](int signal) {
     if (!is_ignored(signal)) ::sigaddset(&set, signal);
+  };
+  for (const int signal : {SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ,
+                           SIGIO, SIGPWR, SIGSTKFLT, SIGABRT, SIGSYS, SIGTRAP})
+    add(signal);
+  for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) add(signal);
   return set;
 }
 

@@ -15,9 +15,10 @@
 
 namespace tunport::tool {
 
-/// Blocks SIGCHLD and the signals that would end us from outside (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1,
-/// SIGALRM, SIGXCPU, ...; not SIGKILL, nor what a fault of ours raises), and ignores SIGPIPE. Before anything
-/// is made, and before any thread.
+/// Blocks SIGCHLD and the signals that would end us from outside: all but SIGKILL, those of a fault of ours
+/// (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and the C library's own (32 and 33). A call of abort(3) ends us still,
+/// and so does a forbidden system call or a breakpoint. Ignores SIGPIPE. Before anything is made, and before
+/// any thread.
 void block_signals();
 
 /// Calls `handler` for each blocked signal that has come.
