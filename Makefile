@@ -1,5 +1,5 @@
-# A thin front to CMake. Each target first installs what is missing from Debian (scripts/install-deps), and says before
-# what that is; DEPS=no lists what is missing and stops. `make` alone shows the list of targets.
+# A thin front to CMake. Each target first names and installs missing packages of Debian (scripts/install-deps); DEPS=no
+# names them and stops. `make` alone shows the list of targets.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
 
-# Compile through ccache where there is one.
+# Compile through ccache if installed.
 ifneq ($(shell command -v ccache 2>/dev/null || true),)
 export CMAKE_C_COMPILER_LAUNCHER ?= ccache
 export CMAKE_CXX_COMPILER_LAUNCHER ?= ccache
@@ -29,7 +29,7 @@ build: ## Build the library, the command and the examples: build/release/bin/tun
 	$(configure) release
 	$(build) release
 
-demo: ## Let the kernel's ping be answered by our process, in a namespace of its own
+demo: ## Let the kernel's ping be answered by our process, in a private namespace
 	$(deps) build demo
 	$(configure) release
 	$(build) release --target bin/tunport
@@ -44,14 +44,14 @@ test: ## Build and run all tests (debug build)
 
 extra_clang := bench lint
 extra_fuzz := fuzz
-test-%: ## Build and run the tests otherwise: asan-ubsan, tsan, fuzz, clang (optimised, shared libraries)
+test-%: ## Build and run the tests in another way: asan-ubsan, tsan, fuzz, clang (optimised, shared libraries)
 	$(deps) build test $(extra_$*)
 	$(configure) $*
 	$(build) $*
 	ctest --preset $* --parallel $(JOBS)
 
 SECONDS ?= 60
-fuzz: ## Hunt for faults, SECONDS=60 for each fuzzer; TARGET=name: with that one only
+fuzz: ## Hunt for faults, SECONDS=60 for each fuzzer; TARGET=name: by a single fuzzer
 	$(deps) build test fuzz
 	$(configure) fuzz
 	$(build) fuzz
@@ -83,8 +83,8 @@ format: ## Format all sources
 install: build ## Install below PREFIX (/usr/local), staged in DESTDIR if given
 	DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
 
-clean: ## Remove all that was built
+clean: ## Remove everything built
 	rm -rf build
 
-deps-%: ## Only install what a set needs: build, demo, test, bench, lint, docs, fuzz
+deps-%: ## Install the packages of a set only: build, demo, test, bench, lint, docs, fuzz
 	$(deps) $*

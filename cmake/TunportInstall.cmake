@@ -1,5 +1,5 @@
-# What `cmake --install` gives: headers, libraries, the command, the CMake package and the pkg-config files. Headers go
-# by their targets' file sets, so that what is installed is what `all_verify_interface_header_sets` compiles alone.
+# The installation by `cmake --install`: headers, libraries, the command, the CMake package and the pkg-config files. The
+# installed headers are the targets' file sets: `all_verify_interface_header_sets` compiles each of them alone.
 include(CMakePackageConfigHelpers)
 
 set(TUNPORT_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/tunport)
@@ -18,8 +18,8 @@ function(tunport_install_library target component name)
   set(TUNPORT_COMPONENTS ${TUNPORT_COMPONENTS} PARENT_SCOPE)
 endfunction()
 
-# A static library leaves its dependencies to whoever links it; a shared one brings its own. So pkg-config's plain
-# --libs is enough for either.
+# A static library leaves its dependencies to the program's linker, a shared library brings them. So pkg-config's plain
+# --libs is enough for both.
 get_target_property(type tunport TYPE)
 if(type STREQUAL "STATIC_LIBRARY")
   set(TUNPORT_IS_STATIC TRUE)
@@ -28,7 +28,7 @@ else()
   set(TUNPORT_IS_STATIC FALSE)
   set(TUNPORT_PC_REQUIRES "Requires.private")
 endif()
-# Relative to where the .pc file lies: an installation may be moved, or staged.
+# Relative to the .pc file: an installation may be moved, or staged.
 file(RELATIVE_PATH TUNPORT_PC_PREFIX /${TUNPORT_PKGCONFIG_DIR} /)
 string(REGEX REPLACE "/$" "" TUNPORT_PC_PREFIX "${TUNPORT_PC_PREFIX}")
 
@@ -39,7 +39,7 @@ endif()
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/tunportConfig.cmake.in ${PROJECT_BINARY_DIR}/tunportConfig.cmake
   INSTALL_DESTINATION ${TUNPORT_CMAKE_DIR} NO_SET_AND_CHECK_MACRO)
-# Before 1.0.0 a minor version may break what the one before promised.
+# Before 1.0.0 a minor version may break promises of the previous version.
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tunportConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/tunportConfig.cmake ${PROJECT_BINARY_DIR}/tunportConfigVersion.cmake
   DESTINATION ${TUNPORT_CMAKE_DIR})
