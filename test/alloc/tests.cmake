@@ -1,4 +1,4 @@
-# Replaces operator new, so it is a program of its own.
+# A separate program, because the test replaces operator new.
 add_executable(tunport_allocation_test ${CMAKE_CURRENT_LIST_DIR}/allocation_test.cpp
                                        ${CMAKE_CURRENT_LIST_DIR}/../kernel/sandbox.cpp)
 target_include_directories(tunport_allocation_test PRIVATE ${CMAKE_CURRENT_LIST_DIR}/..)

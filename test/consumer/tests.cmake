@@ -1,4 +1,5 @@
-# Installs the build below itself, then builds and runs the consumer against that, by both ways that users have.
+# Installs the build below the build folder, then builds and runs the consumer against the installation, by CMake and by
+# pkg-config.
 set(folder ${PROJECT_BINARY_DIR}/consumer)
 set(source ${CMAKE_CURRENT_LIST_DIR})
 set(library ${folder}/prefix/${CMAKE_INSTALL_LIBDIR})
@@ -27,7 +28,7 @@ if(TARGET tunport_command)
   tunport_consumer_test(command ${folder}/prefix/${CMAKE_INSTALL_BINDIR}/tunport --help)
 endif()
 
-# The tree as a subproject needs no C compiler, and installs nothing of its own.
+# The tree as a subproject needs no C compiler, and installs nothing.
 set(subproject ${folder}/subproject)
 add_test(NAME consumer.subproject COMMAND sh -ec "$@ && '${CMAKE_COMMAND}' --build '${subproject}' &&
   '${subproject}/parent' && '${CMAKE_COMMAND}' --install '${subproject}' --prefix '${subproject}/prefix' &&

@@ -304,7 +304,7 @@ TEST_F(DeviceOpen, ACloneDeviceOnAMountWithNodevIsNotRefusedByItsMode) {
   char directory[] = "/tmp/tunport-XXXXXX";
   ASSERT_NE(::mkdtemp(directory), nullptr);
   const std::string path = std::string{directory} + "/tun";
-  // In a process and a mount namespace of its own, which take the mount along.
+  // In a separate process and mount namespace: the mount goes with them.
   const pid_t child = ::fork();
   if (child == 0) {
     std::error_code opened;

@@ -278,7 +278,7 @@ TEST_F(Links, MovesToANamespaceAndWorksThere) {
         EXPECT_FALSE(moved) << moved.message();
         links.find("tun0", moved);
         EXPECT_EQ(moved, Errc::no_such_device);
-        // From out here, through the links of its own namespace.
+        // From outside, through the links of the interface's namespace.
         EXPECT_TRUE(inside.find("tun0", moved)) << moved.message();
         inside.add_address("tun0", prefix("10.0.0.1/24"), moved);
         inside.set_up("tun0", true, moved);

@@ -142,7 +142,7 @@ TEST_P(KernelPort, DropsItsQueueWhenTheInterfaceGoesDown) {
   for (int i = 1; i <= 5; ++i) EXPECT_EQ(port->write(numbered(i)), WriteResult::make_queued());
   set_up("tp0", false);
   io.clogged = false;
-  // Writable is not reported now: the kernel withholds it.
+  // The kernel withholds writability now.
   EXPECT_TRUE(turn_until([&] { return drops(DropReason::link_down) == 5; }));
   EXPECT_THAT(rest(), is_at_rest());
   set_up("tp0");

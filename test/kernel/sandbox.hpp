@@ -2,8 +2,8 @@
 /// The base of tests against the kernel: a network namespace for each test, and tools to look into it.
 ///
 /// Each test runs in a fresh network namespace: the machine is not touched, and nothing is left behind. A
-/// process without root first enters a user namespace of its own, to be root there. Where neither is allowed,
-/// the test is skipped with a line that says how to enable it.
+/// process without root first enters a private user namespace, to be root there. If neither is allowed, the
+/// test is skipped, with a line about the remedy.
 
 #include <chrono>
 #include <functional>

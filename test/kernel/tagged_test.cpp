@@ -115,7 +115,7 @@ TEST_P(TaggedTest, JoinedTheyReachTheKernelAsTheyWere) {
       const Cork cork{loop.reactor()};
       for (const Buffer& segment : segments) EXPECT_TRUE(port->write(segment));
     }
-    Shape untagged = tagged;  // the kernel takes the tag off and keeps it beside the packet
+    Shape untagged = tagged;  // the kernel moves the tag out of the packet
     untagged.tags = 0;
     std::vector<Buffer> wanted{shapes::super_packet(untagged, payload)};
     if (!is_whole(tagged)) wanted = shapes::segments(untagged, payload, 1400);

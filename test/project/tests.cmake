@@ -1,4 +1,4 @@
-# The tree itself: its rooms, its headers, its scripts.
+# The tree itself: rooms, headers, scripts.
 add_test(NAME project.rooms COMMAND ${PROJECT_SOURCE_DIR}/scripts/check-rooms)
 add_test(NAME project.check_rooms COMMAND ${CMAKE_CURRENT_LIST_DIR}/check_rooms_test ${PROJECT_SOURCE_DIR})
 add_test(NAME project.install_deps COMMAND ${CMAKE_CURRENT_LIST_DIR}/install_deps_test ${PROJECT_SOURCE_DIR})

@@ -1,6 +1,6 @@
 #pragma once
-/// Interfaces whose calls fail when a test says so: instead of being made, or after being made, as where the
-/// answer of the kernel is lost.
+/// Interfaces with failing calls for tests: a call fails without being made, or is made and fails all the
+/// same, as if the kernel's answer were lost.
 
 #include <cstdint>
 #include <new>
@@ -12,7 +12,7 @@
 
 namespace tunport::test_support {
 
-/// Passes each call to `inner`, which outlives this, but for the one call that `fault` describes.
+/// Passes each call to `inner`, except the call of `fault`. `inner` is borrowed.
 class FaultyLinks : public LinkSystem {
  public:
   explicit FaultyLinks(LinkSystem& inner) : inner_{inner} {}

@@ -1,11 +1,11 @@
 #pragma once
-/// Descriptor calls, passed on: a test overrides the call that the test watches or disturbs.
+/// Descriptor calls, passed on: a test overrides calls to watch or disturb them.
 
 #include "tunport/device/io_system.hpp"
 
 namespace tunport::test_support {
 
-/// Passes each call to `inner`, which outlives this.
+/// Passes each call to `inner`, which is borrowed.
 class ForwardingIo : public IoSystem {
  public:
   explicit ForwardingIo(IoSystem& inner = linux_io()) : inner_{inner} {}

@@ -61,7 +61,7 @@ struct Shape {
   /// The offset of the checksum in the transport header, in bytes.
   std::size_t checksum_offset() const { return is_tcp() ? TcpHeader::checksum_offset : 6; }
   IpAddress source() const { return v6 ? IpAddress{source6} : IpAddress{source4}; }
-  /// The last, which the checksum covers.
+  /// The final destination: the checksum covers this address.
   IpAddress destination() const {
     if (segments_left != 0) return Ipv6Address{{1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4}};
     return v6 ? IpAddress{destination6} : IpAddress{destination4};

@@ -151,7 +151,7 @@ inline Owner owner_of(const Packet& packet, DeviceKind kind) {
   return owner;
 }
 
-/// True if `one` and `other` must come out in the order of their coming in.
+/// True if `one` and `other` must keep their order.
 inline bool must_keep_order(const Owner& one, const Owner& other) {
   if (one.addresses.empty() || one.addresses != other.addresses) return false;
   return one.fragment || other.fragment || one.flow == other.flow;
