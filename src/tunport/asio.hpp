@@ -1,6 +1,6 @@
 #pragma once
-/// The library on Asio: its reactor, and `async_receive` and `async_send`. Opt-in: needs standalone Asio,
-/// which tunport itself does not.
+/// The library on Asio: `AsioReactor`, `async_receive` and `async_send`. Opt-in: needs standalone Asio,
+/// unlike the rest of tunport.
 
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/port/asio_completion.hpp"

@@ -1,6 +1,6 @@
 #pragma once
-/// {fmt}: `fmt::format("{:>12}", DropReason::link_down)`. The library's types are formatted as `to_string`
-/// has them, with the format specifications of strings. Opt-in: needs libfmt, which tunport itself does not.
+/// {fmt}: `fmt::format("{:>12}", DropReason::link_down)`. The library's types are formatted as by
+/// `to_string`, with the format specifications of strings. Opt-in: needs libfmt, unlike the rest of tunport.
 
 #include <concepts>
 #include <string_view>
@@ -11,7 +11,7 @@
 
 namespace tunport {
 
-/// The types that have a formatter.
+/// The types with a formatter.
 template <class T>
 concept Formattable = std::same_as<T, DeviceKind> || std::same_as<T, DropReason> ||
     std::same_as<T, DropCounts> || std::same_as<T, LogLevel> || std::same_as<T, MacAddress> ||

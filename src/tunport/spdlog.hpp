@@ -1,5 +1,6 @@
 #pragma once
-/// spdlog: the library's lines in a logger of yours. Opt-in: needs libspdlog, which tunport itself does not.
+/// spdlog: the library's log lines in a logger of the program. Opt-in: needs libspdlog, unlike the rest of
+/// tunport.
 ///
 ///     tunport::set_log_sink(tunport::make_spdlog_sink(spdlog::default_logger()));
 
@@ -12,6 +13,7 @@
 
 namespace tunport {
 
+/// The level of spdlog for a level of tunport.
 inline spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
     case LogLevel::debug:
@@ -26,8 +28,8 @@ inline spdlog::level::level_enum to_spdlog(LogLevel level) {
   return spdlog::level::err;
 }
 
-/// A sink that says "who: what" to `logger`, at the line's level. The sink keeps the logger. Precondition: it
-/// is not null.
+/// A sink that logs "who: what" to `logger`, at the level of the line. The sink keeps the logger.
+/// Precondition: `logger` is not null.
 inline LogSink make_spdlog_sink(std::shared_ptr<spdlog::logger> logger) {
   return [logger = std::move(logger)](LogLevel level, std::string_view who, std::string_view what) {
     logger->log(to_spdlog(level), "{}: {}", who, what);

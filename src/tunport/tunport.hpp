@@ -1,5 +1,5 @@
 #pragma once
-/// The whole library, but for what needs Asio (tunport/asio.hpp), {fmt} (tunport/fmt.hpp) or spdlog
+/// The whole library, except the parts that need Asio (tunport/asio.hpp), {fmt} (tunport/fmt.hpp) or spdlog
 /// (tunport/spdlog.hpp).
 
 #include "tunport/base/log.hpp"

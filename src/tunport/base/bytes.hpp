@@ -1,6 +1,6 @@
 #pragma once
-/// Byte spans, and big-endian loads and stores: how every header on the wire is read and written.
-/// Byte by byte, so nothing is ever misaligned; compilers make one load and a byte swap of it.
+/// Byte spans, and big-endian loads and stores for all headers of packets. The code works byte by byte, so
+/// nothing is ever misaligned; compilers turn a load into a single instruction and a byte swap.
 
 #include <bit>
 #include <cstddef>
@@ -12,15 +12,15 @@
 
 namespace tunport {
 
-/// Bytes that somebody else owns. Borrowed for the call unless a function says otherwise.
+/// Bytes of another owner, borrowed for the call unless a function documents a longer time.
 using Bytes = std::span<const std::byte>;
-/// Bytes that somebody else owns and that may be written to.
+/// Writable bytes of another owner, borrowed like `Bytes`.
 using MutableBytes = std::span<std::byte>;
 
-/// The most parts that one packet is written from.
+/// The most parts of a packet in a write.
 inline constexpr std::size_t max_write_parts = 16;
 
-/// Bytes in all parts.
+/// The number of bytes in all parts.
 constexpr std::size_t size_of(std::span<const Bytes> parts) {
   std::size_t size = 0;
   for (const Bytes part : parts) size += part.size();
@@ -44,42 +44,43 @@ constexpr std::uint32_t load_be32(Bytes bytes, std::size_t offset) {
 constexpr void store_u8(MutableBytes bytes, std::size_t offset, std::uint8_t value) {
   bytes[offset] = static_cast<std::byte>(value);
 }
-/// Stores a 16-bit number, big-endian. Precondition: `offset + 2 <= bytes.size()`.
+/// Stores a 16-bit number at `offset`, big-endian. Precondition: `offset + 2 <= bytes.size()`.
 constexpr void store_be16(MutableBytes bytes, std::size_t offset, std::uint16_t value) {
   store_u8(bytes, offset, static_cast<std::uint8_t>(value >> 8));
   store_u8(bytes, offset + 1, static_cast<std::uint8_t>(value));
 }
-/// Stores a 32-bit number, big-endian. Precondition: `offset + 4 <= bytes.size()`.
+/// Stores a 32-bit number at `offset`, big-endian. Precondition: `offset + 4 <= bytes.size()`.
 constexpr void store_be32(MutableBytes bytes, std::size_t offset, std::uint32_t value) {
   store_be16(bytes, offset, static_cast<std::uint16_t>(value >> 16));
   store_be16(bytes, offset + 2, static_cast<std::uint16_t>(value));
 }
 
-/// A number with its bytes in reverse order.
+/// The number with reversed bytes.
 constexpr std::uint16_t byteswap(std::uint16_t number) {
   return static_cast<std::uint16_t>(number << 8 | number >> 8);
 }
+/// The number with reversed bytes.
 constexpr std::uint32_t byteswap(std::uint32_t number) { return __builtin_bswap32(number); }
 
-/// A number with its bytes in the network's order in memory, or such a number as the machine's.
+/// Converts a number between the byte orders of the machine and the network.
 template <class Number>
 constexpr Number network_order(Number number) {
   return std::endian::native == std::endian::big ? number : byteswap(number);
 }
 
-/// The 16-bit number at `offset`, of that byte order. Precondition: `offset + 2 <= bytes.size()`.
+/// The 16-bit number at `offset`, in the byte order `order`. Precondition: `offset + 2 <= bytes.size()`.
 constexpr std::uint16_t load_u16(Bytes bytes, std::size_t offset, std::endian order) {
   const std::uint16_t number = load_be16(bytes, offset);
   return order == std::endian::big ? number : byteswap(number);
 }
-/// Stores a 16-bit number in that byte order. Precondition: `offset + 2 <= bytes.size()`.
+/// Stores a 16-bit number at `offset`, in the byte order `order`. Precondition: `offset + 2 <= bytes.size()`.
 constexpr void store_u16(MutableBytes bytes, std::size_t offset, std::endian order, std::uint16_t value) {
   store_be16(bytes, offset, order == std::endian::big ? value : byteswap(value));
 }
 
-/// The characters of `text` as bytes; lives as long as the text does.
+/// The characters of `text` as bytes, borrowed from the text.
 inline Bytes as_bytes(std::string_view text) { return std::as_bytes(std::span{text.data(), text.size()}); }
-/// The bytes as characters; lives as long as the bytes do.
+/// The bytes as characters, borrowed from the bytes.
 inline std::string_view as_text(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }

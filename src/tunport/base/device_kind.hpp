@@ -8,11 +8,12 @@
 
 namespace tunport {
 
-/// What a device carries.
+/// The kind of a device.
 enum class DeviceKind : std::uint8_t {
   tun,  ///< carries IP packets
   tap,  ///< carries Ethernet frames
 };
+/// The name of the kind: "tun" or "tap".
 std::string_view to_string(DeviceKind kind);
 
 }  // namespace tunport

@@ -1,6 +1,6 @@
 #pragma once
-/// The one list of reasons for which a packet goes no further. Every room counts with these; nothing is
-/// dropped without one.
+/// The reasons for drops of packets. Every room counts drops by these reasons; no packet is dropped without a
+/// reason.
 
 #include <array>
 #include <cstddef>
@@ -13,32 +13,32 @@
 
 namespace tunport {
 
-/// Why a packet was dropped, or why a write was refused. The names are those of the summaries and of JSON.
+/// The reason for the drop of a packet, or for the refusal of a write. Summaries and JSON use the names.
 enum class DropReason : std::uint8_t {
-  // On the way in, in the order in which a packet meets its checks.
+  // On the way in, in the order of the checks.
   truncated,             ///< longer than the reader's buffer: the rest was lost in the kernel
   receive_overflow,      ///< the socket's receive buffer was full: the port read too late
-  bad_framing,           ///< shorter than the packet information that precedes it
+  bad_framing,           ///< shorter than the packet information before the packet
   bad_offload,           ///< a virtio header that does not fit its packet
   ethernet_short,        ///< no whole Ethernet header, or a VLAN tag cut off
   ethernet_wrong_mac,    ///< for another station
-  vlan_tagged,           ///< carries a VLAN tag that nobody here serves
+  vlan_tagged,           ///< a VLAN that is not served here
   unknown_ethertype,     ///< no protocol for this EtherType
   arp_malformed,         ///< not a whole ARP packet for IPv4 over Ethernet
-  arp_not_for_us,        ///< asks for an address that is not ours, or asks nothing
+  arp_not_for_us,        ///< asks for another address, or asks nothing
   ip_short,              ///< no whole IP header
-  ip_bad_version,        ///< the version is not the one that this protocol serves
+  ip_bad_version,        ///< a version of IP that the protocol does not serve
   ip_bad_header_length,  ///< IHL below 5, or beyond the packet
   ip_bad_total_length,   ///< total length below the header's, or beyond the packet
   ip_bad_checksum,       ///< header checksum wrong
-  ip_fragment,           ///< a fragment: not reassembled yet
+  ip_fragment,           ///< a fragment: reassembly does not exist yet
   ip_wrong_address,      ///< for another host
   ip_bad_source,         ///< a source that no single host can have
-  ip_source_route,       ///< a source route with stations left: the datagram is on its way to another
+  ip_source_route,       ///< a source route with stations left: the datagram is for another host
   unknown_ip_protocol,   ///< no protocol for this IP protocol number
   icmp_short,            ///< no whole ICMP header
   icmp_bad_checksum,     ///< ICMP checksum wrong
-  icmp_unhandled,        ///< an ICMP message that asks for no answer of ours
+  icmp_unhandled,        ///< an ICMP message that asks for no answer
   udp_short,             ///< no whole UDP header
   udp_bad_length,        ///< length below the header's, or beyond the packet
   udp_bad_checksum,      ///< UDP checksum wrong
@@ -46,41 +46,41 @@ enum class DropReason : std::uint8_t {
   tcp_short,             ///< no whole TCP header
   tcp_bad_checksum,      ///< TCP checksum wrong
   unknown_tcp_port,      ///< no endpoint at this TCP port
-  answer_not_allowed,    ///< no answer is due (RFC 1122 3.2.2; to a TCP reset), so none was made
+  answer_not_allowed,    ///< no answer is due (RFC 1122 3.2.2; to a TCP reset), and no answer was made
   rate_limited,          ///< an answer too many within the second
   // On the way out.
-  empty,          ///< a write of no bytes
-  too_short,      ///< shorter than the link's header
-  too_long,       ///< longer than the port's largest packet
-  wrong_version,  ///< on TUN: the first nibble says neither IPv4 nor IPv6
-  no_route,       ///< nobody knows the way to this address
-  link_down,      ///< the interface is down; passes by itself when it is up again
-  queue_full,     ///< the write queue has reached its bound
-  no_buffers,  ///< the kernel had no memory for it (ENOBUFS, ENOMEM; EAGAIN where it is not queued); passes
-  kernel_refused,  ///< the kernel said EINVAL, or another error that will not pass for this packet
+  empty,           ///< a write of no bytes
+  too_short,       ///< shorter than the link's header
+  too_long,        ///< longer than the port's largest packet
+  wrong_version,   ///< on TUN: the first nibble is neither 4 nor 6
+  no_route,        ///< the way to the address is unknown
+  link_down,       ///< the interface is down; transient, until the interface is up again
+  queue_full,      ///< the write queue has reached its bound
+  no_buffers,      ///< the kernel had no memory (ENOBUFS, ENOMEM; EAGAIN without a queue); transient
+  kernel_refused,  ///< the kernel answered EINVAL, or another lasting error for the packet
   device_gone,     ///< the device was deleted
-  not_listening,  ///< the port is not listening, its writing side is closed, or nobody has asked for a packet
-  aborted,        ///< was queued when the port was stopped
+  not_listening,   ///< the port is not listening, its writing side is closed, or no receive is outstanding
+  aborted,         ///< was queued, or delivered in part, when the port was stopped
 };
 
-/// How many reasons there are.
+/// The number of reasons.
 inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropReason::aborted) + 1;
 
-/// The reason's name, as the summaries and JSON have it: "link_down".
+/// The name of the reason, as in summaries and JSON: "link_down".
 std::string_view to_string(DropReason reason);
-/// The reason in words of at most 62 characters, for a person: "the interface is down".
+/// The reason in words for a person, at most 62 characters: "a wrong UDP checksum".
 std::string_view explanation_of(DropReason reason);
 
-/// A counter for each reason. Counting allocates nothing.
+/// A counter of datagrams for each reason. Counting allocates nothing.
 class DropCounts {
  public:
-  /// Counts `n` packets as dropped for `reason`.
+  /// Counts `n` datagrams as dropped for `reason`.
   void add(DropReason reason, std::uint64_t n = 1) { counts_[static_cast<std::size_t>(reason)] += n; }
-  /// Packets dropped for `reason`.
+  /// The datagrams dropped for `reason`.
   std::uint64_t operator[](DropReason reason) const { return counts_[static_cast<std::size_t>(reason)]; }
-  /// Packets dropped for any reason.
+  /// The datagrams dropped for all reasons.
   std::uint64_t total() const;
-  /// Calls `visit(reason, count)` for every reason that has occurred, in the order of the list.
+  /// Calls `visit(reason, count)` for every reason with a count above 0, in the order of the list.
   template <class Visit>
   void for_each(Visit visit) const {
     for (std::size_t i = 0; i < counts_.size(); ++i)
@@ -90,7 +90,7 @@ class DropCounts {
  private:
   std::array<std::uint64_t, drop_reason_count> counts_{};
 };
-/// The reasons that have occurred, with their counts: "empty 1, link_down 2"; without a drop "none".
+/// The counts above 0: "empty 1, link_down 2"; "none" without a drop.
 std::string to_string(const DropCounts& counts);
 std::ostream& operator<<(std::ostream& out, const DropCounts& counts);
 

@@ -11,7 +11,7 @@ constexpr int first_own_value = 10001;
 struct Text {
   const char* cause;
   const char* remedy;
-  int posix;  // the errno that the value stands for
+  int posix;  // the errno with the same meaning
 };
 
 Text text_of(int value) {
@@ -181,7 +181,7 @@ const std::error_category& error_category() noexcept {
 
 std::error_code make_error_code(Errc value) noexcept { return {static_cast<int>(value), error_category()}; }
 std::error_code errno_code(int number) noexcept {
-  if (number == EBADFD) return Errc::device_gone;  // nothing else in the kernel says so
+  if (number == EBADFD) return Errc::device_gone;  // returned by no other call of tunport
   return {number, error_category()};
 }
 

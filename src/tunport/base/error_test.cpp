@@ -16,14 +16,14 @@ TEST(Error, MessageGivesCauseAndRemedy) {
   EXPECT_NE(ec.message().find("ip tuntap add"), std::string::npos);
 }
 
-// Of binding a socket, and of removing an address from an interface.
+// The error of binding a socket, and of removing an address from an interface.
 TEST(Error, AnAddressThatIsNotThereHasARemedyForBothUses) {
   const auto text = remedy(errno_code(EADDRNOTAVAIL));
   EXPECT_NE(text.find("an address that the interface has"), std::string_view::npos) << text;
   EXPECT_EQ(text.find("bind"), std::string_view::npos) << text;
 }
 
-/// Every error that is known, with a word that only a fitting remedy has.
+/// Every known error, with a word of the fitting remedy.
 TEST(Error, EachHasACauseAndARemedyThatFits) {
   const std::pair<Errc, const char*> own[] = {
       {Errc::no_driver, "modprobe tun"},

@@ -1,5 +1,5 @@
 #pragma once
-/// A reference to anything that can be called.
+/// A reference to a callable object.
 
 #include <memory>
 #include <type_traits>
@@ -12,7 +12,7 @@ namespace tunport {
 template <class Signature>
 class FunctionRef;
 
-/// Borrows a callable for the length of a call: two words, no allocation. A parameter, never a member.
+/// Borrows a callable object for a call: two words, no allocation. For parameters, never for members.
 ///
 ///     void each(FunctionRef<void(Bytes)> call);
 ///     each([&](Bytes bytes) { total += bytes.size(); });

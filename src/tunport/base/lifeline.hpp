@@ -5,9 +5,9 @@
 
 namespace tunport {
 
-/// A member of an object that callbacks may destroy. A `Watch` on the stack of the code that runs a callback
-/// tells afterwards whether the object is still there. One thread; the watches of one object end in the
-/// reverse order of their beginning, as objects on a stack do.
+/// A member of an object that callbacks may destroy. Code that runs a callback has a `Watch` on the stack:
+/// the watch tells afterwards whether the object is alive. For a single thread. The watches of an object end
+/// in the reverse order of their beginnings, like objects on a stack.
 ///
 ///     void Port::tell() {
 ///       const Lifeline::Watch watch{lifeline_};
@@ -23,7 +23,7 @@ class Lifeline {
   Lifeline(const Lifeline&) = delete;
   Lifeline& operator=(const Lifeline&) = delete;
 
-  /// Sees the end of the object whose lifeline it was made from.
+  /// Notices the end of the lifeline's object.
   class Watch {
    public:
     explicit Watch(Lifeline& lifeline) : lifeline_{&lifeline}, outer_{lifeline.innermost_} {
@@ -35,7 +35,7 @@ class Lifeline {
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
 
-    /// False once the object is destroyed.
+    /// False after the destruction of the object.
     bool alive() const { return lifeline_ != nullptr; }
 
    private:

@@ -58,7 +58,7 @@ void log(LogLevel level, std::string_view who, std::string_view what) noexcept t
   };
   const Running running;
   (*take)(level, who, what);
-} catch (...) {  // a sink that throws must not take the event loop with it
+} catch (...) {  // an exception of the sink must not end the event loop
 }
 
 }  // namespace tunport

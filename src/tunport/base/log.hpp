@@ -1,5 +1,5 @@
 #pragma once
-/// The log sink: where the library's few lines go. Nothing is logged per packet.
+/// The log sink: the destination of the library's few lines. Nothing is logged per packet.
 
 #include <cstdint>
 #include <functional>
@@ -9,20 +9,21 @@
 
 namespace tunport {
 
+/// The level of a line, from the least to the most serious.
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
+/// The name of the level: "warning".
 std::string_view to_string(LogLevel level);
 
-/// Takes a line: its level, who says it (a log prefix such as "Answer (TAP)"), and what.
+/// Takes a line: the level, the speaker (a log prefix such as "Answer (TAP)"), and the text.
 using LogSink = std::function<void(LogLevel level, std::string_view who, std::string_view what)>;
 
-/// Sets where lines go, for the whole process; an empty sink is silence. Before the first call warnings and
-/// errors go to standard error, a line each. Safe from any thread: one thread at a time runs the sink, and a
-/// sink that was replaced is not running any more when this returns. The sink may call this: the new sink
-/// takes the next line.
+/// Sets the sink of the whole process; an empty sink drops all lines. Before the first call warnings and
+/// errors go to standard error. Safe from every thread: one thread at a time runs the sink, and after the
+/// return a replaced sink is not running any more. A sink may set another sink, for the next line.
 void set_log_sink(LogSink sink);
 
-/// Says a line. Exceptions of the sink are swallowed. A line that the sink itself logs goes to standard
-/// error.
+/// Logs a line. Exceptions of the sink are swallowed. A warning or an error logged by the sink itself goes to
+/// standard error; lesser lines of the sink are dropped.
 void log(LogLevel level, std::string_view who, std::string_view what) noexcept;
 
 }  // namespace tunport

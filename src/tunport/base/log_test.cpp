@@ -46,7 +46,7 @@ TEST(Log, ALineFromInsideTheSinkGoesToStandardError) {
 
 TEST(Log, ASinkMaySetAnother) {
   std::vector<std::string> lines;
-  // Destroyed while it runs, if nothing keeps it: its own string says so under a sanitizer.
+  // If nothing kept the sink, it would be destroyed while it runs: a sanitizer would see its string.
   set_log_sink([&lines, name = std::string(100, 'x')](LogLevel, std::string_view, std::string_view) {
     set_log_sink([&lines](LogLevel, std::string_view, std::string_view what) {
       lines.push_back("second: " + std::string{what});

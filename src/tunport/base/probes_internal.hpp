@@ -1,7 +1,7 @@
 #pragma once
-/// USDT probes: places where a tracer (bpftrace, perf, SystemTap) may look in, provider "tunport". Each is a
-/// nop and a note in the ELF file until somebody does; docs/packet-path.md lists them. Without <sys/sdt.h>
-/// (Debian: systemtap-sdt-dev) at build time there are none.
+/// USDT probes for tracers (bpftrace, perf, SystemTap), provider "tunport". Without a tracer a probe is a nop
+/// and a note in the ELF file; docs/packet-path.md lists the probes. A build without <sys/sdt.h> (Debian:
+/// systemtap-sdt-dev) has no probes.
 
 #if __has_include(<sys/sdt.h>)
 #include <sys/sdt.h>

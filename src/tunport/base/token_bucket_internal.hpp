@@ -1,5 +1,5 @@
 #pragma once
-/// A rate limit: so many at once, so many a second.
+/// A rate limit: a number of events at once, and a number per second.
 
 #include <algorithm>
 #include <chrono>
@@ -8,15 +8,15 @@
 
 namespace tunport {
 
-/// Admits `burst` events at once and `per_second` in the long run. The caller brings the time, so that
-/// virtual time works as well.
+/// Admits `burst` events at once and `per_second` in the long run. The caller gives the time, so virtual time
+/// works as well.
 class TokenBucket {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
   TokenBucket(double per_second, double burst) : per_second_{per_second}, burst_{burst}, tokens_{burst} {}
 
-  /// True if one more event may pass at `now`; it is counted then.
+  /// Takes a token for an event at `now`. False without a token.
   bool take(TimePoint now) {
     if (last_ == TimePoint{}) last_ = now;
     const double seconds = std::chrono::duration<double>(now - last_).count();
