@@ -67,9 +67,9 @@ class FileDescriptor : public Watched, public Producer {
   bool writing() const final { return writing_; }
 
   /// Registers the producer of the writes; `producer` is borrowed until unregistered or stopped. A push
-  /// producer is paused above the high mark and resumed below the low mark; a pull producer is resumed at
-  /// once and after each drain, and keeps the writing side watched. On a closed descriptor `stop_producing`
-  /// is called at once. Throws std::logic_error while another producer is registered.
+  /// producer is paused above the high mark, and resumed at or below the low mark. A pull producer is resumed
+  /// at once, and after its writes when the descriptor takes more. On a closed descriptor `stop_producing` is
+  /// called at once. Throws std::logic_error while another producer is registered.
   void register_producer(Producer& producer, ProducerKind kind);
   /// Forgets the producer; a pending end goes on. Idempotent.
   void unregister_producer();

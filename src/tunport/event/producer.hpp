@@ -10,14 +10,14 @@ namespace tunport {
 /// The kinds of producers.
 enum class ProducerKind : std::uint8_t {
   push,  ///< writes on its own until paused ("streaming")
-  pull,  ///< writes a portion each time it is resumed
+  pull,  ///< writes a portion at each resumption
 };
 
-/// A source of writes to a consumer. The consumer, once the producer is registered, pauses and resumes it.
+/// A source of writes to a consumer. The consumer pauses and resumes a registered producer.
 class Producer {
  public:
   virtual ~Producer() = default;
-  /// Go on writing; a pull producer writes one portion.
+  /// Go on writing; a pull producer writes a portion.
   virtual void resume_producing() = 0;
   /// Stop writing until resumed. Only push producers are paused.
   virtual void pause_producing() {}

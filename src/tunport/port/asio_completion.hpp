@@ -50,7 +50,7 @@ struct AsyncCalls<Token, void> {
     return asio::async_initiate<Token, void(std::error_code, Packet)>(
         [&port, space](auto handler) {
           auto slot = asio::get_associated_cancellation_slot(handler);
-          // Throws if another one is outstanding, which this slot must not cancel.
+          // Throws while another receive is outstanding: the slot must not cancel the other receive.
           port.receive(space, shared_handler(std::move(handler), executor_of(port)));
           if (slot.is_connected())
             slot.assign([cancel = port.receive_canceller()](asio::cancellation_type) { cancel(); });

@@ -10,7 +10,7 @@
 namespace tunport {
 namespace {
 
-/// Delivers one datagram of a super-packet. An exception costs that datagram only.
+/// Delivers a datagram of a super-packet. An exception costs a single datagram.
 template <class Call>
 void deliver(PacketOrigin& origin, Call call) {
   try {

@@ -19,7 +19,8 @@ std::optional<unsigned> number(std::string_view text, unsigned most) {
   return value;
 }
 
-/// inet_pton wants a terminated string, and would take a text with a NUL within for what stands before it.
+/// As inet_pton, for a text without a terminator. A text with a NUL is refused: inet_pton would take the part
+/// before the NUL.
 template <std::size_t Size>
 bool present_to_network(int family, std::string_view text, std::array<std::uint8_t, Size>& out) {
   char buffer[INET6_ADDRSTRLEN];

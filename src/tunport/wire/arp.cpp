@@ -6,7 +6,7 @@ namespace tunport {
 namespace {
 
 constexpr std::uint16_t hardware_ethernet = 1;
-/// Both lengths, read as one number.
+/// Both lengths, read as a single number.
 constexpr std::uint16_t address_lengths = MacAddress::size << 8 | Ipv4Address::size;
 
 }  // namespace

@@ -56,7 +56,7 @@ TEST(EthernetView, Tags) {
     if (row.ethertype != 0x8100) {
       EXPECT_EQ(as_text(frame->payload()), row.payload);
     }
-    // What was read is what the builder writes: `emit` and the view agree.
+    // The builder writes the bytes that were read: `emit` and the view agree.
     if (row.tags.size() == 1) {
       EXPECT_EQ(ethernet({.ethertype = row.ethertype}, row.payload, {row.tags[0]}), bytes);
     }

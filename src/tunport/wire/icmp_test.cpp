@@ -11,7 +11,7 @@ using namespace packets;
 
 // Captured from Linux 6.18: ping -c1 -s 16.
 const Buffer ping = hex("0800f486 3a410001 dc06036b 00000000 e0c40900 00000000");
-// Captured from Linux 6.18: the answer to a datagram for a port that nobody listens at.
+// Captured from Linux 6.18: the answer to a datagram for a port without a listener.
 const Buffer unreachable =
     hex("03031120 00000000 450000235c6d40004011ca5a0a0000010a0000029c40002a000f890a74756e706f7274");
 

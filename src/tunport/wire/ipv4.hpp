@@ -33,7 +33,7 @@ inline constexpr std::uint8_t tcp = 6;
 inline constexpr std::uint8_t udp = 17;
 }  // namespace ip_protocol
 
-/// An IPv4 header, to be written.
+/// An IPv4 header for writing.
 struct Ipv4Header {
   static constexpr std::size_t size = 20;                  ///< without options
   static constexpr std::size_t max_total_length = 0xffff;  ///< of the packet
@@ -50,43 +50,54 @@ struct Ipv4Header {
   Bytes options{};                   ///< borrowed; a multiple of 4 bytes, at most 40
   std::uint16_t payload_length = 0;  ///< bytes behind the header: at most 65535 less `header_length()`
 
-  /// Bytes that the header takes: `size`, and the options.
+  /// Bytes of the header: `size`, and the options.
   constexpr std::size_t header_length() const { return size + options.size(); }
-  /// Writes the header with its checksum. Precondition: `out.size() >= header_length()`.
+  /// Writes the header with the checksum. Precondition: `out.size() >= header_length()`.
   void emit(MutableBytes out) const;
 };
 
-/// An IPv4 packet that was checked. Borrows the bytes.
+/// A checked IPv4 packet. Borrows the bytes.
 class Ipv4View {
  public:
   /// The IPv4 packet at the start of `bytes`, padding may follow. Else nothing, and `why` is the first of
   /// `ip_short`, `ip_bad_version`, `ip_bad_header_length`, `ip_bad_total_length`, `ip_bad_checksum`.
   static std::optional<Ipv4View> checked(Bytes bytes, DropReason& why);
 
-  /// In bytes: 20 to 60.
+  /// Bytes of the header with its options: 20 to 60.
   constexpr std::size_t header_length() const { return (load_u8(bytes_, 0) & 0xfU) * 4; }
+  /// DSCP and ECN.
   constexpr std::uint8_t tos() const { return load_u8(bytes_, 1); }
+  /// The differentiated services code point, 6 bits.
   constexpr std::uint8_t dscp() const { return static_cast<std::uint8_t>(tos() >> 2); }
+  /// The explicit congestion notification, 2 bits.
   constexpr std::uint8_t ecn() const { return tos() & 3; }
+  /// Bytes of header and payload.
   constexpr std::size_t total_length() const { return bytes_.size(); }
+  /// The identification of the datagram, the same in its fragments.
   constexpr std::uint16_t identification() const { return load_be16(bytes_, 4); }
+  /// True if DF is set: no router may fragment the datagram.
   constexpr bool dont_fragment() const { return (load_u8(bytes_, 6) & 0x40) != 0; }
+  /// True if MF is set: a fragment other than the last.
   constexpr bool more_fragments() const { return (load_u8(bytes_, 6) & 0x20) != 0; }
-  /// In bytes.
+  /// The offset of the fragment in the datagram's payload, in bytes.
   constexpr std::size_t fragment_offset() const { return (load_be16(bytes_, 6) & 0x1fffU) * 8; }
-  /// A part of a datagram, whichever: the first one has no offset, the last no more to come.
+  /// True for a part of a datagram: the first part has MF, the last an offset, a middle part both.
   constexpr bool is_fragment() const { return (load_be16(bytes_, 6) & 0x3fff) != 0; }
+  /// The hops left.
   constexpr std::uint8_t ttl() const { return load_u8(bytes_, 8); }
+  /// The protocol of the payload, of `ip_protocol`.
   constexpr std::uint8_t protocol() const { return load_u8(bytes_, 9); }
+  /// The address of the sender.
   constexpr Ipv4Address source() const { return Ipv4Address::load(bytes_, 12); }
+  /// The address of the receiver, or of the next station of a source route.
   constexpr Ipv4Address destination() const { return Ipv4Address::load(bytes_, 16); }
-  /// The options as they are, end-of-list padding included; what is in them is not checked.
+  /// The options, padding included. Their contents are not checked.
   constexpr Bytes options() const {
     return bytes_.subspan(Ipv4Header::size, header_length() - Ipv4Header::size);
   }
-  /// From the header to the end by its total length.
+  /// The bytes behind the header, up to the end by the total length.
   constexpr Bytes payload() const { return bytes_.subspan(header_length()); }
-  /// The packet, without what lies behind its total length.
+  /// The packet, up to the end by the total length.
   constexpr Bytes bytes() const { return bytes_; }
 
  private:
