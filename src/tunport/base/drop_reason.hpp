@@ -92,6 +92,7 @@ class DropCounts {
 };
 /// The counts above 0: "empty 1, link_down 2"; "none" without a drop.
 std::string to_string(const DropCounts& counts);
+/// Prints the text form.
 std::ostream& operator<<(std::ostream& out, const DropCounts& counts);
 
 }  // namespace tunport

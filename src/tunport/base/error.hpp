@@ -70,6 +70,7 @@ bool is_transient(const std::error_code& ec);
 /// "tp0: cause; remedy".
 class Error : public std::system_error {
  public:
+  /// An error of the object `subject`.
   Error(std::error_code ec, std::string subject)
       : std::system_error{ec, subject}, subject_{std::move(subject)} {}
   /// The object concerned: an interface, a path, an address.

@@ -26,6 +26,7 @@ class Lifeline {
   /// Notices the end of the lifeline's object.
   class Watch {
    public:
+    /// Watches the object of `lifeline`, which must be alive.
     explicit Watch(Lifeline& lifeline) : lifeline_{&lifeline}, outer_{lifeline.innermost_} {
       lifeline.innermost_ = this;
     }

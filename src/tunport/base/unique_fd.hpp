@@ -12,7 +12,9 @@ namespace tunport {
 /// Owns a file descriptor, and closes it at destruction. -1 stands for no descriptor.
 class UniqueFd {
  public:
+  /// No descriptor.
   UniqueFd() = default;
+  /// Takes the ownership of `fd`.
   explicit UniqueFd(int fd) noexcept : fd_{fd} {}
   UniqueFd(UniqueFd&& other) noexcept : fd_{other.release()} {}
   UniqueFd& operator=(UniqueFd&& other) noexcept {
@@ -25,6 +27,7 @@ class UniqueFd {
 
   /// The descriptor, or -1. The ownership stays.
   int get() const noexcept { return fd_; }
+  /// True with a descriptor.
   explicit operator bool() const noexcept { return fd_ >= 0; }
   /// Gives the descriptor away: the caller closes it.
   int release() noexcept { return std::exchange(fd_, -1); }

@@ -20,7 +20,7 @@ namespace tunport {
 /// revents)` for each ready descriptor, and `run_due()`. Pass `POLLERR` and `POLLHUP` on, asked for or not.
 class PollReactor : public Reactor {
  public:
-  /// Throws `Error` if no descriptor is left for waking the loop.
+  /// Throws `Error` if no descriptor is left for waking the loop; trying again helps after a close.
   PollReactor();
   ~PollReactor() override;
 

@@ -65,6 +65,7 @@ class Reactor {
   class Timer {
    public:
     Timer() = default;
+    /// The handle of a timer with the id, for reactors.
     Timer(Reactor& reactor, std::uint64_t id) : reactor_{&reactor}, id_{id} {}
     Timer(Timer&& other) noexcept : reactor_{std::exchange(other.reactor_, nullptr)}, id_{other.id_} {}
     Timer& operator=(Timer&& other) noexcept {

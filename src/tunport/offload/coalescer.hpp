@@ -50,8 +50,9 @@ class Coalescer {
   static constexpr std::size_t max_items = 64;                 ///< packets between two flushes
   static constexpr std::size_t max_parts = 256;                ///< parts of a packet
 
-  /// `capacity`: bytes for copies of datagrams, headers and headrooms. A copy of more than
-  /// `capacity - headroom` bytes never fits; a datagram in parts never fits beyond half of the difference.
+  /// `kind`: the kind of the device. `capacity`: bytes for copies of datagrams, headers and headrooms. A copy
+  /// of more than `capacity - headroom` bytes never fits; a datagram in parts never fits beyond half of the
+  /// difference.
   explicit Coalescer(DeviceKind kind, std::size_t capacity = default_capacity);
   Coalescer(const Coalescer&) = delete;
   Coalescer& operator=(const Coalescer&) = delete;

@@ -18,13 +18,13 @@ namespace tunport {
 ///   +------------------+-----------------+---------------+-----------+ - - - -+
 ///   0                  ip                transport       payload     end
 struct Layout {
-  std::uint32_t ip = 0;
-  std::uint32_t transport = 0;
-  std::uint32_t payload = 0;
-  std::uint32_t end = 0;  ///< end by the IP header's length: padding follows
-  bool v6 = false;
-  bool en_route = false;      ///< IPv6 with segments left in a routing header: the pseudo-header is unknown
-  std::uint8_t protocol = 0;  ///< ip_protocol::tcp or udp
+  std::uint32_t ip = 0;         ///< offset of the IP header
+  std::uint32_t transport = 0;  ///< offset of the TCP or UDP header
+  std::uint32_t payload = 0;    ///< offset of the payload
+  std::uint32_t end = 0;        ///< end by the IP header's length: padding follows
+  bool v6 = false;              ///< IPv6, else IPv4
+  bool en_route = false;        ///< IPv6 with segments left in a routing header: the pseudo-header is unknown
+  std::uint8_t protocol = 0;    ///< ip_protocol::tcp or udp
 
   /// The bytes of the payload.
   constexpr std::uint32_t payload_size() const { return end - payload; }

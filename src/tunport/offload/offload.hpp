@@ -42,9 +42,9 @@ inline constexpr std::size_t longest_headers = 256 + 2048;
 /// an offload from input checks them. The alignment makes copies of whole words: GCC copies 14 bytes by two
 /// overlapping words, which wait for each other's stores.
 struct alignas(8) PacketOffload {
-  SegmentKind kind = SegmentKind::none;
-  ChecksumState checksum = ChecksumState::unverified;
-  bool ecn = false;                   ///< TCP: only the first segment carries CWR
+  SegmentKind kind = SegmentKind::none;                ///< kind of the segments
+  ChecksumState checksum = ChecksumState::unverified;  ///< state of the TCP or UDP checksum
+  bool ecn = false;                                    ///< TCP: only the first segment carries CWR
   std::uint16_t segment_size = 0;     ///< super-packet: payload of each segment but the last, at least 1
   std::uint16_t header_length = 0;    ///< super-packet: bytes before the payload, at most `longest_headers`
   std::uint16_t checksum_start = 0;   ///< to fill: offset of the first summed byte, the transport header

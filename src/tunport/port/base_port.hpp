@@ -90,7 +90,8 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   /// Sends what was gathered. The reactor calls `flush` when the last `Cork` goes.
   void flush() override;
 
-  /// Makes a non-blocking, close-on-exec socket by the port's system. Throws `Error`.
+  /// Makes a non-blocking, close-on-exec socket by the port's system. Throws `Error` with the errno of
+  /// socket(2); trying again helps if `is_transient(code())`.
   UniqueFd create_internet_socket(int domain, int type);
 
   /// Counts the exception being handled as an exception of the protocol, and logs at a limited rate, with the

@@ -15,11 +15,11 @@ class Reactor;
 /// one origin, since a change of the bytes concerns each copy. A burst keeps the origin, also after a
 /// callback has destroyed the port.
 struct PacketOrigin {
-  DeviceKind kind = DeviceKind::tun;
-  MutableBytes bytes;                ///< `max_framing` bytes before the packet may be overwritten, too
-  PacketOffload left;                ///< the work left to do on the packet
-  const Reactor* reactor = nullptr;  ///< the delivering port's
-  BasePort* port = nullptr;          ///< the delivering port; null once destroyed
+  DeviceKind kind = DeviceKind::tun;  ///< the kind of the delivering port's device
+  MutableBytes bytes;                 ///< `max_framing` bytes before the packet may be overwritten, too
+  PacketOffload left;                 ///< the work left to do on the packet
+  const Reactor* reactor = nullptr;   ///< the delivering port's
+  BasePort* port = nullptr;           ///< the delivering port; null once destroyed
   bool ended = false;        ///< the port was stopped or destroyed: the rest of the packet is not delivered
   bool spent = false;        ///< segments were made in place: the bytes are not a packet any more
   bool referred_to = false;  ///< an outbox sends the bytes at the end of the burst: no read over them

@@ -19,10 +19,10 @@ struct PortConfigResult;
 
 /// The configuration of a TUN/TAP port.
 struct PortConfig {
-  DeviceKind kind = DeviceKind::tap;
-  std::string name;  ///< interface, or template ("tp%d"); text cannot hold a comma
-  OpenMode mode = OpenMode::either;
-  std::optional<unsigned> mtu = {};  ///< bytes of IP; none: the device's MTU stays
+  DeviceKind kind = DeviceKind::tap;  ///< "tap:" or "tun:"
+  std::string name;                   ///< interface, or template ("tp%d"); text cannot hold a comma
+  OpenMode mode = OpenMode::either;   ///< create, attach, or either
+  std::optional<unsigned> mtu = {};   ///< bytes of IP; none: the device's MTU stays
   OffloadFeatures offload =
       OffloadFeatures::all();         ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
   std::chrono::microseconds spin{0};  ///< `PortOptions::spin`: "50us", "1ms", at most a second
@@ -45,8 +45,8 @@ struct PortConfigError {
 
 /// A configuration, or an error.
 struct PortConfigResult {
-  std::optional<PortConfig> config;
-  PortConfigError error = {};
+  std::optional<PortConfig> config;  ///< nothing after an error
+  PortConfigError error = {};        ///< valid without a configuration
 };
 
 /// The text form: "create", "attach", "either".

@@ -24,6 +24,7 @@ struct Statistics {
 /// One line: "in 3 packets, 252 bytes, 0 super-packets; out 2 packets, 168 bytes, 1 super-packets; 1 bursts;
 /// 0 exceptions; dropped 1: unknown_udp_port 1".
 std::string to_string(const Statistics& statistics);
+/// Prints the text form.
 std::ostream& operator<<(std::ostream& out, const Statistics& statistics);
 
 }  // namespace tunport

@@ -14,7 +14,12 @@ namespace tunport {
 /// after queueing is counted when it happens.
 class WriteResult {
  public:
-  enum Status : std::uint8_t { sent, queued, refused };
+  /// The outcome without its reason.
+  enum Status : std::uint8_t {
+    sent,     ///< the kernel has the datagram
+    queued,   ///< the kernel gets the datagram later: gathered, or in the queue
+    refused,  ///< the datagram was dropped and counted
+  };
 
   /// The outcome of a datagram that the kernel has.
   static constexpr WriteResult make_sent() { return WriteResult{sent, {}}; }
@@ -23,7 +28,7 @@ class WriteResult {
   /// The outcome of a datagram that was dropped for `reason`.
   static constexpr WriteResult make_refused(DropReason reason) { return WriteResult{refused, reason}; }
 
-  /// The outcome without its reason.
+  /// The status of the outcome.
   constexpr Status status() const { return status_; }
   /// The reason of a refusal. Precondition: refused.
   constexpr DropReason reason() const { return reason_; }
@@ -38,6 +43,7 @@ class WriteResult {
 };
 /// "sent", "queued", or why not: "refused: link_down".
 std::string to_string(const WriteResult& result);
+/// Prints the text form.
 std::ostream& operator<<(std::ostream& out, const WriteResult& result);
 
 }  // namespace tunport

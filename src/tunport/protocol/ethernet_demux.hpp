@@ -14,8 +14,7 @@ struct EthernetOptions {
   /// pass. Without an address every frame is taken.
   std::optional<MacAddress> address = std::nullopt;
   /// True: frames of every VLAN are taken, and answered with the same tags. False: frames of a VLAN are
-  /// dropped
-  /// (`vlan_tagged`), except of VLAN 0, which is a mere priority.
+  /// dropped (`vlan_tagged`), except of VLAN 0, which is a mere priority.
   bool any_vlan = false;
 };
 
@@ -25,6 +24,7 @@ struct EthernetOptions {
 ///     EthernetDemux eth; eth.add_proto(0x0800, ip);
 class EthernetDemux : public EthernetFrameProtocol {
  public:
+  /// A demultiplexer without protocols.
   explicit EthernetDemux(EthernetOptions options = {}) : options_{options} {}
 
   /// Adds a protocol behind the EtherType `number`, 0 to 65535; std::out_of_range otherwise. Several

@@ -30,19 +30,19 @@ namespace tunport {
 
 /// ARP operations (IANA, "ARP Parameters").
 namespace arp_operation {
-inline constexpr std::uint16_t request = 1;
-inline constexpr std::uint16_t reply = 2;
+inline constexpr std::uint16_t request = 1;  ///< asks for the station of an address
+inline constexpr std::uint16_t reply = 2;    ///< tells the station of an address
 }  // namespace arp_operation
 
 /// An ARP packet for writing.
 struct ArpHeader {
-  static constexpr std::size_t size = 28;
+  static constexpr std::size_t size = 28;  ///< bytes
 
-  std::uint16_t operation = arp_operation::request;
-  MacAddress sender_mac{};
-  Ipv4Address sender_ip{};
-  MacAddress target_mac{};
-  Ipv4Address target_ip{};
+  std::uint16_t operation = arp_operation::request;  ///< of `arp_operation`
+  MacAddress sender_mac{};                           ///< station of the sender
+  Ipv4Address sender_ip{};                           ///< address of the sender; 0.0.0.0 in a probe
+  MacAddress target_mac{};                           ///< station of the target; zero in a request
+  Ipv4Address target_ip{};                           ///< address of the target
 
   /// Writes the packet. Precondition: `out.size() >= size`.
   void emit(MutableBytes out) const;

@@ -29,21 +29,21 @@ namespace tunport {
 
 /// EtherTypes (IANA, "IEEE 802 Numbers"). Numbers below 0x0600 are lengths of 802.3 frames.
 namespace ethertype {
-inline constexpr std::uint16_t ipv4 = 0x0800;
-inline constexpr std::uint16_t arp = 0x0806;
-inline constexpr std::uint16_t vlan = 0x8100;  ///< 802.1Q: a customer's tag follows
-inline constexpr std::uint16_t ipv6 = 0x86dd;
+inline constexpr std::uint16_t ipv4 = 0x0800;          ///< RFC 894
+inline constexpr std::uint16_t arp = 0x0806;           ///< RFC 826
+inline constexpr std::uint16_t vlan = 0x8100;          ///< 802.1Q: a customer's tag follows
+inline constexpr std::uint16_t ipv6 = 0x86dd;          ///< RFC 2464
 inline constexpr std::uint16_t service_vlan = 0x88a8;  ///< 802.1ad: a service tag follows
 }  // namespace ethertype
 
 /// A VLAN tag.
 struct VlanTag {
-  static constexpr std::size_t size = 4;
+  static constexpr std::size_t size = 4;  ///< bytes
 
-  std::uint16_t tpid = ethertype::vlan;
-  std::uint8_t priority = 0;   ///< PCP, 0 to 7
-  bool drop_eligible = false;  ///< DEI
-  std::uint16_t vid = 0;       ///< 0 to 4095; 0 is no VLAN, a priority only
+  std::uint16_t tpid = ethertype::vlan;  ///< `ethertype::vlan` or `ethertype::service_vlan`
+  std::uint8_t priority = 0;             ///< PCP, 0 to 7
+  bool drop_eligible = false;            ///< DEI
+  std::uint16_t vid = 0;                 ///< 0 to 4095; 0 is no VLAN, a priority only
 
   /// Writes the tag. Precondition: `out.size() >= size`.
   constexpr void emit(MutableBytes out) const {
@@ -102,11 +102,11 @@ class EthernetView {
 
 /// An Ethernet header without tags, for writing.
 struct EthernetHeader {
-  static constexpr std::size_t size = ethernet_header_size;
+  static constexpr std::size_t size = ethernet_header_size;  ///< bytes
 
-  MacAddress destination{};
-  MacAddress source{};
-  std::uint16_t ethertype = 0;
+  MacAddress destination{};     ///< station or group of the receiver
+  MacAddress source{};          ///< station of the sender
+  std::uint16_t ethertype = 0;  ///< type of the payload
 
   /// Writes the header. Precondition: `out.size() >= size`.
   constexpr void emit(MutableBytes out) const {

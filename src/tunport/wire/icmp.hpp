@@ -41,10 +41,10 @@ inline constexpr std::uint8_t fragmentation_needed = 4;
 
 /// An ICMP header for writing.
 struct IcmpHeader {
-  static constexpr std::size_t size = 8;
+  static constexpr std::size_t size = 8;  ///< bytes
 
-  std::uint8_t type = 0;
-  std::uint8_t code = 0;
+  std::uint8_t type = 0;   ///< of `icmp_type`
+  std::uint8_t code = 0;   ///< a code of the type
   std::uint32_t rest = 0;  ///< rest of header
 
   /// The rest of header of an echo.

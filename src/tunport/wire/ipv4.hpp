@@ -38,17 +38,17 @@ struct Ipv4Header {
   static constexpr std::size_t size = 20;                  ///< without options
   static constexpr std::size_t max_total_length = 0xffff;  ///< of the packet
 
-  std::uint8_t tos = 0;  ///< DSCP and ECN
-  std::uint16_t identification = 0;
-  bool dont_fragment = false;
-  bool more_fragments = false;
+  std::uint8_t tos = 0;               ///< DSCP and ECN
+  std::uint16_t identification = 0;   ///< the same in all fragments of a datagram
+  bool dont_fragment = false;         ///< DF: no router may fragment
+  bool more_fragments = false;        ///< MF: a fragment other than the last
   std::uint16_t fragment_offset = 0;  ///< in bytes, a multiple of 8
-  std::uint8_t ttl = 64;
-  std::uint8_t protocol = 0;
-  Ipv4Address source{};
-  Ipv4Address destination{};
-  Bytes options{};                   ///< borrowed; a multiple of 4 bytes, at most 40
-  std::uint16_t payload_length = 0;  ///< bytes behind the header: at most 65535 less `header_length()`
+  std::uint8_t ttl = 64;              ///< the hops left
+  std::uint8_t protocol = 0;          ///< protocol of the payload, of `ip_protocol`
+  Ipv4Address source{};               ///< address of the sender
+  Ipv4Address destination{};          ///< address of the receiver
+  Bytes options{};                    ///< borrowed; a multiple of 4 bytes, at most 40
+  std::uint16_t payload_length = 0;   ///< bytes behind the header: at most 65535 less `header_length()`
 
   /// Bytes of the header: `size`, and the options.
   constexpr std::size_t header_length() const { return size + options.size(); }

@@ -40,14 +40,14 @@ inline constexpr unsigned least_ipv6_mtu = 1280;
 
 /// An IPv6 header for writing.
 struct Ipv6Header {
-  static constexpr std::size_t size = 40;
+  static constexpr std::size_t size = 40;  ///< bytes
 
   std::uint8_t traffic_class = 0;  ///< DSCP and ECN
   std::uint32_t flow_label = 0;    ///< 20 bits
   std::uint8_t next_header = 0;
-  std::uint8_t hop_limit = 64;
-  Ipv6Address source{};
-  Ipv6Address destination{};
+  std::uint8_t hop_limit = 64;       ///< the hops left
+  Ipv6Address source{};              ///< address of the sender
+  Ipv6Address destination{};         ///< address of the receiver
   std::uint16_t payload_length = 0;  ///< bytes behind the header, extension headers included
 
   /// Writes the header. Precondition: `out.size() >= size`.
@@ -56,8 +56,8 @@ struct Ipv6Header {
 
 /// The protocol behind the extension headers of an IPv6 packet.
 struct Ipv6Upper {
-  std::uint8_t protocol = 0;
-  std::size_t offset = 0;  ///< from the IPv6 header
+  std::uint8_t protocol = 0;  ///< of `ip_protocol`
+  std::size_t offset = 0;     ///< offset from the IPv6 header, in bytes
 
   bool operator==(const Ipv6Upper&) const = default;
 };

@@ -25,13 +25,12 @@ namespace tunport {
 
 /// A UDP header for writing.
 struct UdpHeader {
-  static constexpr std::size_t size = 8;
-  // The places of fields that are patched alone.
-  static constexpr std::size_t length_offset = 4;
-  static constexpr std::size_t checksum_offset = 6;
+  static constexpr std::size_t size = 8;             ///< bytes
+  static constexpr std::size_t length_offset = 4;    ///< offset of the length in the header, in bytes
+  static constexpr std::size_t checksum_offset = 6;  ///< offset of the checksum in the header, in bytes
 
-  std::uint16_t source_port = 0;
-  std::uint16_t destination_port = 0;
+  std::uint16_t source_port = 0;       ///< port of the sender, in host order
+  std::uint16_t destination_port = 0;  ///< port of the receiver, in host order
 
   /// Writes the header with length and checksum. `payload`, at most 65527 bytes, follows the header, and may
   /// lie there already. Both addresses are of the same family. Precondition: `out.size() >= size`.
