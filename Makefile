@@ -22,7 +22,7 @@ build = cmake --build --parallel $(JOBS) --preset
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo 'What is missing is installed from Debian first. make DEPS=no TARGET: list it and stop.'
+	@echo 'Missing packages are installed from Debian first. make DEPS=no TARGET names them and stops.'
 
 build: ## Build the library, the command and the examples: build/release/bin/tunport
 	$(deps) build
