@@ -1,11 +1,17 @@
 #include "child.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <iterator>
+#include <limits>
+#include <utility>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,8 +23,15 @@
 namespace tunport::tool {
 namespace {
 
+/// Closes the descriptors from `first` up to `end`, which is not closed.
+void close_all(int first, int end) {
+  if (first >= end || ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(end - 1), 0) == 0)
+    return;
+  for (int fd = first; fd < std::min(end, static_cast<int>(::sysconf(_SC_OPEN_MAX))); ++fd) ::close(fd);
+}
+
 /// The rest of the forked child's life; only what is safe after fork.
-[[noreturn]] void run(char* const* arguments, Child::Output output, pid_t parent, int report) {
+[[noreturn]] void run(char* const* arguments, Child::Output output, pid_t parent, int go, int report) {
   const auto give_up = [report] {
     const int error = errno;
     (void)!::write(report, &error, sizeof error);
@@ -26,6 +39,8 @@ namespace {
   };
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(status::failed);  // it died before the line above
+  char byte = 0;
+  if (::read(go, &byte, 1) != 1) ::_exit(status::failed);  // there is no guard
   for (const int signal : {SIGINT, SIGTERM, SIGCHLD, SIGPIPE}) ::signal(signal, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
@@ -34,6 +49,25 @@ namespace {
   ::execvp(arguments[0], arguments);
   give_up();
   ::_exit(status::not_found);
+}
+
+/// The guard's life: see the theory in child.hpp.
+[[noreturn]] void guard(int command, int life) {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::setsid();
+  ::prctl(PR_SET_NAME, "tunport-guard");
+  (void)!::chdir("/");
+  for (const auto& [from, to] : {std::pair{0, std::min(command, life)},
+                                 {std::min(command, life) + 1, std::max(command, life)},
+                                 {std::max(command, life) + 1, std::numeric_limits<int>::max()}})
+    close_all(from, to);
+  pollfd entries[] = {{life, POLLIN, 0}, {command, POLLIN, 0}};
+  while (::poll(entries, std::size(entries), -1) < 0) {
+  }
+  if (entries[1].revents == 0) ::syscall(SYS_pidfd_send_signal, command, SIGKILL, nullptr, 0);
+  ::_exit(0);
 }
 
 Failure cannot_run(const std::string& name, int error) {
@@ -60,6 +94,17 @@ Failure no_process(const std::string& name, int error) {
                               (what_to_do.empty() ? "" : "; ") + what_to_do};
 }
 
+struct Pipe {
+  explicit Pipe(const std::string& name) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw no_process(name, errno);
+    reading.reset(ends[0]);
+    writing.reset(ends[1]);
+  }
+  UniqueFd reading;
+  UniqueFd writing;
+};
+
 }  // namespace
 
 Child Child::start(const std::vector<std::string>& command, Output output) {
@@ -68,31 +113,57 @@ Child Child::start(const std::vector<std::string>& command, Output output) {
   for (const auto& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
 
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw no_process(command.front(), errno);
-  const UniqueFd reading{ends[0]};
-  UniqueFd writing{ends[1]};
+  Pipe report{command.front()};
+  Pipe go{command.front()};
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) throw no_process(command.front(), errno);
-  if (pid == 0) run(arguments.data(), output, parent, writing.get());
-  writing.reset();
+  if (pid == 0) {
+    go.writing.reset();
+    run(arguments.data(), output, parent, go.reading.get(), report.writing.get());
+  }
+  report.writing.reset();
 
   Child child{pid};
+  child.start_guard(command.front());
+  (void)!::write(go.writing.get(), "", 1);
   // Closed without a word once the child's exec has succeeded.
   int error = 0;
   ssize_t got = 0;
-  do got = ::read(reading.get(), &error, sizeof error);
+  do got = ::read(report.reading.get(), &error, sizeof error);
   while (got < 0 && errno == EINTR);
   if (got == sizeof error) throw cannot_run(command.front(), error);
   return child;
 }
 
-Child::~Child() {
-  if (pid_ <= 0) return;
-  send(SIGKILL);
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+void Child::start_guard(const std::string& name) {
+  const UniqueFd command{static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0))};
+  if (!command && errno == ENOSYS) return;
+  if (!command) throw no_process(name, errno);
+  Pipe life{name};
+  guard_ = ::fork();
+  if (guard_ < 0) throw no_process(name, errno);
+  if (guard_ == 0) {
+    life.writing.reset();
+    guard(command.get(), life.reading.get());
   }
+  life_ = std::move(life.writing);
+}
+
+Child::Child(Child&& other) noexcept
+    : pid_{std::exchange(other.pid_, -1)},
+      guard_{std::exchange(other.guard_, -1)},
+      life_{std::move(other.life_)} {}
+
+Child::~Child() {
+  const auto reap = [](pid_t pid) {
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  };
+  if (pid_ > 0 && send(SIGKILL)) reap(pid_);
+  if (guard_ <= 0) return;
+  ::kill(guard_, SIGKILL);
+  reap(guard_);
 }
 
 std::optional<int> Child::poll() {
@@ -102,9 +173,7 @@ std::optional<int> Child::poll() {
   return WIFSIGNALED(how) ? status::signalled + WTERMSIG(how) : WEXITSTATUS(how);
 }
 
-void Child::send(int signal) const {
-  if (pid_ > 0) ::kill(pid_, signal);
-}
+bool Child::send(int signal) const { return pid_ <= 0 || ::kill(pid_, signal) == 0 || errno != EPERM; }
 
 bool Child::in_our_group() const { return ::getpgid(pid_) == ::getpgrp(); }
 

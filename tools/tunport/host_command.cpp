@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
 #include <optional>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "tunport/base/error.hpp"
 #include "tunport/event/asio_reactor.hpp"
@@ -46,6 +46,7 @@ class HostRun {
   void on_port_lost(const std::error_code& reason);
   void stop(int status);
   void terminate_child();
+  void leave_child(int signal);
   void finish_if_done();
   void start_listening();
   void set_link_up();
@@ -66,6 +67,7 @@ class HostRun {
   std::optional<Child> child_;
   std::optional<int> status_;  // from the decision to end on
   bool port_lost_ = false;
+  bool is_hurried_ = false;  // a signal asked us to end: nobody may keep us waiting
   HostSummary summary_;
 };
 
@@ -98,10 +100,11 @@ int HostRun::run() {
   summary_.port = port_.statistics();
   summary_.host = host_.statistics();
   summary_.udp_echoes = echo_.echoes();
+  const Patience patience = is_hurried_ ? Patience::brief : Patience::until_asked_to_end;
   if (plan_.json)
-    print(stdout, to_json(summary_) + '\n');
+    print(STDOUT_FILENO, to_json(summary_) + '\n', patience);
   else if (!plan_.quiet)
-    print(stdout, to_table(summary_));
+    print(STDOUT_FILENO, to_table(summary_), patience);
   return is_as_it_was ? status_.value_or(0) : status::failed;
 }
 
@@ -136,7 +139,7 @@ void HostRun::announce() const {
       line += fmt::format(
           "tunport: {0} is in no subnet of {1}, so it needs a route: 'ip route add {0} dev {1}'\n",
           to_string(address), summary_.where.name);
-  print(plan_.json ? stderr : stdout, line);
+  print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, line);
 }
 
 void HostRun::start_command() {
@@ -149,13 +152,14 @@ void HostRun::start_command() {
 
 void HostRun::on_signal(const signalfd_siginfo& info) {
   const int signal = static_cast<int>(info.ssi_signo);
+  is_hurried_ = is_hurried_ || signal != SIGCHLD;
   if (signal == SIGCHLD) {
     on_child_signal();
   } else if (child_) {
     // What a terminal sends, as Ctrl-C, the kernel sends to the whole foreground group.
     const bool is_terminals =
         info.ssi_code == SI_KERNEL && (signal == SIGINT || signal == SIGQUIT || signal == SIGHUP);
-    if (!is_terminals || !child_->in_our_group()) child_->send(signal);
+    if ((!is_terminals || !child_->in_our_group()) && !child_->send(signal)) leave_child(signal);
   } else if (status_) {
     port_.stop_listening();  // again: in less order, but now
   } else {
@@ -192,9 +196,21 @@ void HostRun::stop(int status) {
   port_.lose_connection();
 }
 
+/// COMMAND has become another user: nobody can ask it to end for us.
+void HostRun::leave_child(int signal) {
+  print_error(
+      fmt::format("command '{0}': signal {1} cannot be passed on, as it has become another user; "
+                  "tunport ends without it: end it with 'sudo kill {2}'",
+                  plan_.command.front(), signal, child_->pid()));
+  child_.reset();
+  kill_timer_.cancel();
+  stop(status::signalled + signal);
+  finish_if_done();
+}
+
 void HostRun::terminate_child() {
   if (!child_) return;
-  child_->send(SIGTERM);
+  if (!child_->send(SIGTERM)) return leave_child(SIGTERM);
   child_->send(SIGCONT);  // a stopped one could not take it
   kill_timer_ = reactor_.call_later(termination_grace, [this] {
     if (child_) child_->send(SIGKILL);

@@ -5,8 +5,10 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "tunport/base/error.hpp"
+#include "tunport/base/log.hpp"
 #include "tunport/host/host.hpp"
 
 #include "failure.hpp"
@@ -55,6 +57,7 @@ constexpr auto host_footer =
     "  0 after SIGINT or SIGTERM, without COMMAND; 128+N after another signal N that asks it to end "
     "(SIGHUP,\n"
     "    SIGQUIT, SIGUSR1, ...); while COMMAND runs, signals are passed on to it\n"
+    "    (where it has become another user, by sudo say, tunport tells so and ends without it)\n"
     "  1 for a failure, also if the interface is deleted meanwhile\n"
     "  2 for wrong usage\n"
     "\n"
@@ -135,8 +138,12 @@ int run(std::vector<std::string> arguments) {
   std::ranges::reverse(arguments);  // as CLI11 wants them
   try {
     app.parse(arguments);
-  } catch (const CLI::Success& success) {  // help or version was asked for
-    return app.exit(success);
+  } catch (const CLI::CallForVersion& version) {
+    print(STDOUT_FILENO, std::string{version.what()} + '\n');
+    return 0;
+  } catch (const CLI::CallForHelp&) {
+    print(STDOUT_FILENO, app.help());
+    return 0;
   } catch (const CLI::ParseError& error) {
     throw usage_failure(describe(app, error));
   }
@@ -152,6 +159,9 @@ int run(std::vector<std::string> arguments) {
 int main(int argc, char** argv) {
   using namespace tunport::tool;  // NOLINT(google-build-using-namespace)
   ensure_standard_descriptors();
+  tunport::set_log_sink([](tunport::LogLevel level, std::string_view who, std::string_view what) {
+    if (level >= tunport::LogLevel::warning) print_error(fmt::format("{}: {}", who, what));
+  });
   try {
     return run({argv + std::min(argc, 1), argv + argc});
   } catch (const Failure& failure) {
