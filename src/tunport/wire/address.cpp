@@ -1,10 +1,12 @@
 #include "tunport/wire/address.hpp"
 
 #include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 
 namespace tunport {
@@ -28,6 +30,13 @@ bool present_to_network(int family, std::string_view text, std::array<std::uint8
   std::memcpy(buffer, text.data(), text.size());
   buffer[text.size()] = '\0';
   return ::inet_pton(family, buffer, out.data()) == 1;
+}
+
+/// The index of the interface that `text` names or numbers; nothing if there is none.
+std::optional<std::uint32_t> scope_of(std::string_view text) {
+  if (const auto index = number(text, UINT32_MAX)) return *index != 0 ? index : std::nullopt;
+  const unsigned index = ::if_nametoindex(std::string{text}.c_str());
+  return index != 0 ? std::optional{index} : std::nullopt;
 }
 
 }  // namespace
@@ -104,10 +113,16 @@ std::optional<Endpoint> Endpoint::parse(std::string_view text) {
   std::string_view host = text.substr(0, colon);
   const bool bracketed = host.size() > 1 && host.front() == '[' && host.back() == ']';
   if (bracketed) host = host.substr(1, host.size() - 2);
+  std::optional<std::uint32_t> scope = 0;
+  if (const auto percent = host.find('%'); percent != std::string_view::npos) {
+    scope = scope_of(host.substr(percent + 1));
+    host = host.substr(0, percent);
+    if (!bracketed || !scope) return std::nullopt;
+  }
   const auto address = IpAddress::parse(host);
   const auto port = number(text.substr(colon + 1), 0xffff);
   if (!address || !port || address->is_v6() != bracketed) return std::nullopt;
-  return Endpoint{*address, static_cast<std::uint16_t>(*port)};
+  return Endpoint{*address, static_cast<std::uint16_t>(*port), *scope};
 }
 
 std::optional<Endpoint> Endpoint::from_sockaddr(const sockaddr_storage& storage) {
@@ -121,7 +136,7 @@ std::optional<Endpoint> Endpoint::from_sockaddr(const sockaddr_storage& storage)
     std::memcpy(&in, &storage, sizeof in);
     std::array<std::uint8_t, 16> octets{};
     std::memcpy(octets.data(), &in.sin6_addr, octets.size());
-    return Endpoint{Ipv6Address{octets}, network_order(in.sin6_port)};
+    return Endpoint{Ipv6Address{octets}, network_order(in.sin6_port), in.sin6_scope_id};
   }
   return std::nullopt;
 }
@@ -139,6 +154,7 @@ unsigned Endpoint::to_sockaddr(sockaddr_storage& storage) const {
   sockaddr_in6 in{};
   in.sin6_family = AF_INET6;
   in.sin6_port = network_order(port);
+  in.sin6_scope_id = scope;
   std::memcpy(&in.sin6_addr, address.v6().octets().data(), Ipv6Address::size);
   std::memcpy(&storage, &in, sizeof in);
   return sizeof in;
@@ -175,7 +191,8 @@ std::string to_string(const IpPrefix& prefix) {
 }
 
 std::string to_string(const Endpoint& endpoint) {
-  const std::string host = to_string(endpoint.address);
+  std::string host = to_string(endpoint.address);
+  if (endpoint.scope != 0) host += '%' + std::to_string(endpoint.scope);
   return (endpoint.address.is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(endpoint.port);
 }
 
@@ -187,5 +204,5 @@ std::size_t std::hash<tunport::IpAddress>::operator()(const tunport::IpAddress& 
 }
 
 std::size_t std::hash<tunport::Endpoint>::operator()(const tunport::Endpoint& endpoint) const noexcept {
-  return std::hash<tunport::IpAddress>{}(endpoint.address) * 65599U + endpoint.port;
+  return (std::hash<tunport::IpAddress>{}(endpoint.address) * 65599U + endpoint.port) * 31U + endpoint.scope;
 }

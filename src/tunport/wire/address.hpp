@@ -175,6 +175,10 @@ class IpAddress {
   constexpr const Ipv6Address& v6() const { return v6_; }
   /// The length of the address, in bits: 32 or 128.
   constexpr unsigned bits() const { return is_v6_ ? 128 : 32; }
+  /// True for 0.0.0.0 and ::.
+  constexpr bool is_unspecified() const { return is_v6_ ? v6_.is_unspecified() : v4_.is_unspecified(); }
+  /// True for 224.0.0.0/4 and ff00::/8.
+  constexpr bool is_multicast() const { return is_v6_ ? v6_.is_multicast() : v4_.is_multicast(); }
   constexpr auto operator<=>(const IpAddress&) const = default;
 
  private:
@@ -210,8 +214,11 @@ struct IpPrefix {
 struct Endpoint {
   IpAddress address;
   std::uint16_t port = 0;  ///< in host order
+  /// The scope of an IPv6 link-local address: the interface's index (RFC 4007 6); 0: none.
+  std::uint32_t scope = 0;
 
-  /// The endpoint of a text: "10.0.0.2:42" or "[fd00::1]:42". Nothing for another text.
+  /// The endpoint of a text: "10.0.0.2:42" or "[fd00::1]:42"; with a scope, the name or the index of an
+  /// interface, "[fe80::1%eth0]:42". Nothing for another text.
   static std::optional<Endpoint> parse(std::string_view text);
   /// The endpoint of a socket call's address. Nothing for a family other than AF_INET and AF_INET6.
   static std::optional<Endpoint> from_sockaddr(const sockaddr_storage& storage);

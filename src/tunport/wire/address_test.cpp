@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/un.h>
 
@@ -188,6 +189,19 @@ TEST(Endpoint, TextAndBack) {
   }
   for (const char* text : {"", ":", "10.0.0.2", "10.0.0.2:", "10.0.0.2:65536", "10.0.0.2:-1", ":42", "::1:42",
                            "fe80::1", "[10.0.0.2]:42", "[]:42", "[::1:42", "[::1]42", "10.0.0.2:42 "})
+    EXPECT_FALSE(Endpoint::parse(text)) << text;
+}
+
+TEST(Endpoint, AScopeIsAnInterfaceByIndexOrName) {
+  const auto by_index = *Endpoint::parse("[fe80::1%7]:42");
+  EXPECT_EQ(by_index.scope, 7U);
+  EXPECT_EQ(to_string(by_index), "[fe80::1%7]:42");
+  EXPECT_EQ(Endpoint::parse("[fe80::1%lo]:42")->scope, ::if_nametoindex("lo"));
+  EXPECT_NE(by_index, *Endpoint::parse("[fe80::1]:42"));
+  sockaddr_storage storage{};
+  by_index.to_sockaddr(storage);
+  EXPECT_EQ(Endpoint::from_sockaddr(storage), by_index);
+  for (const char* text : {"[fe80::1%]:42", "[fe80::1%0]:42", "[fe80::1%nosuch]:42", "10.0.0.1%lo:42"})
     EXPECT_FALSE(Endpoint::parse(text)) << text;
 }
 
