@@ -102,7 +102,7 @@ class CountingTransport final : public FrameTransport {
 
 class Count final : public DatagramProtocol {
  public:
-  void datagram_received(Bytes data, const Endpoint& /*from*/) override { bytes += data.size(); }
+  void datagram_received(const Datagram& datagram) override { bytes += datagram.data.size(); }
   std::uint64_t bytes = 0;
 };
 

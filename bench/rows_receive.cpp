@@ -98,8 +98,8 @@ class UdpReader final : public Reader, DatagramProtocol {
   }
 
  private:
-  void datagram_received(Bytes data, const Endpoint& /*from*/) override {
-    bare_count(&tally_, 1, data.size() + packet_size - payload_size);
+  void datagram_received(const Datagram& datagram) override {
+    bare_count(&tally_, 1, datagram.data.size() + packet_size - payload_size);
     if (tally_.packets == until_) loop_.interrupt();
   }
 

@@ -23,9 +23,9 @@ class ToPeer : public tunport::IpPacketProtocol {
 class FromPeer : public tunport::DatagramProtocol {
  public:
   explicit FromPeer(const tunport::Endpoint& peer) : peer_{peer} {}
-  void datagram_received(tunport::Bytes packet, const tunport::Endpoint& from) override {
-    if (from == peer_)
-      tun->write(packet);
+  void datagram_received(const tunport::Datagram& datagram) override {
+    if (datagram.from == peer_)
+      tun->write(datagram.data);
     else
       transport().drop(tunport::DropReason::ip_bad_source);
   }

@@ -132,7 +132,7 @@ class Sender {
 /// Counts received datagrams.
 class Count final : public DatagramProtocol {
  public:
-  void datagram_received(Bytes /*data*/, const Endpoint& /*from*/) override { ++datagrams; }
+  void datagram_received(const Datagram& /*datagram*/) override { ++datagrams; }
   std::uint64_t datagrams = 0;
 };
 

@@ -209,6 +209,58 @@ TEST_P(Sockets, ABoundedBufferDropsSilently) {
   EXPECT_LT(count, 20);
 }
 
+TEST_P(Sockets, GroupsOfIpv6) {
+  const UniqueFd tun = make("tp0", IFF_TUN | IFF_NO_PI);
+  links().set_up("tp0", true, ec);
+  links().add_address("tp0", *IpPrefix::parse("fd00::1/64"), ec);
+  ASSERT_FALSE(ec) << ec.message();
+  const UniqueFd member = bound(endpoint("[::]:0"));
+  const UniqueFd sender = bound(endpoint("[::]:0"));
+  const IpAddress address = *IpAddress::parse("ff15::123");
+  const Endpoint group{address, local(member).port};
+  ipv6_mreq wanted{};
+  sockaddr_storage storage{};
+  group.to_sockaddr(storage);
+  wanted.ipv6mr_multiaddr = reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr;
+  wanted.ipv6mr_interface = static_cast<unsigned>(links().find("tp0", ec)->index);
+  const auto change = [&](int option) {
+    return io().setsockopt(member.get(), IPPROTO_IPV6, option, &wanted, sizeof wanted);
+  };
+  EXPECT_EQ(change(IPV6_LEAVE_GROUP), -EADDRNOTAVAIL);
+  EXPECT_EQ(change(IPV6_JOIN_GROUP), 0);
+  EXPECT_EQ(change(IPV6_JOIN_GROUP), -EADDRINUSE);
+  EXPECT_EQ(set_option(sender, IPPROTO_IPV6, IPV6_MULTICAST_IF, 4711), -ENODEV);
+  EXPECT_EQ(set_option(sender, IPPROTO_IPV6, IPV6_MULTICAST_IF, static_cast<int>(wanted.ipv6mr_interface)),
+            0);
+  EXPECT_EQ(send(sender, group, "all"), 3);
+  EXPECT_EQ(receive(member).text, "all");
+  EXPECT_EQ(change(IPV6_LEAVE_GROUP), 0);
+  EXPECT_EQ(send(sender, group, "all"), 3);
+  EXPECT_EQ(receive(member).result, -EAGAIN);
+}
+
+TEST_P(Sockets, AConnectedOneKnowsItsPeer) {
+  const UniqueFd server = bound(endpoint("127.0.0.1:0"));
+  const UniqueFd stranger = bound(endpoint("127.0.0.1:0"));
+  const UniqueFd client = socket();
+  const auto connect = [&](const Endpoint& peer) {
+    sockaddr_storage storage{};
+    const socklen_t length = peer.to_sockaddr(storage);
+    return io().connect(client.get(), reinterpret_cast<const sockaddr*>(&storage), length);
+  };
+  EXPECT_EQ(connect(endpoint("192.0.2.1:7")), -ENETUNREACH);
+  EXPECT_EQ(connect(endpoint("[::1]:7")), -EAFNOSUPPORT);
+  EXPECT_EQ(connect(local(server)), 0);
+  EXPECT_EQ(local(client).address, *IpAddress::parse("127.0.0.1"));
+  EXPECT_EQ(send(stranger, local(client), "x"), 1);
+  EXPECT_EQ(receive(client).result, -EAGAIN);
+  EXPECT_EQ(send(server, local(client), "y"), 1);
+  EXPECT_EQ(receive(client).text, "y");
+  msghdr message{};
+  EXPECT_EQ(io().sendmsg(client.get(), &message, 0), 0) << "to the peer";
+  EXPECT_EQ(receive(server).from, local(client));
+}
+
 TEST_P(Sockets, WrongUse) {
   EXPECT_EQ(io().socket(AF_INET, SOCK_DGRAM, IPPROTO_TCP), -EPROTONOSUPPORT);
   EXPECT_EQ(io().socket(-1, SOCK_DGRAM, 0), -EAFNOSUPPORT);

@@ -41,6 +41,9 @@ class ForwardingIo : public IoSystem {
   int setsockopt(int fd, int level, int option, const void* value, socklen_t length) override {
     return inner_.setsockopt(fd, level, option, value, length);
   }
+  int connect(int fd, const sockaddr* address, socklen_t length) override {
+    return inner_.connect(fd, address, length);
+  }
   ssize_t recvmsg(int fd, msghdr* message, int flags) override { return inner_.recvmsg(fd, message, flags); }
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override {
     return inner_.sendmsg(fd, message, flags);

@@ -32,9 +32,9 @@ class Accepter : public Recorder {
 /// A UDP endpoint that records payloads, and calls a hook for each, if set.
 class Endpoints : public DatagramProtocol {
  public:
-  void datagram_received(Bytes data, const Endpoint& from) override {
-    payloads.emplace_back(as_text(data));
-    if (on_datagram) on_datagram(data, from);
+  void datagram_received(const Datagram& datagram) override {
+    payloads.emplace_back(as_text(datagram.data));
+    if (on_datagram) on_datagram(datagram.data, datagram.from);
   }
   std::vector<std::string> payloads;
   std::function<void(Bytes, const Endpoint&)> on_datagram;

@@ -95,6 +95,7 @@ class ScriptedIo final : public IoSystem {
   int getsockname(int, sockaddr*, socklen_t*) override { return -ENOTTY; }
   int getsockopt(int, int, int, void*, socklen_t*) override { return -ENOTTY; }
   int setsockopt(int, int, int, const void*, socklen_t) override { return -ENOTTY; }
+  int connect(int, const sockaddr*, socklen_t) override { return -ENOTTY; }
   ssize_t recvmsg(int, msghdr*, int) override { return -ENOTTY; }
   ssize_t sendmsg(int, const msghdr*, int) override { return -ENOTTY; }
 

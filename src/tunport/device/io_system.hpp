@@ -55,10 +55,11 @@ class IoSystem {
   /// socket(2).
   virtual int socket(int domain, int type, int protocol) = 0;
   virtual int bind(int fd, const sockaddr* address, socklen_t length) = 0;
+  virtual int connect(int fd, const sockaddr* address, socklen_t length) = 0;
   virtual int getsockname(int fd, sockaddr* address, socklen_t* length) = 0;
   virtual int getsockopt(int fd, int level, int option, void* value, socklen_t* length) = 0;
   virtual int setsockopt(int fd, int level, int option, const void* value, socklen_t length) = 0;
-  /// recvmsg(2): one datagram.
+  /// recvmsg(2): one datagram, or an entry of the error queue.
   virtual ssize_t recvmsg(int fd, msghdr* message, int flags) = 0;
   /// sendmsg(2): one datagram.
   virtual ssize_t sendmsg(int fd, const msghdr* message, int flags) = 0;

@@ -64,6 +64,9 @@ class LinuxIo final : public IoSystem {
   int bind(int fd, const sockaddr* address, socklen_t length) override {
     return checked([&] { return ::bind(fd, address, length); });
   }
+  int connect(int fd, const sockaddr* address, socklen_t length) override {
+    return checked([&] { return ::connect(fd, address, length); });
+  }
   int getsockname(int fd, sockaddr* address, socklen_t* length) override {
     return checked([&] { return ::getsockname(fd, address, length); });
   }

@@ -12,9 +12,9 @@ namespace tunport {
 /// that is not for open networks.
 class UdpEcho : public DatagramProtocol {
  public:
-  void datagram_received(Bytes data, const Endpoint& from) override {
-    if (from.port == 7) return transport().drop(DropReason::answer_not_allowed);
-    if (transport().write_to(from, data)) ++echoes_;
+  void datagram_received(const Datagram& datagram) override {
+    if (datagram.from.port == 7) return transport().drop(DropReason::answer_not_allowed);
+    if (transport().write_to(datagram.from, datagram.data)) ++echoes_;
   }
   /// Datagrams sent back.
   std::uint64_t echoes() const { return echoes_; }

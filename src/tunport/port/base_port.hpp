@@ -131,6 +131,8 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   /// The name of what is bound, for errors: "tp0".
   virtual std::string subject() const = 0;
 
+  /// True until a start, and after an end.
+  bool is_closed() const { return state_ == State::closed; }
   bool is_open() const override { return state_ == State::listening; }
   bool is_open_for_writing() const override { return is_open() && write_end_ == WriteEnd::none; }
   void producer_gone() override;

@@ -30,6 +30,24 @@ Fate fate_of(int error) {
   }
 }
 
+bool is_icmp_error(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case ENONET:
+    case ENOPROTOOPT:
+    case EPROTO:
+    case EMSGSIZE:
+    case EOPNOTSUPP:
+    case EACCES:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::error_code error_of(DropReason reason) {
   switch (reason) {
     case DropReason::link_down:

@@ -26,5 +26,8 @@ Fate fate_of(int error);
 
 /// The error that tells a program the reason of a refusal.
 std::error_code error_of(DropReason reason);
+/// True if a socket call may end with `error` because of an ICMP error to an earlier datagram (ip(7),
+/// IP_RECVERR): then the next call tells its own outcome.
+bool is_icmp_error(int error);
 
 }  // namespace tunport

@@ -6,18 +6,9 @@
 
 #include "tunport/device/device.hpp"
 #include "tunport/event/reactor.hpp"
+#include "tunport/port/socket_options.hpp"
 
 namespace tunport {
-
-/// The options of a socket of a `UdpPort`.
-struct SocketOptions {
-  /// The kernel's receive buffer, in bytes: a burst of datagrams must fit. A size beyond the system's bound
-  /// (net.core.rmem_max) needs CAP_NET_ADMIN; without the capability the kernel gives the bound. 0: the
-  /// system's default, 208 KiB.
-  std::size_t receive_buffer = std::size_t{4} << 20;
-  /// The kernel's send buffer, in bytes, likewise (net.core.wmem_max).
-  std::size_t send_buffer = std::size_t{4} << 20;
-};
 
 /// Options of a port: `TuntapPort port{reactor, "tap0", protocol, {.max_packet_size = 2048}};`
 struct PortOptions {

@@ -6,7 +6,6 @@
 /// `stop_protocol` follows the last. A protocol outlives its ports. A port logs and counts an exception from
 /// its protocol's callback, and goes on; an exception from `start_protocol` makes the port's start fail.
 
-#include <algorithm>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -15,6 +14,7 @@
 #include "tunport/base/drop_reason.hpp"
 #include "tunport/device/link_system.hpp"
 #include "tunport/event/reactor.hpp"
+#include "tunport/port/datagram.hpp"
 #include "tunport/port/packet.hpp"
 #include "tunport/port/write_result.hpp"
 #include "tunport/wire/address.hpp"
@@ -47,11 +47,16 @@ class FrameTransport {
 class DatagramTransport {
  public:
   virtual ~DatagramTransport() = default;
-  /// Sends one datagram. Copied or sent on return. A demultiplexer knows the way back to the sender of the
-  /// datagram being delivered, and refuses other destinations with `DropReason::no_route`.
+  /// Sends one datagram. Copied or sent on return. During the delivery of a datagram of `to`, the source is
+  /// the address that `to` asked.
   virtual WriteResult write_to(const Endpoint& to, Bytes data) = 0;
+  /// Answers a datagram, during or after its delivery, from the address that the datagram was for. As
+  /// `write_to`.
+  virtual WriteResult reply(const ReplyTo& ticket, Bytes data) = 0;
   /// Counts the datagram being delivered as dropped.
   virtual void drop(DropReason reason) = 0;
+  /// The delivering loop, whose clock and timers protocols use.
+  virtual Reactor& reactor() const = 0;
 };
 
 /// The common part of all protocols: a counted life. A virtual base: an object may serve on two floors.
@@ -160,33 +165,21 @@ class EthernetFrameProtocol : public FrameProtocol {};
 /// A frame protocol for IP packets: its port is a TUN.
 class IpPacketProtocol : public FrameProtocol {};
 
-/// A run of datagrams: received one after the other from one sender, of equal size; the last may be shorter.
-/// Borrowed for the call.
-struct Datagrams {
-  Bytes bytes;                   ///< the payloads, one behind the other
-  std::size_t segment_size = 1;  ///< bytes of each payload but the last; at least 1
-  Endpoint from;                 ///< the sender
-
-  /// The number of datagrams: 1 for an empty datagram.
-  std::size_t size() const { return bytes.empty() ? 1 : (bytes.size() + segment_size - 1) / segment_size; }
-  /// The payload of a datagram. Precondition: `index < size()`.
-  Bytes operator[](std::size_t index) const {
-    const std::size_t at = index * segment_size;
-    return bytes.subspan(at, std::min(segment_size, bytes.size() - at));
-  }
-};
-
 /// Receives UDP payloads.
 class DatagramProtocol : public ConnectedProtocol<DatagramTransport> {
  public:
-  /// Receives a datagram from `from`. `data` is borrowed for the call: no coroutine may suspend with it.
-  /// `transport().write_to(from, ...)` answers.
-  virtual void datagram_received(Bytes data, const Endpoint& from) = 0;
+  /// Receives a datagram. `datagram.data` is borrowed for the call: no coroutine may suspend with it.
+  /// `transport().write_to(datagram.from, ...)` answers at once, and `transport().reply(ticket, ...)` later,
+  /// with the ticket `datagram.reply_to()`.
+  virtual void datagram_received(const Datagram& datagram) = 0;
   /// Receives a run of datagrams, on a protocol that accepts super-packets. `run` is borrowed for the call.
   /// Default: calls `datagram_received` for each datagram.
   virtual void datagrams_received(const Datagrams& run) {
-    for (std::size_t i = 0; i < run.size(); ++i) datagram_received(run[i], run.from);
+    for (std::size_t i = 0; i < run.size(); ++i) datagram_received(run[i]);
   }
+  /// A datagram that was sent has failed: an ICMP error came, or this host refused it later. The port goes
+  /// on. Told by a `UdpPort`. Anybody can forge an ICMP error: a hint, no proof. Default: no effect.
+  virtual void error_received(const DatagramError& /*error*/) {}
 };
 
 }  // namespace tunport

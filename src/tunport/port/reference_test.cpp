@@ -330,7 +330,7 @@ TEST_F(Reference, do_write) {
 
 TEST_F(Reference, start_and_stop_are_shared_by_tuntap_and_udp_ports) {
   struct Silent : DatagramProtocol {
-    void datagram_received(Bytes, const Endpoint&) override {}
+    void datagram_received(const Datagram&) override {}
   } silent;
   UdpPort udp{clock, {*IpAddress::parse("127.0.0.1"), 0}, silent, {.system = kernel}};
   make();

@@ -3,76 +3,26 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
-#include <cstring>
 #include <optional>
 #include <ostream>
+#include <stdexcept>
 #include <utility>
 
-#include <netinet/in.h>
-#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include "tunport/event/poll_reactor.hpp"
+#include "tunport/port/control_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
+#include "tunport/port/fate_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
 #include "tunport/port/udp_sink_internal.hpp"
+#include "tunport/port/udp_socket_internal.hpp"
 
 namespace tunport {
 namespace {
 
-/// How many ICMP errors one read passes over.
-constexpr int most_errors_told = 8;
-
-sockaddr* as_sockaddr(sockaddr_storage& storage) { return reinterpret_cast<sockaddr*>(&storage); }
-
-/// The socket's buffer, in bytes: what is asked for if this process may, else at most what the system allows.
-void set_buffer(IoSystem& io, int fd, int force, int option, std::size_t size) {
-  const int bytes = static_cast<int>(std::min<std::size_t>(size, INT_MAX / 2));
-  if (bytes == 0 || io.setsockopt(fd, SOL_SOCKET, force, &bytes, sizeof bytes) == 0) return;
-  io.setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof bytes);
-}
-
-std::size_t buffer_of(IoSystem& io, int fd, int option) {
-  int bytes = 0;
-  socklen_t length = sizeof bytes;
-  return fd >= 0 && io.getsockopt(fd, SOL_SOCKET, option, &bytes, &length) == 0
-             ? static_cast<std::size_t>(bytes)
-             : 0;
-}
-
-bool switch_on(IoSystem& io, int fd, int level, int option) {
-  const int on = 1;
-  return io.setsockopt(fd, level, option, &on, sizeof on) == 0;
-}
-
-/// Whether the kernel segments runs for this socket: it knows the option.
-bool knows_segments(IoSystem& io, int fd) {
-  const int none = 0;
-  return io.setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof none) == 0;
-}
-
-/// What the kernel says beside a datagram.
-struct Beside {
-  std::size_t segment_size = 0;          // of a run; 0: one datagram
-  std::optional<std::uint32_t> dropped;  // by the socket so far, for want of buffer
-};
-
-Beside beside(msghdr& message) {
-  Beside found;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level == IPPROTO_UDP && header->cmsg_type == UDP_GRO) {
-      int size = 0;
-      std::memcpy(&size, CMSG_DATA(header), sizeof size);
-      if (size > 0) found.segment_size = static_cast<std::size_t>(size);
-    } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SO_RXQ_OVFL) {
-      std::uint32_t dropped = 0;
-      std::memcpy(&dropped, CMSG_DATA(header), sizeof dropped);
-      found.dropped = dropped;
-    }
-  }
-  return found;
-}
+/// The largest number of errors of the error queue that one call tells.
+constexpr int most_errors_told = 256;
 
 }  // namespace
 
@@ -91,15 +41,21 @@ struct UdpPort::State {
   Endpoint bound;
   UdpSink sink;
   Outbox<UdpSink> outbox;
-  std::uint32_t dropped = 0;  // by the socket, as the kernel said last
+  std::uint32_t dropped = 0;             // by the socket, as the kernel said last
+  const Datagrams* delivered = nullptr;  // being delivered
+  const char* failed_option = "";        // of the last start
+  DatagramErrorCounts errors;
+
+  /// True if the port receives for several addresses.
+  bool is_wildcard() const { return bound.address.is_unspecified(); }
 };
 
 UdpPort::UdpPort(Reactor& reactor, const Endpoint& local, DatagramProtocol& protocol, PortOptions options)
     : BasePort{reactor, std::move(options)},
       local_{local},
-      protocol_{protocol},
+      protocol_{&protocol},
       state_{std::make_unique<State>(*this)} {
-  set_log_prefix(protocol_.name() + " (UDP)");
+  set_log_prefix(protocol.name() + " (UDP)");
 }
 
 UdpPort::UdpPort(const Endpoint& local, DatagramProtocol& protocol, PortOptions options)
@@ -110,28 +66,16 @@ UdpPort::~UdpPort() { abandon(); }
 std::size_t UdpPort::bind_device(std::error_code& ec) try {
   UniqueFd socket = create_internet_socket(local_.address.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM);
   IoSystem& io = options().system.io;
-  int error = 0;
-  if (local_.address.is_v6()) {
-    const int only = 1;
-    error = io.setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
-  }
-  sockaddr_storage storage;
-  socklen_t length = local_.to_sockaddr(storage);
-  if (error == 0) error = io.bind(socket.get(), as_sockaddr(storage), length);
-  length = sizeof storage;
-  if (error == 0) error = io.getsockname(socket.get(), as_sockaddr(storage), &length);
-  if (error < 0) {
-    ec = errno_code(-error);
+  const int fd = socket.get();
+  const SetupFailure failure = set_up_socket(io, fd, local_, options().socket, options().offload.uso);
+  state_->failed_option = failure.option;
+  if (failure.error != 0) {
+    ec = errno_code(failure.error);
     return 0;
   }
-  const SocketOptions& wanted = options().socket;
-  set_buffer(io, socket.get(), SO_RCVBUFFORCE, SO_RCVBUF, wanted.receive_buffer);
-  set_buffer(io, socket.get(), SO_SNDBUFFORCE, SO_SNDBUF, wanted.send_buffer);
-  switch_on(io, socket.get(), SOL_SOCKET, SO_RXQ_OVFL);
-  if (options().offload.uso) switch_on(io, socket.get(), IPPROTO_UDP, UDP_GRO);
-  state_->sink.reset(options().offload.uso && knows_segments(io, socket.get()));
+  state_->sink.reset(options().offload.uso && knows_segments(io, fd));
   state_->dropped = 0;
-  state_->bound = Endpoint::from_sockaddr(storage).value_or(local_);
+  state_->bound = local_endpoint(io, fd, local_);
   state_->socket = std::move(socket);
   return std::max(options().max_packet_size, max_super_packet) + 1;
 } catch (const Error& failure) {
@@ -153,19 +97,13 @@ ssize_t UdpPort::receive_packet(MutableBytes space) {
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   alignas(cmsghdr) std::array<std::byte, 256> control;
-  ssize_t got = 0;
-  // The kernel tells of ICMP errors to earlier datagrams of ours first, one in each call.
-  int told = 0;
-  do {
-    message.msg_namelen = sizeof source;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    got = options().system.io.recvmsg(fileno(), &message, 0);
-  } while ((got == -ECONNREFUSED || got == -EHOSTUNREACH || got == -ENETUNREACH) &&
-           ++told < most_errors_told);
-  if (got < 0) return told == most_errors_told ? -EAGAIN : got;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t got = options().system.io.recvmsg(fileno(), &message, 0);
+  // The kernel tells of an ICMP error to an earlier datagram first, once.
+  if (got < 0) return is_icmp_error(static_cast<int>(-got)) ? tell_errors() : got;
   const auto size = static_cast<std::size_t>(got);
-  const Beside said = beside(message);
+  const ReceivedControl said = received_control(message);
   if (said.dropped) {
     const std::uint32_t dropped = *said.dropped - std::exchange(state_->dropped, *said.dropped);
     if (dropped != 0) count_drop(statistics_, DropReason::receive_overflow, dropped);
@@ -181,57 +119,168 @@ ssize_t UdpPort::receive_packet(MutableBytes space) {
     count_drop(statistics_, from ? DropReason::truncated : DropReason::bad_framing, datagrams);
     return got;
   }
-  deliver({space.first(size), step, *from});
+  Datagrams run{space.first(size), step, *from, state_->bound, said.to_group, said.traffic_class};
+  if (said.to) {
+    run.to.address = *said.to;
+    run.to.scope = from->scope;
+  }
+  deliver(run);
   return got;
 }
 
 void UdpPort::deliver(const Datagrams& run) {
   PacketOrigin& origin = packet_origin();
   origin.ended = false;
-  if (protocol_.accepts_super_packets()) {
-    guarded(&protocol_, [&] {
-      protocol_.make_connection(*this);
-      protocol_.datagrams_received(run);
+  const Lifeline::Watch watch{lifeline_};
+  state_->delivered = &run;
+  const auto hand_over = [&](const auto& call) {
+    guarded(&protocol(), [&] {
+      protocol_->make_connection(*this);
+      call();
     });
-    return;
-  }
-  for (std::size_t i = 0, count = run.size(); i < count; ++i) {
-    if (origin.ended) {
-      origin.aborted += count - i;
-      return;
+  };
+  if (protocol_->accepts_super_packets()) {
+    hand_over([&] { protocol_->datagrams_received(run); });
+  } else {
+    for (std::size_t i = 0, count = run.size(); i < count; ++i) {
+      if (origin.ended) {
+        origin.aborted += count - i;
+        break;
+      }
+      hand_over([&] { protocol_->datagram_received(run[i]); });
     }
-    guarded(&protocol_, [&] {
-      protocol_.make_connection(*this);
-      protocol_.datagram_received(run[i], run.from);
-    });
   }
+  if (watch.alive()) state_->delivered = nullptr;
+}
+
+/// Tells the protocol of the error queue's entries. Zero: the port goes on.
+ssize_t UdpPort::tell_errors() {
+  const Lifeline::Watch watch{lifeline_};
+  for (int told = 0; told < most_errors_told; ++told) {
+    sockaddr_storage receiver{};
+    msghdr message{};
+    message.msg_name = &receiver;
+    message.msg_namelen = sizeof receiver;
+    alignas(cmsghdr) std::array<std::byte, 256> control;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    if (options().system.io.recvmsg(fileno(), &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) break;
+    const auto error = datagram_error(message, receiver);
+    if (!error) continue;
+    state_->errors.add(*error);
+    guarded(&protocol(), [&] { protocol_->error_received(*error); });
+    if (!watch.alive() || !is_open()) break;
+  }
+  return 0;
 }
 
 void UdpPort::do_error() {
   if (!state_->socket) return;
   int error = 0;
   socklen_t length = sizeof error;
-  options().system.io.getsockopt(fileno(), SOL_SOCKET, SO_ERROR, &error,
-                                 &length);  // reading it clears it
+  options().system.io.getsockopt(fileno(), SOL_SOCKET, SO_ERROR, &error, &length);  // reading it clears it
+  tell_errors();
+}
+
+const Protocol& UdpPort::protocol() const { return *protocol_; }
+
+/// The source of a datagram to `to`: the address that `to` asked, within the delivery of its datagram.
+IpAddress UdpPort::source_for(const Endpoint& to) const {
+  const Datagrams* const delivered = state_->delivered;
+  if (delivered == nullptr || !state_->is_wildcard() || delivered->to_group || delivered->from != to)
+    return {};
+  return delivered->to.address;
 }
 
 WriteResult UdpPort::write_to(const Endpoint& to, Bytes data) {
-  return state_->outbox.write({to}, {.bytes = {&data, 1}});
+  return state_->outbox.write({to, 0, source_for(to)}, {.bytes = {&data, 1}});
 }
 
-std::size_t UdpPort::write_some_data(Bytes /*data*/, std::error_code& ec) {
-  ec = errno_code(EDESTADDRREQ);
-  return 0;
+WriteResult UdpPort::write_to(const Endpoint& to, Bytes data, const SendOptions& how) {
+  const IpAddress from = how.from ? *how.from : source_for(to);
+  if (from.is_v4() != to.address.is_v4() && from != IpAddress{})
+    return state_->outbox.refuse(DropReason::no_route);
+  UdpSink::Tag tag{to, 0, from};
+  if (how.traffic_class) tag.traffic_class = *how.traffic_class;
+  return state_->outbox.write(tag, {.bytes = {&data, 1}});
 }
 
-std::size_t UdpPort::receive_buffer() const { return buffer_of(options().system.io, fileno(), SO_RCVBUF); }
-std::size_t UdpPort::send_buffer() const { return buffer_of(options().system.io, fileno(), SO_SNDBUF); }
+WriteResult UdpPort::write(Bytes data) {
+  if (!options().socket.peer) throw std::logic_error(log_prefix() + ": write needs SocketOptions::peer");
+  return state_->outbox.write({*options().socket.peer}, {.bytes = {&data, 1}});
+}
+
+WriteResult UdpPort::reply(const ReplyTo& ticket, Bytes data) {
+  if (ticket.from.port != 0 && ticket.from.port != state_->bound.port)
+    return state_->outbox.refuse(DropReason::no_route);  // the ticket of another port
+  const bool asked = state_->is_wildcard() && !ticket.from.address.is_unspecified();
+  return write_to(ticket.to, data, {.from = asked ? std::optional{ticket.from.address} : std::nullopt});
+}
+
+std::size_t UdpPort::write_some_data(Bytes data, std::error_code& ec) {
+  ec.clear();
+  if (!options().socket.peer) {
+    ec = errno_code(EDESTADDRREQ);
+  } else if (!listening() || !state_->outbox.takes_writes()) {
+    ec = Errc::not_listening;
+  } else if (const int error = state_->outbox.write_once({*options().socket.peer}, {.bytes = {&data, 1}});
+             error != 0) {
+    ec = fate_of(error).code;
+  }
+  return ec ? 0 : data.size();
+}
+
+void UdpPort::change_membership(const IpAddress& group, const std::string& interface_name, bool join,
+                                std::error_code& ec) {
+  ec.clear();
+  IoSystem& io = options().system.io;
+  const int index = interface_name.empty() ? 0 : interface_index(io, fileno(), interface_name);
+  int error = 0;
+  if (!state_->socket)
+    ec = Errc::not_listening;
+  else if (index < 0)
+    ec = errno_code(-index);
+  else if (group.is_v4() != local_.address.is_v4())
+    ec = errno_code(EAFNOSUPPORT);
+  else if ((error = tunport::change_membership(io, fileno(), group, static_cast<unsigned>(index), join)) != 0)
+    ec = errno_code(error);
+}
+
+void UdpPort::join(const IpAddress& group, const std::string& interface_name, std::error_code& ec) {
+  change_membership(group, interface_name, true, ec);
+}
+void UdpPort::leave(const IpAddress& group, const std::string& interface_name, std::error_code& ec) {
+  change_membership(group, interface_name, false, ec);
+}
+void UdpPort::join(const IpAddress& group, const std::string& interface_name) {
+  std::error_code ec;
+  join(group, interface_name, ec);
+  if (ec) throw Error{ec, to_string(group)};
+}
+void UdpPort::leave(const IpAddress& group, const std::string& interface_name) {
+  std::error_code ec;
+  leave(group, interface_name, ec);
+  if (ec) throw Error{ec, to_string(group)};
+}
+
+void UdpPort::set_protocol(DatagramProtocol& protocol) {
+  if (!is_closed()) throw std::logic_error(log_prefix() + ": set_protocol on a port that is listening");
+  protocol_ = &protocol;
+  set_log_prefix(protocol.name() + " (UDP)");
+}
+
+std::size_t UdpPort::receive_buffer() const { return buffer_size(options().system.io, fileno(), SO_RCVBUF); }
+std::size_t UdpPort::send_buffer() const { return buffer_size(options().system.io, fileno(), SO_SNDBUF); }
+const DatagramErrorCounts& UdpPort::errors() const { return state_->errors; }
 
 Endpoint UdpPort::get_host() const { return state_->socket ? state_->bound : local_; }
 
 void UdpPort::drop(DropReason reason) { count_drop(statistics_, reason); }
 
-std::string UdpPort::subject() const { return to_string(local_); }
+std::string UdpPort::subject() const {
+  const std::string option = state_->failed_option;
+  return to_string(local_) + (option.empty() ? "" : ", option " + option);
+}
 
 std::string to_string(const UdpPort& port) {
   return '<' + port.log_prefix() + " on " + to_string(port.get_host()) +

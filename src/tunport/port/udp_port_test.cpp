@@ -21,10 +21,10 @@ using testing::ElementsAre;
 
 class Mailbox : public DatagramProtocol {
  public:
-  void datagram_received(Bytes data, const Endpoint& sender) override {
-    received.emplace_back(as_text(data));
-    from = sender;
-    if (echo) transport().write_to(sender, data);
+  void datagram_received(const Datagram& datagram) override {
+    received.emplace_back(as_text(datagram.data));
+    from = datagram.from;
+    if (echo) transport().write_to(from, datagram.data);
   }
   void stop_protocol() override {
     if (on_stop) on_stop();

@@ -3,11 +3,10 @@
 #include <cstring>
 #include <string>
 
-#include <netinet/in.h>
-#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include "tunport/base/log.hpp"
+#include "tunport/port/control_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
 #include "tunport/port/udp_sink_internal.hpp"
@@ -27,17 +26,17 @@ std::optional<DropReason> UdpSink::objection(const Tag& tag, const Parts& parts)
   return std::nullopt;
 }
 
-/// The latest run to the receiver `to`, if the run takes more datagrams.
-UdpSink::Run* UdpSink::open_run_of(const Endpoint& to) {
+/// The latest run to the receiver, if the run takes more datagrams, and goes the same way.
+UdpSink::Run* UdpSink::open_run_of(const Tag& tag) {
   for (std::size_t i = run_count_; i-- > 0;)
-    if (runs_[i].to == to) return runs_[i].open ? &runs_[i] : nullptr;
+    if (runs_[i].way.to == tag.to) return runs_[i].open && runs_[i].way.same_way(tag) ? &runs_[i] : nullptr;
   return nullptr;
 }
 
 bool UdpSink::gather(const Tag& tag, const Parts& parts) {
   const std::size_t size = parts.size();
   if (tag.segment_size != 0 || size > longest_segment_ || size > max_run_size / 2) return false;
-  Run* run = open_run_of(tag.to);
+  Run* run = open_run_of(tag);
   if (run != nullptr && (size > run->segment_size || size == 0 || run->size + size > max_run_size)) {
     run->open = false;
     run = nullptr;
@@ -46,7 +45,7 @@ bool UdpSink::gather(const Tag& tag, const Parts& parts) {
     if (run_count_ == max_runs) return false;
     run = &runs_[run_count_++];
     if (!run->bytes) run->bytes = std::make_unique_for_overwrite<std::byte[]>(max_run_size);
-    run->to = tag.to;
+    run->way = tag;
     run->size = run->datagrams = 0;
     run->segment_size = size;
     run->open = true;
@@ -61,10 +60,10 @@ bool UdpSink::gather(const Tag& tag, const Parts& parts) {
 }
 
 int UdpSink::write(const Tag& tag, const Parts& parts) {
-  if (tag.segment_size == 0) return send(tag.to, parts.bytes, 0);
+  if (tag.segment_size == 0) return send(tag, parts.bytes, 0);
   const Bytes run = parts.bytes.front();
   if (done_ != 0 || !segments_ || tag.segment_size > longest_segment_) return write_one_by_one(tag, run);
-  const int error = send(tag.to, parts.bytes, tag.segment_size);
+  const int error = send(tag, parts.bytes, tag.segment_size);
   switch (error) {
     case EINVAL:
     case EMSGSIZE:
@@ -81,7 +80,7 @@ int UdpSink::write(const Tag& tag, const Parts& parts) {
   }
 }
 
-int UdpSink::send(const Endpoint& to, std::span<const Bytes> parts, std::uint16_t segment_size) {
+int UdpSink::send(const Tag& tag, std::span<const Bytes> parts, std::uint16_t segment_size) {
   std::array<iovec, max_write_parts> gathered;
   if (parts.size() > gathered.size()) return EMSGSIZE;
   std::ranges::transform(parts, gathered.begin(), [](Bytes part) {
@@ -90,23 +89,22 @@ int UdpSink::send(const Endpoint& to, std::span<const Bytes> parts, std::uint16_
   sockaddr_storage receiver;
   msghdr message{};
   message.msg_name = &receiver;
-  message.msg_namelen = to.to_sockaddr(receiver);
+  message.msg_namelen = tag.to.to_sockaddr(receiver);
   message.msg_iov = gathered.data();
   message.msg_iovlen = parts.size();
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof segment_size)> control{};
-  if (segment_size != 0) {
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = IPPROTO_UDP;
-    header->cmsg_type = UDP_SEGMENT;
-    header->cmsg_len = CMSG_LEN(sizeof segment_size);
-    std::memcpy(CMSG_DATA(header), &segment_size, sizeof segment_size);
-  }
-  const ssize_t sent = io_.sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+  SendControl control;
+  if (segment_size != 0) control.add_segment_size(segment_size);
+  if (tag.from != IpAddress{}) control.add_source(tag.from);
+  if (tag.traffic_class >= 0) control.add_traffic_class(v4_, tag.traffic_class);
+  control.put(message);
+  ssize_t sent = io_.sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+  // An ICMP error to an earlier datagram is told by the next call, once: the second answer is this
+  // datagram's.
+  if (sent < 0 && is_icmp_error(static_cast<int>(-sent)))
+    sent = io_.sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
   if (sent < 0) return static_cast<int>(-sent);
   const auto size = static_cast<std::size_t>(sent);
-  statistics_.packets_out += datagrams({to, segment_size}, size);
+  statistics_.packets_out += datagrams({tag.to, segment_size}, size);
   statistics_.bytes_out += size;
   if (segment_size != 0) ++statistics_.super_packets_out;
   return 0;
@@ -121,7 +119,7 @@ int UdpSink::write_one_by_one(const Tag& tag, Bytes run) {
   bool waits = false;
   for (std::size_t at = done_ * tag.segment_size; at < run.size(); at += tag.segment_size) {
     const Bytes datagram = run.subspan(at, std::min<std::size_t>(tag.segment_size, run.size() - at));
-    const int error = send(tag.to, {&datagram, 1}, 0);
+    const int error = send(tag, {&datagram, 1}, 0);
     if (error == 0) {
       ++taken;
       continue;

@@ -32,7 +32,14 @@ class UdpSink {
   /// The destination of a datagram, or of a run.
   struct Tag {
     Endpoint to;
-    std::uint16_t segment_size = 0;  ///< bytes of each datagram in a run but the last; 0: a single datagram
+    std::uint16_t segment_size = 0;   ///< bytes of each datagram in a run but the last; 0: a single datagram
+    IpAddress from = {};              ///< the source; 0.0.0.0: the kernel's choice
+    std::int16_t traffic_class = -1;  ///< DSCP and ECN; -1: the socket's
+
+    /// True if both go the same way: a run holds datagrams of one way.
+    bool same_way(const Tag& other) const {
+      return to == other.to && from == other.from && traffic_class == other.traffic_class;
+    }
   };
 
   /// `max_packet_size` limits a datagram's payload, in bytes. `name` begins log lines, and is borrowed.
@@ -59,7 +66,8 @@ class UdpSink {
       const Run& run = runs_[i];
       const Bytes bytes{run.bytes.get(), run.size};
       const auto segment = static_cast<std::uint16_t>(run.datagrams > 1 ? run.segment_size : 0);
-      call(Tag{run.to, segment}, Parts{.bytes = {&bytes, 1}}, run.datagrams);
+      call(Tag{run.way.to, segment, run.way.from, run.way.traffic_class}, Parts{.bytes = {&bytes, 1}},
+           run.datagrams);
     }
     run_count_ = 0;
   }
@@ -77,7 +85,7 @@ class UdpSink {
 
   /// A run to one receiver. The memory is allocated at the first use of its place.
   struct Run {
-    Endpoint to;
+    Tag way;
     std::unique_ptr<std::byte[]> bytes;
     std::size_t size = 0;
     std::size_t segment_size = 0;
@@ -85,8 +93,8 @@ class UdpSink {
     bool open = false;
   };
 
-  Run* open_run_of(const Endpoint& to);
-  int send(const Endpoint& to, std::span<const Bytes> parts, std::uint16_t segment_size);
+  Run* open_run_of(const Tag& tag);
+  int send(const Tag& tag, std::span<const Bytes> parts, std::uint16_t segment_size);
   int write_one_by_one(const Tag& tag, Bytes run);
   void demote(int error, std::uint16_t segment_size);
 

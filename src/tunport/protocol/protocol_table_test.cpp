@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tunport/testing/manual_reactor.hpp"
+
 namespace tunport {
 namespace {
 
@@ -145,7 +147,10 @@ TEST(ProtocolTable, AnExceptionWhileDeliveringLeavesItWholeAndIsKnownByItsThrowe
 TEST(ProtocolTable, ConnectsWhileThereIsATransport) {
   struct Transport : DatagramTransport {
     WriteResult write_to(const Endpoint&, Bytes) override { return WriteResult::make_sent(); }
+    WriteResult reply(const ReplyTo&, Bytes) override { return WriteResult::make_sent(); }
     void drop(DropReason) override {}
+    Reactor& reactor() const override { return clock; }
+    mutable ManualReactor clock;
   } transport, other;
   Table table{"x", 100};
   Named one, two, bad;

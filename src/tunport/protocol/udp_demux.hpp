@@ -1,41 +1,75 @@
 #pragma once
 /// From IP to protocols, by UDP port; and back.
 
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/protocol_table.hpp"
 #include "tunport/wire/udp.hpp"
 
 namespace tunport {
 
-/// Demultiplexes UDP, and is the transport of its protocols. Drops: `udp_short`, `udp_bad_length`,
-/// `udp_bad_checksum`, `unknown_udp_port`.
+class Neighbors;
+
+/// Options of a UDP demultiplexer.
+struct UdpDemuxOptions {
+  /// The source of datagrams to hosts that have asked nothing yet. Without an address: the address that was
+  /// asked last, by anybody.
+  std::optional<Ipv4Address> address = {};
+  /// The number of hosts to which the way is remembered; the least recently used is forgotten first. At least
+  /// 1; some 120 bytes each.
+  std::size_t neighbors = 1024;
+};
+
+/// Demultiplexes UDP, and sends for its protocols. Drops: `udp_short`, `udp_bad_length`, `udp_bad_checksum`,
+/// `unknown_udp_port`.
 ///
 ///     UdpDemux udp; udp.add_proto(42, answer);
+///
+/// A protocol sends from the port that it was added for, at any time: to any host on TUN, and on TAP to each
+/// host that was heard of recently. The way is learned from what arrives: the port, the MAC address, and the
+/// VLAN tags.
 class UdpDemux : public TransportProtocol, public DatagramTransport {
  public:
+  /// Throws std::invalid_argument if `options.neighbors` is 0 or more than a million.
+  explicit UdpDemux(UdpDemuxOptions options = {});
+  ~UdpDemux() override;
+
   /// Adds a protocol behind the UDP port `number`, 0 to 65535; std::out_of_range otherwise. As
   /// `EthernetDemux::add_proto`.
-  void add_proto(int number, DatagramProtocol& protocol) { protocols_.add(number, protocol, this); }
+  void add_proto(int number, DatagramProtocol& protocol);
   /// As `EthernetDemux::remove_proto`. A protocol that removes itself in a delivery can still answer.
-  void remove_proto(int number, DatagramProtocol& protocol) {
-    protocols_.remove(number, protocol);
-    if (current_ != nullptr) protocol.make_connection(*this);
-  }
+  void remove_proto(int number, DatagramProtocol& protocol);
+  /// Adds a protocol for the datagrams of every port without a protocol: for a program that serves any
+  /// destination. Answers come from the address and port that were asked.
+  void add_default(DatagramProtocol& protocol);
+  /// Removes such a protocol. As `remove_proto`.
+  void remove_default(DatagramProtocol& protocol);
 
-  void start_protocol() override { protocols_.start(this); }
-  void stop_protocol() override { protocols_.stop(); }
+  void start_protocol() override;
+  void stop_protocol() override;
+  void lose_transport(const FrameTransport* transport) override;
   void datagram_received(const IpDatagram& datagram) override;
-  /// True. The protocols get the payloads of a super-packet in turn, without datagrams around them.
+  /// True. A protocol that accepts super-packets, and has the port to itself, gets the payloads of a
+  /// super-packet as one run; others get the payloads in turn, without datagrams around them.
   bool accepts_super_packets() const override { return true; }
-  const Protocol& thrower() const override { return protocols_.thrower(*this); }
-  /// Answers the sender of the datagram being delivered, from the datagram's destination. Refused: `no_route`
-  /// for another endpoint, for port 0, and outside a delivery; `too_long` beyond 65,507 bytes; else as
-  /// `Arrival::reply`. The port that delivered or connected last counts a refusal.
-  WriteResult write_to(const Endpoint& to, Bytes data) override;
+  const Protocol& thrower() const override;
+  /// Sends one datagram, from the address and port that `to` asked last. The protocols' own transports send
+  /// from the protocol's port. Refused: `no_route` if the way to `to` is unknown, or for port 0; `too_long`
+  /// beyond 65,507 bytes; else as `Arrival::reply`. The port that delivered or connected last counts a
+  /// refusal.
+  WriteResult write_to(const Endpoint& to, Bytes data) override { return write_from(std::nullopt, to, data); }
+  /// Answers a datagram at any time, from the address and port that were asked. As `write_to`.
+  WriteResult reply(const ReplyTo& ticket, Bytes data) override;
   /// Counts the datagram being delivered as dropped. No effect outside a delivery.
   void drop(DropReason reason) override {
     if (has_way_back()) current_->datagram.arrival.transport.drop(reason);
   }
+  /// The loop of the port that delivered or connected last. Throws std::logic_error before.
+  Reactor& reactor() const override { return transport().reactor(); }
 
  protected:
   /// Called with a datagram for a port without a protocol. Default: counts `unknown_udp_port`.
@@ -46,13 +80,25 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
     const UdpView& udp;
     const IpDatagram& datagram;
   };
+  class Port;
+  using Protocols = ProtocolTable<DatagramProtocol>;
 
   /// True in a delivery, unless the port was destroyed meanwhile.
   bool has_way_back() const {
     return current_ != nullptr && !current_->datagram.arrival.packet.is_port_gone();
   }
+  void deliver(Protocols::Range& protocols, DatagramTransport& transport, const UdpView& udp,
+               const IpDatagram& datagram);
+  WriteResult refuse(DropReason reason);
+  WriteResult write_from(std::optional<std::uint16_t> port, const Endpoint& to, Bytes data);
+  WriteResult send(const Endpoint& from, const Endpoint& to, Bytes data);
 
-  ProtocolTable<DatagramProtocol> protocols_{"UDP port", 0xffff};
+  UdpDemuxOptions options_;
+  Protocols protocols_{"UDP port", 0xffff};
+  Protocols defaults_{"default", 0};
+  std::map<int, std::unique_ptr<Port>> ports_;  // the transports of the protocols, by UDP port
+  std::unique_ptr<Neighbors> neighbors_;
+  IpAddress last_asked_;              // an address of ours; 0.0.0.0: none was asked yet
   const Current* current_ = nullptr;  // the datagram being delivered
 };
 

@@ -145,6 +145,23 @@ bool MemoryKernel::is_local(const IpAddress& address) const {
   });
 }
 
+bool MemoryKernel::is_broadcast(const IpAddress& address) const {
+  if (!address.is_v4()) return false;
+  return address.v4().is_broadcast() || std::ranges::any_of(devices, [&](const auto& device) {
+           return device->up && !device->moved &&
+                  std::ranges::any_of(device->addresses, [&](const InterfaceAddress& own) {
+                    return own.prefix.address.is_v4() && own.prefix.length < 31 &&
+                           own.prefix.broadcast_v4() == address.v4();
+                  });
+         });
+}
+
+std::shared_ptr<MemoryDevice> MemoryKernel::find(int index) const {
+  const auto found = std::ranges::find_if(
+      devices, [&](const auto& device) { return !device->moved && device->index == index; });
+  return found == devices.end() ? nullptr : *found;
+}
+
 bool MemoryKernel::is_reachable(const IpAddress& address) const {
   const auto leads_there = [&](const IpPrefix& prefix) { return prefix.contains(address); };
   return std::ranges::any_of(routes, leads_there, &Route::destination) ||

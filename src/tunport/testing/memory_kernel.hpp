@@ -18,7 +18,19 @@ namespace tunport {
 
 /// The calls with planned failures, named after system calls: `read` includes readv, `write` includes writev,
 /// `sockopt` is for getsockopt and setsockopt.
-enum class Call : std::uint8_t { open, ioctl, read, write, fcntl, socket, bind, sockopt, recvmsg, sendmsg };
+enum class Call : std::uint8_t {
+  open,
+  ioctl,
+  read,
+  write,
+  fcntl,
+  socket,
+  bind,
+  connect,
+  sockopt,
+  recvmsg,
+  sendmsg
+};
 
 struct MemoryKernel {
   MemoryKernel();
@@ -41,6 +53,10 @@ struct MemoryKernel {
   int fault(Call call, unsigned long request = 0);
   /// True for an address of this host.
   bool is_local(const IpAddress& address) const;
+  /// True for 255.255.255.255, and for the directed broadcast address of an interface that is up.
+  bool is_broadcast(const IpAddress& address) const;
+  /// The interface of that index here; null without the interface.
+  std::shared_ptr<MemoryDevice> find(int index) const;
   /// True if a route or the prefix of an interface leads to the address.
   bool is_reachable(const IpAddress& address) const;
 

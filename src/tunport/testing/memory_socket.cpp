@@ -4,10 +4,13 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <sys/ioctl.h>
 
 #include "tunport/testing/memory_kernel.hpp"
 
@@ -25,82 +28,24 @@ IpAddress unspecified(int domain) {
   return domain == AF_INET ? IpAddress{Ipv4Address{}} : IpAddress{Ipv6Address{}};
 }
 
-bool is_unspecified(const IpAddress& address) {
-  return address.is_v4() ? address.v4().is_unspecified() : address.v6().is_unspecified();
-}
-
-/// An IPv4 address in the form of an IPv6 socket: ::ffff:a.b.c.d.
-IpAddress mapped(const IpAddress& address) {
-  if (address.is_v6()) return address;
-  std::array<std::byte, 16> bytes{};
-  bytes[10] = bytes[11] = std::byte{0xff};
-  address.v4().store(bytes, 12);
-  return Ipv6Address::load(bytes, 0);
-}
-
-IpAddress unmapped(const IpAddress& address) {
-  if (address.is_v4()) return address;
-  const auto& octets = address.v6().octets();
-  const bool is_mapped = std::all_of(octets.begin(), octets.begin() + 10, [](auto o) { return o == 0; }) &&
-                         octets[10] == 0xff && octets[11] == 0xff;
-  if (!is_mapped) return address;
-  return Ipv4Address::load(std::as_bytes(std::span{octets}), 12);
-}
-
-/// The endpoint of a call's address: zero, or a negated errno.
-int read_address(int domain, const void* address, socklen_t length, Endpoint& endpoint) {
-  if (address == nullptr) return -EDESTADDRREQ;
-  if (length < (domain == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6))) return -EINVAL;
-  sockaddr_storage storage{};
-  std::memcpy(&storage, address, std::min<std::size_t>(length, sizeof storage));
-  if (storage.ss_family != domain) return -EAFNOSUPPORT;
-  endpoint = *Endpoint::from_sockaddr(storage);
-  endpoint.address = unmapped(endpoint.address);
-  return 0;
+IpAddress loopback(int domain) {
+  return domain == AF_INET ? IpAddress{Ipv4Address{0x7f000001}} : *IpAddress::parse("::1");
 }
 
 /// UDP_MAX_SEGMENTS of Linux before 6.9.
 constexpr std::size_t most_segments = 64;
 
-/// The value of UDP_SEGMENT beside a datagram; 0 without the value.
-std::size_t segment_size_of(const msghdr& message) {
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(const_cast<msghdr*>(&message), header)) {
-    if (header->cmsg_level != IPPROTO_UDP || header->cmsg_type != UDP_SEGMENT) continue;
-    std::uint16_t size = 0;
-    std::memcpy(&size, CMSG_DATA(header), sizeof size);
-    return size;
-  }
-  return 0;
-}
-
-/// Writes UDP_GRO and SO_RXQ_OVFL beside a datagram, unless 0, as far as the room suffices.
-void write_control(msghdr& message, std::uint16_t segment_size, std::uint32_t dropped) {
-  const std::size_t room = message.msg_control != nullptr ? message.msg_controllen : 0;
-  std::size_t used = 0;
-  const auto add = [&](int level, int type, std::uint32_t value) {
-    if (value == 0 || used + CMSG_SPACE(sizeof value) > room) return;
-    cmsghdr header{};
-    header.cmsg_level = level;
-    header.cmsg_type = type;
-    header.cmsg_len = CMSG_LEN(sizeof value);
-    auto* const at = static_cast<std::byte*>(message.msg_control) + used;
-    std::memcpy(at, &header, sizeof header);
-    std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
-    used += CMSG_SPACE(sizeof value);
-  };
-  add(SOL_SOCKET, SO_RXQ_OVFL, dropped);
-  add(IPPROTO_UDP, UDP_GRO, segment_size);
-  message.msg_controllen = used;
-}
-
-/// Writes an address as the kernel does: cut off at the room, with the full length.
-socklen_t write_address(int domain, Endpoint endpoint, void* address, socklen_t room) {
-  if (domain == AF_INET6) endpoint.address = mapped(endpoint.address);
-  sockaddr_storage storage{};
-  const socklen_t length = endpoint.to_sockaddr(storage);
-  std::memcpy(address, &storage, std::min(room, length));
-  return length;
+/// The smallest and largest number that the kernel takes for an option; nothing: any.
+std::optional<std::pair<int, int>> range_of(int level, int option) {
+  if (level == IPPROTO_IP && option == IP_TTL) return std::pair{1, 255};
+  if (level == IPPROTO_IP && option == IP_MULTICAST_TTL) return std::pair{0, 255};
+  if (level == IPPROTO_IP && option == IP_MTU_DISCOVER) return std::pair{0, 5};
+  if (level == IPPROTO_IPV6 && (option == IPV6_UNICAST_HOPS || option == IPV6_MULTICAST_HOPS))
+    return std::pair{0, 255};
+  if (level == IPPROTO_IPV6 && option == IPV6_TCLASS) return std::pair{0, 255};
+  if (level == IPPROTO_IPV6 && option == IPV6_MTU_DISCOVER) return std::pair{0, 5};
+  if (level == IPPROTO_UDP && option == UDP_SEGMENT) return std::pair{0, 0xffff};
+  return std::nullopt;
 }
 
 }  // namespace
@@ -108,6 +53,10 @@ socklen_t write_address(int domain, Endpoint endpoint, void* address, socklen_t 
 int MemorySockets::Socket::option(int level, int name, int otherwise) const {
   const auto found = options.find({level, name});
   return found == options.end() ? otherwise : found->second;
+}
+
+int MemorySockets::Socket::ip_option(int option_v4, int option_v6, int otherwise) const {
+  return v4() ? option(IPPROTO_IP, option_v4, otherwise) : option(IPPROTO_IPV6, option_v6, otherwise);
 }
 
 bool MemorySockets::Socket::takes_both() const {
@@ -141,20 +90,23 @@ int MemorySockets::socket(int domain, int type, int protocol) {
 bool MemorySockets::is_taken(const Socket& socket, const Endpoint& wanted) const {
   const auto covers = [](const Socket& one, const IpAddress& its, const IpAddress& other) {
     return its == other ||
-           (is_unspecified(its) && (its.is_v4() == other.is_v4() || (its.is_v6() && one.takes_both())));
+           (its.is_unspecified() && (its.is_v4() == other.is_v4() || (its.is_v6() && one.takes_both())));
   };
   return std::ranges::any_of(sockets_, [&](const auto& entry) {
     const Socket& other = *entry.second;
     if (&other == &socket || !other.local || other.local->port != wanted.port) return false;
-    const bool shared =
-        other.option(SOL_SOCKET, SO_REUSEADDR, 0) != 0 && socket.option(SOL_SOCKET, SO_REUSEADDR, 0) != 0;
+    const auto both = [&](int option) {
+      return other.is_on(SOL_SOCKET, option) && socket.is_on(SOL_SOCKET, option);
+    };
+    const bool shared = both(SO_REUSEADDR) || both(SO_REUSEPORT);
     return !shared && (covers(other, other.local->address, wanted.address) ||
                        covers(socket, wanted.address, other.local->address));
   });
 }
 
 int MemorySockets::bind_to(Socket& socket, Endpoint wanted) {
-  if (!is_unspecified(wanted.address) && !kernel_.is_local(wanted.address)) return -EADDRNOTAVAIL;
+  if (!wanted.address.is_unspecified() && !wanted.address.is_multicast() && !kernel_.is_local(wanted.address))
+    return -EADDRNOTAVAIL;
   if (wanted.port != 0) {
     if (is_taken(socket, wanted)) return -EADDRINUSE;
   } else {
@@ -179,6 +131,32 @@ int MemorySockets::bind(int fd, const sockaddr* address, socklen_t length) {
   return bind_to(*socket, wanted);
 }
 
+int MemorySockets::connect(int fd, const sockaddr* address, socklen_t length) {
+  Socket* const socket = find(fd);
+  if (socket == nullptr) return -EBADF;
+  Endpoint peer;
+  if (const int error = read_address(socket->domain, address, length, peer); error != 0) return error;
+  const bool local = kernel_.is_local(peer.address);
+  if (!local && !kernel_.is_reachable(peer.address)) return -ENETUNREACH;
+  if (!socket->local)
+    if (const int error = bind_to(*socket, {unspecified(socket->domain), 0}); error != 0) return error;
+  if (local && socket->local->address.is_unspecified()) socket->local->address = peer.address;
+  socket->peer = peer;
+  return 0;
+}
+
+int MemorySockets::ioctl(int fd, unsigned long request, void* argument) {
+  if (find(fd) == nullptr) return -EBADF;
+  if (request != SIOCGIFINDEX) return -ENOTTY;
+  ifreq wanted{};
+  std::memcpy(&wanted, argument, sizeof wanted);
+  const auto device = kernel_.find(std::string{wanted.ifr_name});
+  if (!device) return -ENODEV;
+  wanted.ifr_ifindex = device->index;
+  std::memcpy(argument, &wanted, sizeof wanted);
+  return 0;
+}
+
 int MemorySockets::getsockname(int fd, sockaddr* address, socklen_t* length) {
   const Socket* const socket = find(fd);
   if (socket == nullptr) return -EBADF;
@@ -188,22 +166,26 @@ int MemorySockets::getsockname(int fd, sockaddr* address, socklen_t* length) {
 }
 
 int MemorySockets::getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
-  const Socket* const socket = find(fd);
+  Socket* const socket = find(fd);
   if (socket == nullptr) return -EBADF;
   int number = 0;
-  if (const auto set = socket->options.find({level, option}); set != socket->options.end())
+  if (level == SOL_SOCKET && option == SO_ERROR) {
+    number = std::exchange(socket->pending_error, 0);
+    socket->update_readiness();
+  } else if (const auto set = socket->options.find({level, option}); set != socket->options.end()) {
     number = set->second;
-  else if (level == SOL_SOCKET && option == SO_TYPE)
+  } else if (level == SOL_SOCKET && option == SO_TYPE) {
     number = SOCK_DGRAM;
-  else if (level == SOL_SOCKET && option == SO_DOMAIN)
+  } else if (level == SOL_SOCKET && option == SO_DOMAIN) {
     number = socket->domain;
-  else if (level == SOL_SOCKET && option == SO_PROTOCOL)
+  } else if (level == SOL_SOCKET && option == SO_PROTOCOL) {
     number = IPPROTO_UDP;
-  else if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_SNDBUF))
+  } else if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_SNDBUF)) {
     number = default_buffer;
-  else if (!(level == SOL_SOCKET && (option == SO_ERROR || option == SO_REUSEADDR)) &&
-           !(level == IPPROTO_IPV6 && option == IPV6_V6ONLY))
+  } else if (!(level == SOL_SOCKET && option == SO_REUSEADDR) &&
+             !(level == IPPROTO_IPV6 && option == IPV6_V6ONLY)) {
     return -ENOPROTOOPT;
+  }
   *length = std::min<socklen_t>(*length, sizeof number);
   std::memcpy(value, &number, *length);
   return 0;
@@ -212,29 +194,96 @@ int MemorySockets::getsockopt(int fd, int level, int option, void* value, sockle
 int MemorySockets::setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
   Socket* const socket = find(fd);
   if (socket == nullptr) return -EBADF;
-  int number = 0;
-  if (length < sizeof number) return -EINVAL;
-  std::memcpy(&number, value, sizeof number);
-  if (level == SOL_SOCKET && (option == SO_RCVBUFFORCE || option == SO_SNDBUFFORCE)) {
-    option = option == SO_RCVBUFFORCE ? SO_RCVBUF : SO_SNDBUF;
-    socket->options[{level, option}] = std::clamp(number, 1152, INT_MAX / 2) * 2;
+  if (level == SOL_SOCKET && option == SO_BINDTODEVICE) {
+    const std::string name{static_cast<const char*>(value), length};
+    if (!name.empty() && !kernel_.find(name.c_str())) return -ENODEV;
+    socket->device = name.c_str();
     return 0;
   }
+  if (level == IPPROTO_IP && (option == IP_ADD_MEMBERSHIP || option == IP_DROP_MEMBERSHIP))
+    return change_membership(*socket, value, length, true, option == IP_ADD_MEMBERSHIP);
+  if (level == IPPROTO_IPV6 && (option == IPV6_JOIN_GROUP || option == IPV6_LEAVE_GROUP))
+    return change_membership(*socket, value, length, false, option == IPV6_JOIN_GROUP);
+  int number = 0;
+  if (level == IPPROTO_IP && option == IP_MULTICAST_IF) {
+    ip_mreqn wanted{};
+    if (length < sizeof wanted) return -EINVAL;
+    std::memcpy(&wanted, value, sizeof wanted);
+    number = wanted.imr_ifindex;
+    if (!kernel_.find(number)) return -EADDRNOTAVAIL;
+  } else {
+    if (length < sizeof number) return -EINVAL;
+    std::memcpy(&number, value, sizeof number);
+  }
+  return set_number(*socket, level, option, number);
+}
+
+int MemorySockets::set_number(Socket& socket, int level, int option, int number) {
+  if (const auto range = range_of(level, option); range && (number < range->first || number > range->second))
+    return -EINVAL;
+  if (level == SOL_SOCKET && option == SO_MARK && !kernel_.privileged) return -EPERM;
+  if (level == IPPROTO_IPV6 && option == IPV6_MULTICAST_IF && !kernel_.find(number)) return -ENODEV;
   // The kernel doubles the value, for the kernel's overhead (socket(7)).
-  if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_SNDBUF))
+  if (level == SOL_SOCKET && (option == SO_RCVBUFFORCE || option == SO_SNDBUFFORCE)) {
+    option = option == SO_RCVBUFFORCE ? SO_RCVBUF : SO_SNDBUF;
+    number = std::clamp(number, 1152, INT_MAX / 2) * 2;
+  } else if (level == SOL_SOCKET && (option == SO_RCVBUF || option == SO_SNDBUF)) {
     number = std::clamp(number, 1152, default_buffer) * 2;
-  socket->options[{level, option}] = number;
+  }
+  socket.options[{level, option}] = number;
+  return 0;
+}
+
+int MemorySockets::change_membership(Socket& socket, const void* value, socklen_t length, bool v4,
+                                     bool join) {
+  IpAddress group;
+  int index = 0;
+  if (v4) {
+    ip_mreqn wanted{};
+    if (length < sizeof wanted) return -EINVAL;
+    std::memcpy(&wanted, value, sizeof wanted);
+    group = Ipv4Address{network_order(wanted.imr_multiaddr.s_addr)};
+    index = wanted.imr_ifindex;
+  } else {
+    ipv6_mreq wanted{};
+    if (length < sizeof wanted) return -EINVAL;
+    std::memcpy(&wanted, value, sizeof wanted);
+    group = Ipv6Address::load(std::as_bytes(std::span{wanted.ipv6mr_multiaddr.s6_addr}), 0);
+    index = static_cast<int>(wanted.ipv6mr_interface);
+  }
+  if (!group.is_multicast()) return -EINVAL;
+  if (index == 0 && !kernel_.is_reachable(group)) return -ENODEV;
+  if (index != 0 && !kernel_.find(index)) return -ENODEV;
+  if (join) return socket.groups.emplace(group, index).second ? 0 : -EADDRINUSE;
+  return socket.groups.erase({group, index}) != 0 ? 0 : -EADDRNOTAVAIL;
+}
+
+ssize_t MemorySockets::receive_error(Socket& socket, msghdr* message) {
+  if (socket.errors.empty()) return -EAGAIN;
+  const Endpoint to = socket.errors.front();
+  if (message->msg_name != nullptr)
+    message->msg_namelen = write_address(socket.domain, to, message->msg_name, message->msg_namelen);
+  write_refused(*message, socket.v4(), to.address);
+  message->msg_flags = MSG_ERRQUEUE;
+  socket.errors.pop_front();
+  socket.pending_error = socket.errors.empty() ? 0 : ECONNREFUSED;
+  socket.update_readiness();
   return 0;
 }
 
 ssize_t MemorySockets::recvmsg(int fd, msghdr* message, int flags) {
   Socket* const socket = find(fd);
   if (socket == nullptr) return -EBADF;
+  if ((flags & MSG_ERRQUEUE) != 0) return receive_error(*socket, message);
+  const int pending = std::exchange(socket->pending_error, 0);
+  socket->update_readiness();
+  // The descriptor cannot report POLLERR without a hang-up, so that reading tells of the error queue.
+  if (pending != 0 || !socket->errors.empty()) return -ECONNREFUSED;
   if (socket->queue.empty()) {
     const bool non_blocking = (flags & MSG_DONTWAIT) != 0 || (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
     return non_blocking ? -EAGAIN : -EDEADLK;
   }
-  const Datagram& datagram = socket->queue.front();
+  const MemoryDatagram& datagram = socket->queue.front();
   const std::size_t size = datagram.bytes.size();
   Bytes left = datagram.bytes;
   for (std::size_t i = 0; i < message->msg_iovlen && !left.empty(); ++i) {
@@ -245,72 +294,128 @@ ssize_t MemorySockets::recvmsg(int fd, msghdr* message, int flags) {
   if (message->msg_name != nullptr)
     message->msg_namelen =
         write_address(socket->domain, datagram.from, message->msg_name, message->msg_namelen);
-  write_control(*message, datagram.segment_size,
-                socket->option(SOL_SOCKET, SO_RXQ_OVFL, 0) != 0 ? datagram.dropped : 0);
+  write_control(*message, datagram,
+                {.v4 = socket->v4(),
+                 .overflow = socket->is_on(SOL_SOCKET, SO_RXQ_OVFL),
+                 .packet_info = socket->ip_option(IP_PKTINFO, IPV6_RECVPKTINFO, 0) != 0,
+                 .traffic_class = socket->ip_option(IP_RECVTOS, IPV6_RECVTCLASS, 0) != 0});
   message->msg_flags = left.empty() ? 0 : MSG_TRUNC;
   const std::size_t result = (flags & MSG_TRUNC) != 0 ? size : size - left.size();
   if ((flags & MSG_PEEK) == 0) {
     socket->queued_bytes -= size + datagram_cost;
     socket->queue.pop_front();
-    if (socket->queue.empty()) socket->readiness.set_readable(false);
+    socket->update_readiness();
   }
   return static_cast<ssize_t>(result);
 }
 
-MemorySockets::Socket* MemorySockets::receiver_of(const Endpoint& to) {
-  Socket* best = nullptr;
+std::vector<MemorySockets::Socket*> MemorySockets::receivers_of(const MemoryDatagram& datagram,
+                                                                int interface_index) {
+  const Endpoint& to = datagram.to;
+  const bool group = to.address.is_multicast();
+  const bool all = group || kernel_.is_broadcast(to.address);
+  std::vector<Socket*> found;
+  int best = 0;
   for (const auto& [identity, socket] : sockets_) {
-    if (!socket->local || socket->local->port != to.port) continue;
-    if (socket->local->address == to.address) return socket.get();
+    if (!socket->local || socket->local->port != to.port || socket->readiness.abandoned()) continue;
+    if (socket->peer && *socket->peer != datagram.from) continue;
+    if (!socket->device.empty() && socket->device != "lo") continue;  // local datagrams come by "lo"
+    if (group && !socket->groups.contains({to.address, interface_index}) &&
+        !socket->groups.contains({to.address, 0}))
+      continue;
     const IpAddress& own = socket->local->address;
-    if (is_unspecified(own) && (own.is_v4() == to.address.is_v4() || socket->takes_both()))
-      best = socket.get();
+    const bool exact = own == to.address;
+    if (!exact && !(own.is_unspecified() && (own.is_v4() == to.address.is_v4() || socket->takes_both())))
+      continue;
+    const int fit = (exact ? 1 : 0) + (socket->peer ? 2 : 0) + 1;
+    if (!all && fit <= best) continue;
+    if (!all) found.clear();
+    best = fit;
+    found.push_back(socket.get());
   }
-  return best;
+  return found;
 }
 
 ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
   Socket* const socket = find(fd);
   if (socket == nullptr) return -EBADF;
-  Endpoint to;
-  if (const int error = read_address(socket->domain, message->msg_name, message->msg_namelen, to); error != 0)
+  MemoryDatagram datagram;
+  Endpoint& to = datagram.to;
+  if (message->msg_name == nullptr && socket->peer)
+    to = *socket->peer;
+  else if (const int error = read_address(socket->domain, message->msg_name, message->msg_namelen, to);
+           error != 0)
     return error;
   if (to.port == 0) return -EINVAL;
-  Datagram datagram;
   for (std::size_t i = 0; i < message->msg_iovlen; ++i) {
     const auto* const begin = static_cast<const std::byte*>(message->msg_iov[i].iov_base);
     datagram.bytes.insert(datagram.bytes.end(), begin, begin + message->msg_iov[i].iov_len);
   }
   const std::size_t size = datagram.bytes.size();
   if (size > (to.address.is_v4() ? most_payload : most_payload_v6)) return -EMSGSIZE;
-  const std::size_t segment = segment_size_of(*message);
-  if (segment != 0 && size > segment * most_segments) return -EINVAL;
-  // 0.0.0.0 and :: as destinations mean this host.
-  if (is_unspecified(to.address))
-    to.address = to.address.is_v4() ? IpAddress{Ipv4Address{0x7f000001}} : *IpAddress::parse("::1");
-  if (!kernel_.is_local(to.address))
-    return kernel_.is_reachable(to.address) ? static_cast<ssize_t>(size) : -ENETUNREACH;
-  if (!socket->local)
-    if (const int error = bind_to(*socket, {unspecified(socket->domain), 0}); error != 0) return error;
-  datagram.from = *socket->local;
-  if (is_unspecified(datagram.from.address)) datagram.from.address = to.address;
-  Socket* const receiver = receiver_of(to);
-  if (receiver == nullptr) return static_cast<ssize_t>(size);
-  if (segment == 0 || segment >= size) {
-    put(*receiver, std::move(datagram));
-  } else if (receiver->option(IPPROTO_UDP, UDP_GRO, 0) != 0) {
-    datagram.segment_size = static_cast<std::uint16_t>(segment);
-    put(*receiver, std::move(datagram));
-  } else {
-    for (std::size_t at = 0; at < size; at += segment) {
-      const Bytes part = Bytes{datagram.bytes}.subspan(at, std::min(segment, size - at));
-      put(*receiver, {.from = datagram.from, .bytes = {part.begin(), part.end()}});
-    }
+  const MemorySendControl said = read_control(*message);
+  if (said.segment_size != 0 && size > said.segment_size * most_segments) return -EINVAL;
+  if (said.from != IpAddress{} && !kernel_.is_local(said.from))
+    return said.from.is_v4() ? -ENETUNREACH : -EINVAL;
+  if (const int error = std::exchange(socket->pending_error, 0); error != 0) {
+    socket->update_readiness();
+    return -error;
   }
-  return static_cast<ssize_t>(size);
+  // 0.0.0.0 and :: as destinations mean this host.
+  if (to.address.is_unspecified()) to.address = loopback(to.address.is_v4() ? AF_INET : AF_INET6);
+  datagram.local = said.from;
+  const int tos = said.traffic_class >= 0 ? said.traffic_class : socket->ip_option(IP_TOS, IPV6_TCLASS, 0);
+  datagram.traffic_class = static_cast<std::uint8_t>(tos);
+  const int error = send(*socket, std::move(datagram), said.segment_size);
+  return error != 0 ? error : static_cast<ssize_t>(size);
 }
 
-void MemorySockets::put(Socket& receiver, Datagram datagram) {
+/// Sends a datagram, or a run. Zero, or a negated errno. `datagram.local`: the source that the sender said.
+int MemorySockets::send(Socket& socket, MemoryDatagram datagram, std::size_t segment) {
+  const Endpoint to = datagram.to;
+  const bool group = to.address.is_multicast();
+  const bool broadcast = kernel_.is_broadcast(to.address);
+  const int out = group ? socket.ip_option(IP_MULTICAST_IF, IPV6_MULTICAST_IF, 0) : 0;
+  const bool local = !broadcast && kernel_.is_local(to.address);
+  if (!local && out == 0 && !broadcast && !kernel_.is_reachable(to.address)) return -ENETUNREACH;
+  if (broadcast && !socket.is_on(SOL_SOCKET, SO_BROADCAST)) return -EACCES;
+  if (!socket.local)
+    if (const int error = bind_to(socket, {unspecified(socket.domain), 0}); error != 0) return error;
+  datagram.from = *socket.local;
+  if (datagram.local != IpAddress{}) datagram.from.address = datagram.local;
+  if (datagram.from.address.is_unspecified())
+    datagram.from.address = local ? to.address : loopback(socket.domain);
+  datagram.local = local ? to.address : datagram.from.address;
+  if (!local && !group && !broadcast) return 0;  // out by an interface
+  if (group && socket.ip_option(IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, 1) == 0) return 0;
+  if (!socket.device.empty() && socket.device != "lo") return 0;
+  const auto receivers = receivers_of(datagram, out);
+  if (receivers.empty() && local && (socket.peer || socket.ip_option(IP_RECVERR, IPV6_RECVERR, 0) != 0)) {
+    if (socket.ip_option(IP_RECVERR, IPV6_RECVERR, 0) != 0) socket.errors.push_back(to);
+    socket.pending_error = ECONNREFUSED;
+    socket.update_readiness();
+  }
+  const std::size_t size = datagram.bytes.size();
+  for (Socket* const receiver : receivers) {
+    if (segment == 0 || segment >= size) {
+      put(*receiver, datagram);
+    } else if (receiver->is_on(IPPROTO_UDP, UDP_GRO)) {
+      MemoryDatagram run = datagram;
+      run.segment_size = static_cast<std::uint16_t>(segment);
+      put(*receiver, std::move(run));
+    } else {
+      for (std::size_t at = 0; at < size; at += segment) {
+        const Bytes part = Bytes{datagram.bytes}.subspan(at, std::min(segment, size - at));
+        MemoryDatagram one = datagram;
+        one.bytes.assign(part.begin(), part.end());
+        put(*receiver, std::move(one));
+      }
+    }
+  }
+  return 0;
+}
+
+void MemorySockets::put(Socket& receiver, MemoryDatagram datagram) {
   const auto room = static_cast<std::size_t>(receiver.option(SOL_SOCKET, SO_RCVBUF, default_buffer));
   if (receiver.queued_bytes >= room) {  // the datagram across the limit still fits, as in the kernel
     receiver.dropped += static_cast<std::uint32_t>(datagram.segment_size == 0
@@ -322,7 +427,7 @@ void MemorySockets::put(Socket& receiver, Datagram datagram) {
   datagram.dropped = receiver.dropped;
   receiver.queued_bytes += datagram.bytes.size() + datagram_cost;
   receiver.queue.push_back(std::move(datagram));
-  receiver.readiness.set_readable(true);
+  receiver.update_readiness();
 }
 
 }  // namespace tunport

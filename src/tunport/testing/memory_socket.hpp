@@ -6,12 +6,15 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "tunport/testing/memory_control.hpp"
 #include "tunport/testing/readiness.hpp"
 #include "tunport/wire/address.hpp"
 
@@ -21,8 +24,8 @@ struct MemoryKernel;
 
 /// Datagrams of AF_INET and AF_INET6 between the sockets made here. Local addresses are the addresses of "lo"
 /// and of every interface. A datagram to another address is lost if a route, or the prefix of an interface
-/// that is up, leads there; otherwise the call fails with ENETUNREACH. A socket for IPv6 takes IPv4 by mapped
-/// addresses, unless IPV6_V6ONLY is set.
+/// that is up, leads there; otherwise the call fails with ENETUNREACH. Groups and broadcasts reach the
+/// sockets of this host. A socket for IPv6 takes IPv4 by mapped addresses, unless IPV6_V6ONLY is set.
 class MemorySockets {
  public:
   explicit MemorySockets(const MemoryKernel& kernel) : kernel_{kernel} {}
@@ -32,6 +35,8 @@ class MemorySockets {
   // The calls of `IoSystem`; -EBADF for an unknown descriptor.
   int socket(int domain, int type, int protocol);
   int bind(int fd, const sockaddr* address, socklen_t length);
+  int connect(int fd, const sockaddr* address, socklen_t length);
+  int ioctl(int fd, unsigned long request, void* argument);
   int getsockname(int fd, sockaddr* address, socklen_t* length);
   int getsockopt(int fd, int level, int option, void* value, socklen_t* length);
   int setsockopt(int fd, int level, int option, const void* value, socklen_t length);
@@ -39,31 +44,42 @@ class MemorySockets {
   ssize_t sendmsg(int fd, const msghdr* message, int flags);
 
  private:
-  struct Datagram {
-    Endpoint from;
-    std::vector<std::byte> bytes;
-    std::uint16_t segment_size = 0;  // of a run for a socket with UDP_GRO
-    std::uint32_t dropped = 0;       // datagrams dropped before, by the socket
-  };
   struct Socket {
     Readiness readiness;
     int domain = 0;
     std::optional<Endpoint> local;
+    std::optional<Endpoint> peer;
     std::map<std::pair<int, int>, int> options;
-    std::deque<Datagram> queue;
+    std::string device;                          // that it is bound to
+    std::set<std::pair<IpAddress, int>> groups;  // joined, by interface
+    std::deque<MemoryDatagram> queue;
     std::size_t queued_bytes = 0;
-    std::uint32_t dropped = 0;  // datagrams dropped without room
+    std::uint32_t dropped = 0;    // datagrams dropped without room
+    std::deque<Endpoint> errors;  // receivers of datagrams to ports without a socket
+    int pending_error = 0;        // SO_ERROR
 
+    bool v4() const { return domain == AF_INET; }
     int option(int level, int name, int otherwise) const;
+    bool is_on(int level, int name) const { return option(level, name, 0) != 0; }
+    /// An option with a number for IPv4 and another for IPv6.
+    int ip_option(int option_v4, int option_v6, int otherwise) const;
     bool takes_both() const;  // IPv6, and IPv4 by mapped addresses
+    void update_readiness() {
+      readiness.set_readable(!queue.empty() || !errors.empty() || pending_error != 0);
+    }
   };
 
   void sweep();
   Socket* find(int fd);
-  Socket* receiver_of(const Endpoint& to);
+  /// The one socket that gets a datagram, or all for a group or a broadcast.
+  std::vector<Socket*> receivers_of(const MemoryDatagram& datagram, int interface_index);
   bool is_taken(const Socket& socket, const Endpoint& wanted) const;
   int bind_to(Socket& socket, Endpoint wanted);
-  static void put(Socket& receiver, Datagram datagram);
+  int change_membership(Socket& socket, const void* value, socklen_t length, bool v4, bool join);
+  int set_number(Socket& socket, int level, int option, int number);
+  int send(Socket& socket, MemoryDatagram datagram, std::size_t segment);
+  static ssize_t receive_error(Socket& socket, msghdr* message);
+  static void put(Socket& receiver, MemoryDatagram datagram);
 
   const MemoryKernel& kernel_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Socket>> sockets_;

@@ -171,6 +171,10 @@ int MemorySystem::open(const char* path, int flags) {
 int MemorySystem::ioctl(int fd, unsigned long request, void* argument) {
   if (takes_number(request)) return ioctl_value(fd, request, reinterpret_cast<std::uintptr_t>(argument));
   kernel_.sweep();
+  if (sockets_.knows(fd)) {
+    if (const int error = kernel_.fault(Call::ioctl, request); error != 0) return error;
+    return sockets_.ioctl(fd, request, argument);
+  }
   MemoryFile* const file = kernel_.find_file(fd);
   if (file == nullptr) return -EBADF;
   if (const int error = kernel_.fault(Call::ioctl, request); error != 0) return error;
@@ -253,6 +257,11 @@ int MemorySystem::socket(int domain, int type, int protocol) {
 int MemorySystem::bind(int fd, const sockaddr* address, socklen_t length) {
   const int error = kernel_.fault(Call::bind);
   return error != 0 ? error : sockets_.bind(fd, address, length);
+}
+
+int MemorySystem::connect(int fd, const sockaddr* address, socklen_t length) {
+  const int error = kernel_.fault(Call::connect);
+  return error != 0 ? error : sockets_.connect(fd, address, length);
 }
 
 int MemorySystem::getsockname(int fd, sockaddr* address, socklen_t* length) {

@@ -94,6 +94,7 @@ class MemorySystem final : public IoSystem {
 
   int socket(int domain, int type, int protocol) override;
   int bind(int fd, const sockaddr* address, socklen_t length) override;
+  int connect(int fd, const sockaddr* address, socklen_t length) override;
   int getsockname(int fd, sockaddr* address, socklen_t* length) override;
   int getsockopt(int fd, int level, int option, void* value, socklen_t* length) override;
   int setsockopt(int fd, int level, int option, const void* value, socklen_t length) override;
