@@ -34,11 +34,11 @@ bool write_file(const std::string& name, const std::string& text) {
 }
 
 /// In the child: waits until its parent has mapped all users into its new user namespace, then forbids
-/// further ones.
-bool forbid_user_namespaces(int ready, int mapped) {
+/// further namespaces of a kind.
+bool forbid_namespaces(const std::string& kind, int ready, int mapped) {
   char byte = 0;
   return ::unshare(CLONE_NEWUSER) == 0 && ::write(ready, &byte, 1) == 1 && ::read(mapped, &byte, 1) == 1 &&
-         write_file("/proc/sys/user/max_user_namespaces", "0");
+         write_file("/proc/sys/user/max_" + kind + "_namespaces", "0");
 }
 
 /// What the tests' own parent ignores or blocks is not to be seen in their results.
@@ -51,12 +51,14 @@ void set_signals(const Circumstances& how) {
 }
 
 bool arrange(const Circumstances& how) {
-  if (!how.clone_device.empty() || how.no_driver) {
+  if (!how.clone_device.empty() || how.no_driver || how.mounts) {
     if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
       return false;
-    if (how.no_driver ? ::mount("none", "/dev/net", "tmpfs", 0, nullptr) != 0
-                      : ::mount(how.clone_device.c_str(), "/dev/net/tun", nullptr, MS_BIND, nullptr) != 0)
+    if (how.no_driver && ::mount("none", "/dev/net", "tmpfs", 0, nullptr) != 0) return false;
+    if (!how.clone_device.empty() &&
+        ::mount(how.clone_device.c_str(), "/dev/net/tun", nullptr, MS_BIND, nullptr) != 0)
       return false;
+    if (how.mounts && !how.mounts()) return false;
   }
   const uid_t id = how.user;
   return id == 0 ||
@@ -84,12 +86,13 @@ Running::Running(const Words& arguments, const Circumstances& how)
     ::dup2(out_ ? out_.get() : ::open(how.output.c_str(), O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
     ::dup2(err_.get(), STDERR_FILENO);
     set_signals(how);
-    if ((!how.no_user_namespaces || forbid_user_namespaces(ready[1], mapped[0])) && arrange(how))
+    if ((how.no_namespaces.empty() || forbid_namespaces(how.no_namespaces, ready[1], mapped[0])) &&
+        arrange(how))
       ::fexecve(program.get(), argv.data(), environ);
     ::perror("the test could not run the command");
     ::_exit(99);
   }
-  if (how.no_user_namespaces) {
+  if (!how.no_namespaces.empty()) {
     char byte = 0;
     const std::string process = "/proc/" + std::to_string(pid_);
     ::close(ready[1]);

@@ -2,6 +2,7 @@
 /// Running the command as its users do: as a process, with its output and its status.
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,15 @@ std::string path();
 
 /// Under which circumstances it runs. All but the default need root (`sandbox::is_real_root`).
 struct Circumstances {
-  uid_t user = 0;                   ///< another user, without any privilege
-  std::string clone_device = {};    ///< what /dev/net/tun is, by a private mount
-  bool no_driver = false;           ///< there is no /dev/net/tun
-  bool no_user_namespaces = false;  ///< user namespaces are off
-  std::vector<int> ignored = {};    ///< signals that it starts with ignored; all others have their default
-  std::string output = {};          ///< a file for its stdout, which is not read then
-  std::string program = path();     ///< run this instead of the command
+  uid_t user = 0;                  ///< another user, without any privilege
+  std::string clone_device = {};   ///< what /dev/net/tun is, by a private mount
+  bool no_driver = false;          ///< there is no /dev/net/tun
+  std::string no_namespaces = {};  ///< of this kind, "user" or "net", no more can be made
+  /// Done by the child as root in a mount namespace of its own, which is private; false is a failure.
+  std::function<bool()> mounts = {};
+  std::vector<int> ignored = {};  ///< signals that it starts with ignored; all others have their default
+  std::string output = {};        ///< a file for its stdout, which is not read then
+  std::string program = path();   ///< run this instead of the command
 };
 
 /// What became of it.

@@ -1,9 +1,11 @@
 /// `tunport host` for those who may not do everything, and in its sandbox.
 
 #include <algorithm>
+#include <optional>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "command/command.hpp"
@@ -128,6 +130,95 @@ TEST_F(CommandSandbox, WorksWithoutRoot) {
   EXPECT_THAT(finished.out, HasSubstr("2 received"));
 }
 
+TEST_F(CommandSandbox, SaysThatThereAreTooManyNetworkNamespaces) {
+  NEEDS_ROOT();
+  expect_failure(run(host("tap:tp0", {"--sandbox"}), {.no_namespaces = "net"}),
+                 "--sandbox: no more network namespaces can be made (No space left on device)");
+}
+
+/// How the command enters its sandbox for a user.
+enum class As : bool { root, ordinary };
+
+class CommandSandboxAs : public CommandSandbox, public testing::WithParamInterface<As> {
+ protected:
+  void SetUp() override {
+    CommandSandbox::SetUp();
+    if (IsSkipped()) return;
+    NEEDS_ROOT();
+#ifdef __SANITIZE_THREAD__
+    GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
+                    "was not run.";
+#endif
+    clone_.emplace();
+    how_.clone_device = clone_->path();
+    if (GetParam() == As::ordinary) how_.user = nobody;
+  }
+  Circumstances how_;
+  std::optional<sandbox::PublicCloneDevice> clone_;
+};
+INSTANTIATE_TEST_SUITE_P(CommandSandbox, CommandSandboxAs, testing::Values(As::root, As::ordinary),
+                         [](const auto& tested) { return tested.param == As::root ? "root" : "ordinary"; });
+
+TEST_P(CommandSandboxAs, SysShowsItsOwnNetwork) {
+  const auto finished = run(host("tap:tp0,mtu=4321", {"--quiet", "--sandbox"},
+                                 {"sh", "-c", "ls /sys/class/net; cat /sys/class/net/tp0/mtu"}),
+                            how_);
+  EXPECT_EQ(finished.status, 0);
+  EXPECT_EQ(finished.err, "");
+  EXPECT_EQ(finished.out, "lo\ntp0\n4321\n");
+}
+
+TEST_P(CommandSandboxAs, IsEnteredAsItSays) {
+  Running running{host("tap:tp0", {"--sandbox"}), how_};
+  ASSERT_TRUE(running.has_said("the sandbox is entered with '"));
+  const std::string said = running.out();
+  const auto from = said.find("nsenter");
+  const std::string line =
+      said.substr(from, said.find('\'', from) - from) + " cat /sys/class/net/tp0/operstate";
+  std::string output;
+  const auto enter = [&] {
+    const auto result = sandbox::run({"sh", "-c", line});
+    return result.status == 0 && result.output == "unknown\n" ? 0 : 1;
+  };
+  EXPECT_EQ(GetParam() == As::root ? enter() : sandbox::as_user(nobody, enter), 0) << line;
+}
+
+TEST_F(CommandSandbox, WhereSysIsRefusedItSaysSoOnceAndGoesOn) {
+  NEEDS_ROOT();
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
+                  "was not run.";
+#endif
+  const sandbox::PublicCloneDevice clone;
+  Circumstances how;
+  how.user = nobody;
+  how.clone_device = clone.path();
+  // As a container's /sys, of which a part is hidden.
+  how.mounts = [] { return ::mount("none", "/sys/kernel", "tmpfs", 0, nullptr) == 0; };
+  const auto finished = run(host("tap:tp0", {"--sandbox"}, ping), how);
+  EXPECT_EQ(finished.status, 0);
+  EXPECT_THAT(finished.out, HasSubstr("2 received"));
+  EXPECT_EQ(finished.err,
+            "tunport: --sandbox: /sys shows the interfaces outside still, as a sysfs of its own is refused "
+            "here (Operation not permitted); 'ip link' shows those inside\n");
+  EXPECT_EQ(run(host("tap:tp0", {"--sandbox", "--quiet"}, {"true"}), how).err, "");
+}
+
+TEST_F(CommandSandbox, NamesWhatIsMissingOnTheWayIn) {
+  NEEDS_ROOT();
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
+                  "was not run.";
+#endif
+  const sandbox::PublicCloneDevice clone;
+  Circumstances how;
+  how.user = nobody;
+  how.clone_device = clone.path();
+  how.mounts = [] { return ::mount("none", "/proc", "tmpfs", 0, nullptr) == 0; };
+  expect_failure(run(host("tap:tp0", {"--sandbox"}), how),
+                 "--sandbox: /proc/self/setgroups: there is no such file; mount proc at /proc");
+}
+
 TEST_F(CommandSandbox, SaysHowToTurnUserNamespacesOn) {
   NEEDS_ROOT();
 #ifdef __SANITIZE_THREAD__
@@ -136,7 +227,7 @@ TEST_F(CommandSandbox, SaysHowToTurnUserNamespacesOn) {
 #endif
   Circumstances how;
   how.user = 1000;
-  how.no_user_namespaces = true;
+  how.no_namespaces = "user";
   expect_failure(
       run(host("tap:tp0", {"--sandbox"}), how),
       "--sandbox: user namespaces are switched off (user.max_user_namespaces is 0); turn them on with "

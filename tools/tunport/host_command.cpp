@@ -37,7 +37,7 @@ constexpr auto look_interval = std::chrono::milliseconds{50};
 
 class HostRun {
  public:
-  explicit HostRun(const HostPlan& plan);
+  HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox);
   int run();
 
  private:
@@ -54,6 +54,7 @@ class HostRun {
   void start_command();
 
   const HostPlan& plan_;
+  const std::optional<Sandbox>& sandbox_;
   asio::io_context context_{1};
   AsioReactor reactor_{context_};
   Host host_;
@@ -80,8 +81,9 @@ HostOptions host_options(const HostPlan& plan) {
   return options;
 }
 
-HostRun::HostRun(const HostPlan& plan)
+HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox)
     : plan_{plan},
+      sandbox_{sandbox},
       host_{host_options(plan)},
       port_{reactor_, plan.port.kind, plan.port.name, host_.protocol(plan.port.kind), plan.port.options()},
       signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }} {
@@ -139,6 +141,8 @@ void HostRun::announce() const {
       line += fmt::format(
           "tunport: {0} is in no subnet of {1}, so it needs a route: 'ip route add {0} dev {1}'\n",
           to_string(address), summary_.where.name);
+  if (sandbox_ && plan_.command.empty())
+    line += "tunport: the sandbox is entered with '" + sandbox_->way_in(::getpid()) + "'\n";
   print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, line);
 }
 
@@ -225,8 +229,10 @@ void HostRun::finish_if_done() {
 
 int run_host(const HostPlan& plan) {
   block_signals();
-  if (plan.sandbox) enter_sandbox();
-  return HostRun{plan}.run();
+  std::optional<Sandbox> sandbox;
+  if (plan.sandbox) sandbox = enter_sandbox();
+  if (sandbox && !sandbox->note.empty() && !plan.quiet) print_error(sandbox->note);
+  return HostRun{plan, sandbox}.run();
 }
 
 }  // namespace tunport::tool

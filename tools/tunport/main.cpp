@@ -97,7 +97,8 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
   verb.add_option("--udp-echo", host.udp_echo, "UDP ports that send back what they receive")
       ->option_text("PORT...");
   verb.add_flag("--sandbox", host.sandbox,
-                "All of it in a new network namespace (not as root: in a new user namespace too)");
+                "All of it in a new network namespace with a /sys of its own (not as root: in a new user "
+                "namespace too)");
   verb.add_flag("--json", host.json,
                 "Sum up as JSON, the last line on stdout; COMMAND's stdout goes to stderr");
   verb.add_flag("--quiet", host.quiet, "Say nothing but errors (and JSON, if asked for)");

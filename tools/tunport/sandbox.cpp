@@ -6,7 +6,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sched.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "tunport/base/error.hpp"
@@ -24,35 +28,94 @@ std::optional<long> read_sysctl(const std::string& path) {
   return file >> value ? std::optional{value} : std::nullopt;
 }
 
-[[noreturn]] void fail(int error) {
-  throw Failure{status::failed, "--sandbox: " + why_no_user_namespace(error, read_sysctl)};
+[[noreturn]] void fail(const std::string& line) { throw Failure{status::failed, "--sandbox: " + line}; }
+
+/// True if the error tells of a shortage on the way, and not of user namespaces.
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
+
+/// Writes a file of /proc/self in one go, as the kernel wants it.
+void write_own(const char* name, const std::string& text) {
+  const std::string path = std::string{"/proc/self/"} + name;
+  const UniqueFd file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  if (file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size())) return;
+  if (errno == ENOENT) fail(path + ": there is no such file; mount proc at /proc");
+  if (is_shortage(errno)) fail(path + ": " + errno_code(errno).message());
+  fail(why_no_user_namespace(errno, read_sysctl));
 }
 
-/// Writes a file of /proc/self in one go, as the kernel wants it. Zero, or the errno.
-int write_own(const char* name, const std::string& text) {
-  const UniqueFd file{::open((std::string{"/proc/self/"} + name).c_str(), O_WRONLY | O_CLOEXEC)};
-  return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0
-                                                                                                    : errno;
-}
-
-void enter_user_and_network_namespace() {
+void enter_user_namespace() {
   const std::string uid = std::to_string(::geteuid());
   const std::string gid = std::to_string(::getegid());
-  if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) fail(errno);
+  if (::unshare(CLONE_NEWUSER) != 0) fail(why_no_user_namespace(errno, read_sysctl));
   // user_namespaces(7): without privilege outside, one's own ids only, and setgroups given up first.
-  int error = write_own("setgroups", "deny");
-  if (error == 0) error = write_own("uid_map", "0 " + uid + " 1");
-  if (error == 0) error = write_own("gid_map", "0 " + gid + " 1");
-  if (error != 0) fail(error);
+  write_own("setgroups", "deny");
+  write_own("uid_map", "0 " + uid + " 1");
+  write_own("gid_map", "0 " + gid + " 1");
+}
+
+/// Zero, or the errno.
+int mount_own_sysfs() {
+  // A mount that propagates would show it to everybody.
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+    return errno;
+  struct statfs outer {};
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  // The kernel refuses one that allows more.
+  if (::statfs("/sys", &outer) == 0 && (outer.f_flags & ST_RDONLY) != 0) flags |= MS_RDONLY;
+  return ::mount("tunport", "/sys", "sysfs", flags, nullptr) == 0 ? 0 : errno;
+}
+
+bool sysfs_is_there() {
+  struct statfs outer {};
+  return ::statfs("/sys", &outer) == 0 && outer.f_type == SYSFS_MAGIC;
 }
 
 }  // namespace
 
-void enter_sandbox() {
-  if (::geteuid() != 0 || ::unshare(CLONE_NEWNET) != 0) enter_user_and_network_namespace();
+Sandbox enter_sandbox() {
+  Sandbox sandbox;
+  int error = ::geteuid() != 0 ? EPERM : ::unshare(CLONE_NEWNET) != 0 ? errno : 0;
+  if (error == EPERM) {
+    enter_user_namespace();
+    sandbox.has_users = true;
+    error = ::unshare(CLONE_NEWNET) != 0 ? errno : 0;
+  }
+  if (error != 0) fail(why_no_network_namespace(error));
   std::error_code ec;
   LinuxLinks{}.set_up("lo", true, ec);
-  if (ec) throw Failure{status::failed, "--sandbox: lo: " + ec.message()};
+  if (ec) fail("lo: " + ec.message());
+  if (!sysfs_is_there()) return sandbox;  // nothing shows another network
+  error = mount_own_sysfs();
+  sandbox.has_mounts = error == 0;
+  if (error != 0)
+    sandbox.note = fmt::format(
+        "--sandbox: /sys shows the interfaces outside still, as a sysfs of its own is refused here ({}); "
+        "'ip link' shows those inside",
+        std::strerror(error));
+  return sandbox;
+}
+
+std::string Sandbox::way_in(int pid) const {
+  return fmt::format("nsenter --target {}{}{} --net", pid, has_users ? " --user --preserve-credentials" : "",
+                     has_mounts ? " --mount" : "");
+}
+
+std::string why_no_network_namespace(int error) {
+  const std::string said = std::strerror(error);
+  switch (error) {
+    case ENOSPC:
+    case EUSERS:
+      return "no more network namespaces can be made (" + said +
+             "); end what uses them, or raise the limit ('sysctl -w user.max_net_namespaces=15000')";
+    case EINVAL:
+    case ENOSYS:
+      return "the kernel was built without network namespaces (" + said + "); leave --sandbox out";
+    case EPERM:
+      return "network namespaces are not permitted here (" + said +
+             "); a container may forbid them: allow them there, or leave --sandbox out";
+    default:
+      return "no network namespace: " + errno_code(error).message();
+  }
 }
 
 std::string why_no_user_namespace(int error, const ReadSysctl& read) {
@@ -75,6 +138,7 @@ std::string why_no_user_namespace(int error, const ReadSysctl& read) {
                        one.name, one.off, one.on);
   }
   const std::string said = std::strerror(error);
+  if (is_shortage(error)) return "no user namespace: " + errno_code(error).message();
   switch (error) {
     case EINVAL:
     case ENOSYS:

@@ -30,6 +30,25 @@ TEST(Sandbox, NamesTheSwitchThatIsOff) {
               HasSubstr("'sysctl -w kernel.apparmor_restrict_unprivileged_userns=0'"));
 }
 
+TEST(Sandbox, AShortageOnTheWayIsNotBlamedOnNamespaces) {
+  EXPECT_EQ(why(EMFILE, {}),
+            "no user namespace: Too many open files; close descriptors, or raise the limit ('ulimit -n')");
+  EXPECT_THAT(why_no_network_namespace(ENOMEM), HasSubstr("the kernel is short of memory"));
+}
+
+TEST(Sandbox, TellsNetworkNamespacesFromUserNamespaces) {
+  EXPECT_EQ(why_no_network_namespace(ENOSPC),
+            "no more network namespaces can be made (No space left on device); end what uses them, or raise "
+            "the limit ('sysctl -w user.max_net_namespaces=15000')");
+  for (const int error : {ENOSPC, EINVAL, EPERM, ENOMEM})
+    EXPECT_THAT(why_no_network_namespace(error), testing::Not(HasSubstr("user namespace")));
+}
+
+TEST(Sandbox, NamesTheWayIn) {
+  EXPECT_EQ((Sandbox{false, true, ""}.way_in(7)), "nsenter --target 7 --mount --net");
+  EXPECT_EQ((Sandbox{true, false, ""}.way_in(7)), "nsenter --target 7 --user --preserve-credentials --net");
+}
+
 TEST(Sandbox, SaysWhatElseMayForbidThem) {
   EXPECT_THAT(why(ENOSPC, {{"user/max_user_namespaces", 5}}), HasSubstr("no more user namespaces"));
   EXPECT_THAT(why(EINVAL, {}), HasSubstr("the kernel was built without them"));
