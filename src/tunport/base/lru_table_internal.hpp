@@ -1,5 +1,5 @@
 #pragma once
-/// A bounded table: a new key takes the place of the least recently used one.
+/// A bounded table: a new key takes the place of the least recently used key.
 
 #include <bit>
 #include <cstddef>
@@ -18,10 +18,12 @@ class LruTable {
   /// `capacity`: at least 1.
   explicit LruTable(std::size_t capacity) : capacity_{static_cast<std::uint32_t>(capacity)} {}
 
+  /// The number of keys.
   std::size_t size() const { return size_; }
+  /// The largest number of keys.
   std::size_t capacity() const { return capacity_; }
 
-  /// The value of a key, which becomes the most recently used; null without one.
+  /// The value of a key; null for an unknown key. The key becomes the most recently used.
   Value* find(const Key& key) {
     const std::uint32_t at = look_up(key);
     if (at == none) return nullptr;
@@ -29,7 +31,7 @@ class LruTable {
     return &entries_[at].value;
   }
 
-  /// The value of a key, made anew if there is none. The key becomes the most recently used. `displaced` is
+  /// The value of a key, made for an unknown key. The key becomes the most recently used. `displaced` is
   /// called with the key and the value that make room.
   template <class Displaced>
   Value& insert(const Key& key, Displaced displaced) {
@@ -56,11 +58,12 @@ class LruTable {
     ++size_;
     return entry.value;
   }
+  /// As the first form, without a call for a displaced key.
   Value& insert(const Key& key) {
     return insert(key, [](const Key&, Value&) {});
   }
 
-  /// Erases a key. False if it was not there.
+  /// Erases a key. False for an unknown key.
   bool erase(const Key& key) {
     const std::uint32_t at = look_up(key);
     if (at == none) return false;
@@ -83,7 +86,7 @@ class LruTable {
   struct Entry {
     Key key{};
     Value value{};
-    std::uint32_t chain = none;  // of the bucket, or of the free entries
+    std::uint32_t chain = none;  // the next entry of the bucket, or of the free entries
     std::uint32_t newer = none;
     std::uint32_t older = none;
   };

@@ -10,7 +10,7 @@
 namespace tunport {
 namespace {
 
-/// The value of a control message. Bytes that the message lacks are zero.
+/// The value of a control message. Missing bytes are zero.
 template <class T>
 T value_of(const cmsghdr& header) {
   T value{};

@@ -1,5 +1,5 @@
 #pragma once
-/// Control messages of UDP sockets: the words of the kernel beside a datagram (ip(7), ipv6(7), udp(7)).
+/// Control messages of UDP sockets, beside a datagram (ip(7), ipv6(7), udp(7)).
 
 #include <array>
 #include <cstdint>
@@ -47,15 +47,16 @@ class SendControl {
 
 /// The control messages of a received datagram.
 struct ReceivedControl {
-  std::size_t segment_size = 0;          ///< of a run (UDP_GRO); 0: one datagram
-  std::optional<std::uint32_t> dropped;  ///< by the socket so far, for want of buffer (SO_RXQ_OVFL)
+  std::size_t segment_size = 0;          ///< bytes of each datagram in a run (UDP_GRO); 0: a single datagram
+  std::optional<std::uint32_t> dropped;  ///< datagrams dropped by the socket so far (SO_RXQ_OVFL)
   std::optional<IpAddress> to;           ///< the destination in the header (IP_PKTINFO)
   bool to_group = false;                 ///< the destination is not an address of this host
   std::uint8_t traffic_class = 0;        ///< IP_TOS or IPV6_TCLASS
 };
+/// Parses the control messages of `message`.
 ReceivedControl received_control(msghdr& message);
 
-/// An entry of a socket's error queue; nothing if `message` holds none (IP_RECVERR).
+/// An entry of a socket's error queue (IP_RECVERR); nothing if `message` has no entry.
 std::optional<DatagramError> datagram_error(msghdr& message, const sockaddr_storage& receiver);
 
 }  // namespace tunport

@@ -1,5 +1,5 @@
 #pragma once
-/// UDP datagrams as a protocol sees them: one, a run, and the ticket for an answer.
+/// UDP datagrams of a protocol: single datagrams, runs, and tickets for answers.
 
 #include <algorithm>
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace tunport {
 /// the transport knows the way.
 struct ReplyTo {
   Endpoint to;    ///< the receiver of the answer: the sender of the datagram
-  Endpoint from;  ///< the source of the answer: the asked address and port; 0.0.0.0: the transport chooses
+  Endpoint from;  ///< the source of the answer: the asked address and port; 0.0.0.0: the transport's choice
   bool operator==(const ReplyTo&) const = default;
 };
 
@@ -31,15 +31,15 @@ struct Datagram {
   ReplyTo reply_to() const { return {.to = from, .from = to_group ? Endpoint{{}, to.port} : to}; }
 };
 
-/// A run of datagrams: received one after the other from one sender, of equal size; the last may be shorter.
+/// A run of datagrams: received in a row from the same sender, of equal size; the last may be shorter.
 /// `bytes` is borrowed for the call.
 struct Datagrams {
-  Bytes bytes;                     ///< the payloads, one behind the other
+  Bytes bytes;                     ///< the payloads, without gaps
   std::size_t segment_size = 1;    ///< bytes of each payload but the last; at least 1
-  Endpoint from;                   ///< the sender of all
+  Endpoint from;                   ///< the sender of all datagrams
   Endpoint to;                     ///< the address and port that the sender asked
-  bool to_group = false;           ///< as of `Datagram`
-  std::uint8_t traffic_class = 0;  ///< as of `Datagram`
+  bool to_group = false;           ///< as in `Datagram`
+  std::uint8_t traffic_class = 0;  ///< as in `Datagram`
 
   /// The number of datagrams: 1 for an empty datagram.
   std::size_t size() const { return bytes.empty() ? 1 : (bytes.size() + segment_size - 1) / segment_size; }
@@ -52,21 +52,21 @@ struct Datagrams {
 
 /// A failure of a datagram that was sent: an ICMP error, or an error of this host.
 struct DatagramError {
-  Endpoint to;                 ///< the receiver of the datagram
-  std::error_code code;        ///< std::errc::connection_refused: nobody at the port; host_unreachable, ...
-  std::uint8_t icmp_type = 0;  ///< as the ICMP or ICMPv6 message has it; 0 for an error of this host
-  std::uint8_t icmp_code = 0;  ///< likewise
-  IpAddress reporter = {};     ///< the sender of the ICMP message; 0.0.0.0 for an error of this host
+  Endpoint to;           ///< the receiver of the datagram
+  std::error_code code;  ///< std::errc::connection_refused: no socket at the port; host_unreachable, ...
+  std::uint8_t icmp_type = 0;  ///< the type of the ICMP or ICMPv6 message; 0 for an error of this host
+  std::uint8_t icmp_code = 0;  ///< the code of the message; 0 for an error of this host
+  IpAddress reporter = {};     ///< the sender of the message; 0.0.0.0 for an error of this host
   std::uint32_t mtu = 0;       ///< the path's MTU in bytes, with std::errc::message_size; else 0
 };
 
 /// Counters of `DatagramError`, by kind.
 struct DatagramErrorCounts {
-  std::uint64_t port_unreachable = 0;     ///< nobody at the port
-  std::uint64_t host_unreachable = 0;     ///< no host there, or none that may be reached
+  std::uint64_t port_unreachable = 0;     ///< no socket at the port
+  std::uint64_t host_unreachable = 0;     ///< no host at the address, or access denied
   std::uint64_t network_unreachable = 0;  ///< no route
   std::uint64_t too_big = 0;              ///< longer than the path's MTU
-  std::uint64_t other = 0;
+  std::uint64_t other = 0;                ///< further errors
   /// Counts an error.
   void add(const DatagramError& error);
 };

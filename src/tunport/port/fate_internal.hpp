@@ -1,6 +1,6 @@
 #pragma once
-/// The meaning of the kernel's answers for a packet: the only place that examines the errno of a read or a
-/// write.
+/// The meaning of the kernel's answers for a packet: waiting, lost, or the end of the device. A sink or a
+/// port may handle a few errors first (EINVAL of a super-packet, ICMP errors of a socket).
 
 #include <cstdint>
 #include <system_error>

@@ -77,23 +77,23 @@ class Protocol {
   virtual bool accepts_super_packets() const { return false; }
   /// The protocol's name in log lines.
   virtual std::string name() const;
-  /// The protocol that threw: this one, or one behind it. For the code that handles an exception of this
-  /// protocol. Default: this one.
+  /// The protocol that threw the exception being handled: the protocol itself, or a protocol behind it.
+  /// Default: the protocol itself.
   virtual const Protocol& thrower() const { return *this; }
 
-  /// Counts one user more, for ports and demultiplexers; starts the protocol for the first. Counted before
-  /// the start, because the protocol may destroy the port meanwhile.
+  /// Counts another user, for ports and demultiplexers; starts the protocol for the first user. The count
+  /// precedes the start, because the protocol may destroy the port meanwhile.
   void do_start() {
     if (users_++ != 0) return;
     const unsigned start = ++starts_;
     try {
       start_protocol();
     } catch (...) {
-      if (start == starts_ && users_ > 0) --users_;  // else the user is one of a later start
+      if (start == starts_ && users_ > 0) --users_;  // else the user belongs to a later start
       throw;
     }
   }
-  /// Counts one user fewer, for ports and demultiplexers; stops the protocol after the last.
+  /// Counts a user less, for ports and demultiplexers; stops the protocol after the last user.
   void do_stop() {
     if (users_ > 0 && --users_ == 0) stop_protocol();
   }
@@ -114,7 +114,7 @@ class ConnectedProtocol : public virtual Protocol {
     if (transport_ == nullptr) throw std::logic_error(name() + ": not connected to a port yet");
     return *transport_;
   }
-  /// The current transport; null if there is none.
+  /// The current transport; null without a transport.
   Transport* connected_transport() const { return transport_; }
   /// Sets the transport. Transports call `make_connection` before each delivery.
   void make_connection(Transport& transport) { transport_ = &transport; }
@@ -129,7 +129,7 @@ class ConnectedProtocol : public virtual Protocol {
       throw;
     }
   }
-  /// Stops and disconnects the protocol, for a port that used it; an exception of the stop is passed on after
+  /// Stops and disconnects the protocol, for a port at its end. An exception of the stop is passed on after
   /// the disconnection. The stop may destroy the port.
   void disconnect(const Transport& transport) {
     try {
@@ -140,8 +140,8 @@ class ConnectedProtocol : public virtual Protocol {
     }
     lose_transport(&transport);
   }
-  /// Forgets a transport, for transports at their end; the current one if `transport` is null. Overridden by
-  /// demultiplexers, which call the base.
+  /// Forgets a transport, for transports at their end; null means the current transport. Overriding
+  /// demultiplexers call the base's.
   virtual void lose_transport(const Transport* transport) {
     if (transport == nullptr || transport_ == transport) transport_ = nullptr;
   }
@@ -150,12 +150,12 @@ class ConnectedProtocol : public virtual Protocol {
   Transport* transport_ = nullptr;
 };
 
-/// Receives every packet of a port, on either kind of device. Derive from `EthernetFrameProtocol` or
-/// `IpPacketProtocol` for one kind.
+/// Receives every packet of a port, on both kinds of device. Derive from `EthernetFrameProtocol` or
+/// `IpPacketProtocol` for a single kind.
 class FrameProtocol : public virtual ConnectedProtocol<FrameTransport> {
  public:
-  /// Receives a packet, which is borrowed for the call. Copy lasting parts, and do not suspend a coroutine
-  /// during the call.
+  /// Receives a packet, borrowed for the call. Copy lasting parts, and do not suspend a coroutine during the
+  /// call.
   virtual void frame_received(const Packet& packet) = 0;
 };
 
@@ -177,8 +177,8 @@ class DatagramProtocol : public ConnectedProtocol<DatagramTransport> {
   virtual void datagrams_received(const Datagrams& run) {
     for (std::size_t i = 0; i < run.size(); ++i) datagram_received(run[i]);
   }
-  /// A datagram that was sent has failed: an ICMP error came, or this host refused it later. The port goes
-  /// on. Told by a `UdpPort`. Anybody can forge an ICMP error: a hint, no proof. Default: no effect.
+  /// A sent datagram has failed: by an ICMP error, or by a later refusal of this host. Only a `UdpPort` tells
+  /// errors; the port goes on. ICMP errors can be forged: a hint, not a proof. Default: no effect.
   virtual void error_received(const DatagramError& /*error*/) {}
 };
 

@@ -1,4 +1,4 @@
-/// The options of UDP ports, on the fake kernel and on the loopback of the real one.
+/// The options of UDP ports, on the fake kernel and on the real loopback.
 
 #include <cerrno>
 #include <memory>
@@ -46,7 +46,7 @@ class UdpOptions : public testing::TestWithParam<const char*> {
     ports.back()->start_listening();
     return *ports.back();
   }
-  /// The error of a start, and what it is about.
+  /// The error of a start, and its subject.
   std::pair<int, std::string> refusal(const Endpoint& local, SocketOptions socket) {
     UdpPort port{clock, local, left, with(std::move(socket))};
     try {
@@ -229,7 +229,7 @@ TEST_P(UdpOptions, WithoutLoopGroupsOfThisHostHearNothing) {
   member.join(*IpAddress::parse("239.1.2.3"), "lo");
   EXPECT_TRUE(sender.write_to({*IpAddress::parse("239.1.2.3"), member.get_host().port}, as_bytes("x")));
   clock.run_ready();
-  // The real loopback brings back what it is given.
+  // The real loopback brings every packet back.
   EXPECT_THAT(right.received, SizeIs(fake ? 0 : 1));
 }
 

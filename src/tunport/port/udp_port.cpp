@@ -21,7 +21,7 @@
 namespace tunport {
 namespace {
 
-/// The largest number of errors of the error queue that one call tells.
+/// The largest number of errors told by a call.
 constexpr int most_errors_told = 256;
 
 }  // namespace
@@ -41,9 +41,9 @@ struct UdpPort::State {
   Endpoint bound;
   UdpSink sink;
   Outbox<UdpSink> outbox;
-  std::uint32_t dropped = 0;             // by the socket, as the kernel said last
-  const Datagrams* delivered = nullptr;  // being delivered
-  const char* failed_option = "";        // of the last start
+  std::uint32_t dropped = 0;             // the kernel's last count of the socket's drops
+  const Datagrams* delivered = nullptr;  // the run being delivered
+  const char* failed_option = "";        // the refused option of the last start
   DatagramErrorCounts errors;
 
   /// True if the port receives for several addresses.
@@ -100,7 +100,7 @@ ssize_t UdpPort::receive_packet(MutableBytes space) {
   message.msg_control = control.data();
   message.msg_controllen = control.size();
   const ssize_t got = options().system.io.recvmsg(fileno(), &message, 0);
-  // The kernel tells of an ICMP error to an earlier datagram first, once.
+  // The kernel first reports an ICMP error to an earlier datagram, once.
   if (got < 0) return is_icmp_error(static_cast<int>(-got)) ? tell_errors() : got;
   const auto size = static_cast<std::size_t>(got);
   const ReceivedControl said = received_control(message);
@@ -153,7 +153,7 @@ void UdpPort::deliver(const Datagrams& run) {
   if (watch.alive()) state_->delivered = nullptr;
 }
 
-/// Tells the protocol of the error queue's entries. Zero: the port goes on.
+/// Tells the protocol the entries of the error queue. Returns zero: the port goes on.
 ssize_t UdpPort::tell_errors() {
   const Lifeline::Watch watch{lifeline_};
   for (int told = 0; told < most_errors_told; ++told) {
@@ -184,7 +184,7 @@ void UdpPort::do_error() {
 
 const Protocol& UdpPort::protocol() const { return *protocol_; }
 
-/// The source of a datagram to `to`: the address that `to` asked, within the delivery of its datagram.
+/// The source of a datagram to `to`: the address asked by `to`, during the delivery of the question.
 IpAddress UdpPort::source_for(const Endpoint& to) const {
   const Datagrams* const delivered = state_->delivered;
   if (delivered == nullptr || !state_->is_wildcard() || delivered->to_group || delivered->from != to)

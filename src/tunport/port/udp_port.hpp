@@ -1,5 +1,5 @@
 #pragma once
-/// A port on a plain UDP socket: the same protocols and the same port as over a tunnel, without one.
+/// A port on a plain UDP socket: the protocols and the port of a tunnel, without a tunnel.
 
 #include <iosfwd>
 #include <memory>
@@ -11,10 +11,10 @@
 
 namespace tunport {
 
-/// The options of one sent datagram.
+/// The options of a sent datagram.
 struct SendOptions {
-  /// The source address, one of this host's; by default the kernel's choice. A foreign one is refused:
-  /// `no_route`, or `kernel_refused` on IPv6.
+  /// The source address, an address of this host; by default the kernel's choice. A foreign address is
+  /// refused: `no_route`, or `kernel_refused` on IPv6.
   std::optional<IpAddress> from = {};
   /// DSCP and ECN; by default as `SocketOptions::traffic_class`.
   std::optional<std::uint8_t> traffic_class = {};
@@ -24,36 +24,40 @@ struct SendOptions {
 /// binds.
 ///
 ///     UdpPort port{reactor, {*IpAddress::parse("127.0.0.1"), 0}, answer};
-///     port.start_listening();  // port.get_host().port is the one that the system chose
+///     port.start_listening();  // port.get_host().port is the system's choice
 ///
-/// Within a burst, and under a `Cork`, datagrams to one receiver are gathered, and sent in one call as far as
-/// they are of equal size (UDP_SEGMENT); what arrives in one call (UDP_GRO) is delivered datagram by
+/// Within a burst, and under a `Cork`, datagrams of equal size to the same receiver are gathered, and sent in
+/// a single call (UDP_SEGMENT). Datagrams received in a single call (UDP_GRO) are delivered datagram by
 /// datagram, or as a run to a protocol that accepts super-packets. `PortOptions::offload` without `uso`
-/// switches both off. A receiver that reads too late loses datagrams in the kernel: they are counted as
-/// `receive_overflow` with the next one that arrives.
+/// switches both off. A port that reads too late loses datagrams in the kernel: the losses are counted as
+/// `receive_overflow` with the next received datagram.
 ///
-/// A port on the wildcard address answers from the address that was asked. ICMP errors to sent datagrams are
-/// counted (`errors`), and told to the protocol (`error_received`); the port goes on.
+/// A port on the wildcard address answers from the asked address. ICMP errors to sent datagrams are counted
+/// (`errors`), and told to the protocol (`error_received`); the port goes on.
 ///
 /// An IPv6 port takes IPv6 only. `PortOptions::max_packet_size` counts the payload; longer datagrams are
 /// dropped as `truncated`. Lifetimes and threads as with `TuntapPort`.
 class UdpPort final : public BasePort, public DatagramTransport {
  public:
+  /// A port for the address `local`; port 0 is the system's choice.
   UdpPort(Reactor& reactor, const Endpoint& local, DatagramProtocol& protocol, PortOptions options = {});
-  /// On the calling thread's `default_reactor()`.
+  /// A port on the calling thread's `default_reactor()`.
   UdpPort(const Endpoint& local, DatagramProtocol& protocol, PortOptions options = {});
   ~UdpPort() override;
 
+  /// The socket's descriptor; -1 when closed.
   int fileno() const override;
+  /// Clears a pending error of the socket, and tells the errors of sent datagrams. The reactor calls
+  /// `do_error`.
   void do_error() override;
 
-  /// Sends one datagram, an empty one too. Copied or sent on return. Refused: `too_long`, `no_route` (also
-  /// for an address of the other family), `not_listening`, `link_down`, `no_buffers`, `queue_full`,
-  /// `kernel_refused`.
+  /// Sends one datagram, possibly empty. Copied or sent on return. Refused: `too_long`, `no_route` (also for
+  /// an address of the other family), `not_listening`, `link_down`, `no_buffers`, `queue_full`,
+  /// `kernel_refused`. Transient are link_down, no_buffers and queue_full.
   WriteResult write_to(const Endpoint& to, Bytes data) override;
-  /// Sends one datagram with options of its own. As `write_to`.
+  /// Sends one datagram with its own options. As `write_to`.
   WriteResult write_to(const Endpoint& to, Bytes data, const SendOptions& how);
-  /// Answers a datagram that this port received. As `write_to`; `no_route` for a ticket of another port.
+  /// Answers a datagram received by the port. As `write_to`; `no_route` for a ticket of another port.
   WriteResult reply(const ReplyTo& ticket, Bytes data) override;
   /// Sends one datagram to `SocketOptions::peer`. As `write_to`. Throws std::logic_error without a peer.
   WriteResult write(Bytes data);
@@ -65,27 +69,30 @@ class UdpPort final : public BasePort, public DatagramTransport {
   /// The reactor given to the constructor.
   Reactor& reactor() const override { return BasePort::reactor(); }
 
-  /// Joins a multicast group, on an interface or, with an empty name, as routes have it (ip(7),
-  /// IP_ADD_MEMBERSHIP). Lasts until `leave` or the port's end. Throws `Error`: `not_listening`, EINVAL for
-  /// an address that is no group's, EAFNOSUPPORT for the other family, ENODEV without an interface,
-  /// EADDRINUSE for a member.
+  /// Joins a multicast group, on an interface or, with an empty name, by the routes (ip(7),
+  /// IP_ADD_MEMBERSHIP). The membership lasts until `leave` or the port's end. Throws `Error`:
+  /// `not_listening`, EINVAL for an address that is no group, EAFNOSUPPORT for the other family, ENODEV
+  /// without the interface, EADDRINUSE for a member.
   void join(const IpAddress& group, const std::string& interface_name = {});
+  /// As the throwing form, with the error in `ec`.
   void join(const IpAddress& group, const std::string& interface_name, std::error_code& ec);
   /// Leaves a group. As `join`; EADDRNOTAVAIL without a membership.
   void leave(const IpAddress& group, const std::string& interface_name = {});
+  /// As the throwing form, with the error in `ec`.
   void leave(const IpAddress& group, const std::string& interface_name, std::error_code& ec);
 
   /// Sets the protocol, which outlives the port. Throws std::logic_error between start and end.
   void set_protocol(DatagramProtocol& protocol);
 
-  /// What the kernel granted to the socket's buffers, in bytes as the kernel counts them: twice what was
-  /// asked for, as its own overhead is counted, too. 0 while closed.
+  /// The size of the socket's receive buffer, in bytes as counted by the kernel: twice the request, because
+  /// the kernel counts its overhead, too. 0 while closed.
   std::size_t receive_buffer() const;
+  /// The size of the socket's send buffer, counted likewise. 0 while closed.
   std::size_t send_buffer() const;
-  /// The errors of sent datagrams that the kernel told of, by kind, since the port was made.
+  /// The errors of sent datagrams reported by the kernel, by kind, since the port was made.
   const DatagramErrorCounts& errors() const;
 
-  /// The bound address once listening, what was asked for before.
+  /// The bound address while open, else the constructor's.
   Endpoint get_host() const;
 
  private:
@@ -110,8 +117,9 @@ class UdpPort final : public BasePort, public DatagramTransport {
   std::unique_ptr<State> state_;
 };
 
-/// "<Answer (UDP) on 127.0.0.1:5353, listening>"
+/// The text form: "<Answer (UDP) on 127.0.0.1:5353, listening>".
 std::string to_string(const UdpPort& port);
+/// Prints the text form.
 std::ostream& operator<<(std::ostream& out, const UdpPort& port);
 
 }  // namespace tunport

@@ -18,7 +18,7 @@ const sockaddr* as_sockaddr(const sockaddr_storage& storage) {
   return reinterpret_cast<const sockaddr*>(&storage);
 }
 
-/// Sets options of one socket, until the first failure.
+/// Sets the options of a socket, until the first failure.
 class Setup {
  public:
   Setup(IoSystem& io, int fd, bool v4) : io_{io}, fd_{fd}, v4_{v4} {}
@@ -31,16 +31,16 @@ class Setup {
   void set(const char* name, int level, int option, int value) {
     set(name, level, option, &value, sizeof value);
   }
-  /// An option that IPv4 and IPv6 number differently.
+  /// Sets an option with different numbers for IPv4 and IPv6.
   void set_ip(const char* name, int option_v4, int option_v6, int value) {
     set(name, v4_ ? IPPROTO_IP : IPPROTO_IPV6, v4_ ? option_v4 : option_v6, value);
   }
-  /// An option without which the port works.
+  /// Sets an option that may fail.
   void try_ip(int option_v4, int option_v6, int value) {
     io_.setsockopt(fd_, v4_ ? IPPROTO_IP : IPPROTO_IPV6, v4_ ? option_v4 : option_v6, &value, sizeof value);
   }
   void try_set(int level, int option, int value) { io_.setsockopt(fd_, level, option, &value, sizeof value); }
-  /// The buffer: the size that is asked for if this process may, else at most what the system allows.
+  /// Sets the size of a buffer: the requested size with privilege, else at most the system's bound.
   void set_buffer(int force, int option, std::size_t size) {
     const int bytes = static_cast<int>(std::min<std::size_t>(size, INT_MAX / 2));
     if (bytes == 0 || io_.setsockopt(fd_, SOL_SOCKET, force, &bytes, sizeof bytes) == 0) return;

@@ -1,5 +1,5 @@
 #pragma once
-/// The setting up of a UDP socket.
+/// The setup of a UDP socket.
 
 #include <cstddef>
 #include <string>
@@ -17,11 +17,11 @@ struct SetupFailure {
   const char* option = "";
 };
 
-/// Applies `options` to the new socket `fd`, binds it to `local`, and connects it. `offload`: runs are
-/// received (UDP_GRO). No error: `failure.error == 0`.
+/// Applies `options` to the new socket `fd`, binds the socket to `local`, and connects to `options.peer`.
+/// `offload`: runs are received (UDP_GRO). `error` of the result is 0 after a success.
 SetupFailure set_up_socket(IoSystem& io, int fd, const Endpoint& local, const SocketOptions& options,
                            bool offload);
-/// True if the kernel segments runs for this socket: it knows UDP_SEGMENT.
+/// True if the kernel segments runs for the socket (UDP_SEGMENT).
 bool knows_segments(IoSystem& io, int fd);
 /// The size of a socket's buffer (`option`: SO_RCVBUF, SO_SNDBUF), in bytes; 0 if unknown.
 std::size_t buffer_size(IoSystem& io, int fd, int option);
@@ -29,7 +29,8 @@ std::size_t buffer_size(IoSystem& io, int fd, int option);
 Endpoint local_endpoint(IoSystem& io, int fd, const Endpoint& otherwise);
 /// The index of an interface, in the socket's namespace; or a negated errno.
 int interface_index(IoSystem& io, int fd, const std::string& name);
-/// Joins or leaves a multicast group on an interface; index 0: as routes have it. Zero, or a positive errno.
+/// Joins or leaves a multicast group on an interface; index 0: by the routes. Returns zero or a positive
+/// errno.
 int change_membership(IoSystem& io, int fd, const IpAddress& group, unsigned interface_index, bool join);
 
 }  // namespace tunport

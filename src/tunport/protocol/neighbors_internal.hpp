@@ -1,5 +1,5 @@
 #pragma once
-/// The ways back to hosts that were heard of: for answers after a delivery.
+/// The ways back to hosts that have sent packets: for answers after a delivery.
 
 #include <array>
 #include <cstdint>
@@ -23,8 +23,8 @@ struct Way {
   bool operator==(const Way&) const = default;
 };
 
-/// A bounded table of ways by IP address; the least recently used goes first. Ways are learned from what
-/// arrives, so that a forged source moves a way, as in any learning switch.
+/// A bounded table of ways by IP address; the least recently used way goes first. Ways are learned from
+/// received packets, so a forged source moves a way, as in every learning switch.
 class Neighbors {
  public:
   /// `capacity`: hosts, at least 1.
@@ -33,19 +33,19 @@ class Neighbors {
   /// Learns the way of the packet being delivered, from `host`. A frame from a group, or with more than two
   /// tags, teaches nothing.
   void learn(const IpAddress& host, const Arrival& arrival, const Endpoint& asked);
-  /// Sets a way: of an answer to an address request.
+  /// Sets a way, from an answer to an address request.
   void set(const IpAddress& host, const Way& way);
   /// The way to a host; null if unknown. Valid until the next call.
   const Way* find(const IpAddress& host) {
     last_ = nullptr;
     return ways_.find(host);
   }
-  /// Forgets the ways of a port; all if null.
+  /// Forgets the ways of a port; null means all ways.
   void forget(const FrameTransport* port);
 
  private:
   LruTable<IpAddress, Way> ways_;
-  IpAddress last_host_;  // the host of `last_`, which is the most recently used
+  IpAddress last_host_;  // the host of `last_`, the most recently used way
   const Way* last_ = nullptr;
 };
 

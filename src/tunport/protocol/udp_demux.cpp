@@ -28,7 +28,7 @@ class Restore {
 
 }  // namespace
 
-/// The transport of the protocols of one UDP port.
+/// The transport of the protocols of a UDP port.
 class UdpDemux::Port final : public DatagramTransport {
  public:
   Port(UdpDemux& demux, std::uint16_t number) : demux_{demux}, number_{number} {}
@@ -106,9 +106,9 @@ void UdpDemux::datagram_received(const IpDatagram& datagram) {
   if (auto protocols = defaults_.range(0); !protocols.empty())
     return deliver(protocols, *this, *udp, datagram);
   if (!datagram.arrival.packet.is_super_packet()) return nobody_home(*udp, datagram);
-  // Each datagram has an answer of its own, with a quotation of the datagram.
+  // Each datagram has a separate answer, with a quotation of the datagram.
   datagram.for_each_plain([this](const IpDatagram& plain) {
-    DropReason ignored{};  // a segment is as whole as the packet was
+    DropReason ignored{};  // a segment is as whole as the super-packet
     if (const auto part = UdpView::trusted(plain.payload(), ignored)) nobody_home(*part, plain);
   });
 }
@@ -198,7 +198,7 @@ WriteResult UdpDemux::send(const Endpoint& from, const Endpoint& to, Bytes data)
     return refuse(DropReason::no_route);
   }
   std::array<std::byte, Ipv4Header::size> ip;
-  // Never fragmented, so the identification says nothing (RFC 6864 4.1).
+  // Never fragmented: the identification has no meaning (RFC 6864 4.1).
   Ipv4Header{.dont_fragment = true,
              .protocol = ip_protocol::udp,
              .source = source,

@@ -14,13 +14,13 @@ namespace tunport {
 
 class Neighbors;
 
-/// Options of a UDP demultiplexer.
+/// The options of a UDP demultiplexer.
 struct UdpDemuxOptions {
-  /// The source of datagrams to hosts that have asked nothing yet. Without an address: the address that was
-  /// asked last, by anybody.
+  /// The source of datagrams to hosts that have not asked yet. Without an address: the last asked address of
+  /// all hosts.
   std::optional<Ipv4Address> address = {};
-  /// The number of hosts to which the way is remembered; the least recently used is forgotten first. At least
-  /// 1; some 120 bytes each.
+  /// The number of remembered ways to hosts; the least recently used way is forgotten first. At least 1, at
+  /// most a million; some 120 bytes each.
   std::size_t neighbors = 1024;
 };
 
@@ -29,9 +29,8 @@ struct UdpDemuxOptions {
 ///
 ///     UdpDemux udp; udp.add_proto(42, answer);
 ///
-/// A protocol sends from the port that it was added for, at any time: to any host on TUN, and on TAP to each
-/// host that was heard of recently. The way is learned from what arrives: the port, the MAC address, and the
-/// VLAN tags.
+/// A protocol sends from its UDP port, also outside deliveries: on TUN to every host, on TAP to hosts that
+/// have sent packets recently. Received packets teach the ways: the port, the MAC address, and the VLAN tags.
 class UdpDemux : public TransportProtocol, public DatagramTransport {
  public:
   /// Throws std::invalid_argument if `options.neighbors` is 0 or more than a million.
@@ -43,10 +42,10 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
   void add_proto(int number, DatagramProtocol& protocol);
   /// As `EthernetDemux::remove_proto`. A protocol that removes itself in a delivery can still answer.
   void remove_proto(int number, DatagramProtocol& protocol);
-  /// Adds a protocol for the datagrams of every port without a protocol: for a program that serves any
-  /// destination. Answers come from the address and port that were asked.
+  /// Adds a protocol for the datagrams of every port without a protocol, for a program that serves every
+  /// destination. Answers come from the asked address and port.
   void add_default(DatagramProtocol& protocol);
-  /// Removes such a protocol. As `remove_proto`.
+  /// Removes a protocol of `add_default`. As `remove_proto`.
   void remove_default(DatagramProtocol& protocol);
 
   void start_protocol() override;
@@ -54,15 +53,14 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
   void lose_transport(const FrameTransport* transport) override;
   void datagram_received(const IpDatagram& datagram) override;
   /// True. A protocol that accepts super-packets, and has the port to itself, gets the payloads of a
-  /// super-packet as one run; others get the payloads in turn, without datagrams around them.
+  /// super-packet as a run; other protocols get the payloads in turn, without datagrams around them.
   bool accepts_super_packets() const override { return true; }
   const Protocol& thrower() const override;
-  /// Sends one datagram, from the address and port that `to` asked last. The protocols' own transports send
-  /// from the protocol's port. Refused: `no_route` if the way to `to` is unknown, or for port 0; `too_long`
-  /// beyond 65,507 bytes; else as `Arrival::reply`. The port that delivered or connected last counts a
-  /// refusal.
+  /// Sends one datagram, from the address and port last asked by `to`. The transport of a protocol sends from
+  /// the protocol's port. Refused: `no_route` for an unknown way to `to`, and for port 0; `too_long` beyond
+  /// 65,507 bytes; else as `Arrival::reply`. The port that delivered or connected last counts a refusal.
   WriteResult write_to(const Endpoint& to, Bytes data) override { return write_from(std::nullopt, to, data); }
-  /// Answers a datagram at any time, from the address and port that were asked. As `write_to`.
+  /// Answers a datagram, also after the delivery, from the asked address and port. As `write_to`.
   WriteResult reply(const ReplyTo& ticket, Bytes data) override;
   /// Counts the datagram being delivered as dropped. No effect outside a delivery.
   void drop(DropReason reason) override {
@@ -98,7 +96,7 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
   Protocols defaults_{"default", 0};
   std::map<int, std::unique_ptr<Port>> ports_;  // the transports of the protocols, by UDP port
   std::unique_ptr<Neighbors> neighbors_;
-  IpAddress last_asked_;              // an address of ours; 0.0.0.0: none was asked yet
+  IpAddress last_asked_;              // the last asked address; 0.0.0.0 before the first datagram
   const Current* current_ = nullptr;  // the datagram being delivered
 };
 

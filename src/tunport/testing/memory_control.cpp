@@ -31,7 +31,7 @@ in6_addr to_in6_addr(const IpAddress& address) {
   return out;
 }
 
-/// Writes control messages one behind the other, as far as there is room.
+/// Writes control messages in a row, as far as the room suffices.
 class Writer {
  public:
   explicit Writer(msghdr& message)

@@ -15,38 +15,39 @@ namespace tunport {
 struct MemoryDatagram {
   Endpoint from;
   Endpoint to;
-  IpAddress local;  // the address of this host that received it
+  IpAddress local;  // the receiving address of this host
   std::vector<std::byte> bytes;
-  std::uint16_t segment_size = 0;  // of a run that goes to a socket with UDP_GRO
-  std::uint32_t dropped = 0;       // before it, by the socket
+  std::uint16_t segment_size = 0;  // of a run for a socket with UDP_GRO
+  std::uint32_t dropped = 0;       // datagrams dropped before, by the socket
   std::uint8_t traffic_class = 0;
 };
 
-/// What a sender says beside a datagram.
+/// The control messages of a sent datagram.
 struct MemorySendControl {
   std::size_t segment_size = 0;  // UDP_SEGMENT
-  IpAddress from;                // IP_PKTINFO; unspecified: nothing was said
-  int traffic_class = -1;        // IP_TOS; -1: nothing was said
+  IpAddress from;                // IP_PKTINFO; unspecified: not given
+  int traffic_class = -1;        // IP_TOS; -1: not given
 };
+/// Parses the control messages of `message`.
 MemorySendControl read_control(const msghdr& message);
 
-/// The control messages that a socket with these options asked for, in the kernel's order, as far as there is
-/// room.
+/// The control messages requested by a socket.
 struct MemoryControlOptions {
   bool v4 = true;
   bool overflow = false;
   bool packet_info = false;
   bool traffic_class = false;
 };
+/// Writes the requested control messages, in the kernel's order, as far as the room suffices.
 void write_control(msghdr& message, const MemoryDatagram& datagram, const MemoryControlOptions& options);
-/// The control message of the error queue: nobody at the port of a datagram.
+/// Writes the control message of the error queue: no socket at the port of a datagram.
 void write_refused(msghdr& message, bool v4, const IpAddress& reporter);
 
-/// IPv4 in the form that an IPv6 socket has it: ::ffff:a.b.c.d.
+/// An IPv4 address in the form of an IPv6 socket: ::ffff:a.b.c.d.
 IpAddress mapped(const IpAddress& address);
-/// The endpoint of a call's address: zero, or a negated errno. A mapped address becomes one of IPv4.
+/// Reads the endpoint of a call's address. Returns zero or a negated errno. A mapped address becomes IPv4.
 int read_address(int domain, const void* address, socklen_t length, Endpoint& endpoint);
-/// As the kernel gives an address out: cut off at the room, with the length that it has.
+/// Writes an address as the kernel does: cut off at the room. Returns the full length.
 socklen_t write_address(int domain, Endpoint endpoint, void* address, socklen_t room);
 
 }  // namespace tunport

@@ -35,7 +35,7 @@ IpAddress loopback(int domain) {
 /// UDP_MAX_SEGMENTS of Linux before 6.9.
 constexpr std::size_t most_segments = 64;
 
-/// The smallest and largest number that the kernel takes for an option; nothing: any.
+/// The smallest and largest number of an option in the kernel; nothing without bounds.
 std::optional<std::pair<int, int>> range_of(int level, int option) {
   if (level == IPPROTO_IP && option == IP_TTL) return std::pair{1, 255};
   if (level == IPPROTO_IP && option == IP_MULTICAST_TTL) return std::pair{0, 255};
@@ -277,7 +277,7 @@ ssize_t MemorySockets::recvmsg(int fd, msghdr* message, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) return receive_error(*socket, message);
   const int pending = std::exchange(socket->pending_error, 0);
   socket->update_readiness();
-  // The descriptor cannot report POLLERR without a hang-up, so that reading tells of the error queue.
+  // The descriptor cannot report POLLERR without a hang-up: a read reports the error queue instead.
   if (pending != 0 || !socket->errors.empty()) return -ECONNREFUSED;
   if (socket->queue.empty()) {
     const bool non_blocking = (flags & MSG_DONTWAIT) != 0 || (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
@@ -370,7 +370,8 @@ ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
   return error != 0 ? error : static_cast<ssize_t>(size);
 }
 
-/// Sends a datagram, or a run. Zero, or a negated errno. `datagram.local`: the source that the sender said.
+/// Sends a datagram, or a run. Returns zero or a negated errno. `datagram.local`: the source given by the
+/// sender.
 int MemorySockets::send(Socket& socket, MemoryDatagram datagram, std::size_t segment) {
   const Endpoint to = datagram.to;
   const bool group = to.address.is_multicast();

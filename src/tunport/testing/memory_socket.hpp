@@ -50,8 +50,8 @@ class MemorySockets {
     std::optional<Endpoint> local;
     std::optional<Endpoint> peer;
     std::map<std::pair<int, int>, int> options;
-    std::string device;                          // that it is bound to
-    std::set<std::pair<IpAddress, int>> groups;  // joined, by interface
+    std::string device;                          // the interface bound to
+    std::set<std::pair<IpAddress, int>> groups;  // the memberships, by interface
     std::deque<MemoryDatagram> queue;
     std::size_t queued_bytes = 0;
     std::uint32_t dropped = 0;    // datagrams dropped without room
@@ -61,7 +61,7 @@ class MemorySockets {
     bool v4() const { return domain == AF_INET; }
     int option(int level, int name, int otherwise) const;
     bool is_on(int level, int name) const { return option(level, name, 0) != 0; }
-    /// An option with a number for IPv4 and another for IPv6.
+    /// An option with different numbers for IPv4 and IPv6.
     int ip_option(int option_v4, int option_v6, int otherwise) const;
     bool takes_both() const;  // IPv6, and IPv4 by mapped addresses
     void update_readiness() {
@@ -71,7 +71,7 @@ class MemorySockets {
 
   void sweep();
   Socket* find(int fd);
-  /// The one socket that gets a datagram, or all for a group or a broadcast.
+  /// The socket that gets a datagram; all sockets for a group or a broadcast.
   std::vector<Socket*> receivers_of(const MemoryDatagram& datagram, int interface_index);
   bool is_taken(const Socket& socket, const Endpoint& wanted) const;
   int bind_to(Socket& socket, Endpoint wanted);
