@@ -237,7 +237,7 @@ std::string to_string(const Ipv6Address& address);
 std::string to_string(const IpAddress& address);
 /// The text form: "10.77.0.1/24".
 std::string to_string(const IpPrefix& prefix);
-/// The text form: "10.0.0.2:42" or "[fd00::1]:42".
+/// The text form: "10.0.0.2:42" or "[fd00::1]:42"; with a scope "[fe80::1%2]:42", by the index.
 std::string to_string(const Endpoint& endpoint);
 
 }  // namespace tunport
