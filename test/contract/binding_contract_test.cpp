@@ -296,7 +296,7 @@ TEST_P(Binding, DeviceByMode) {
     EXPECT_FALSE(none);
     return ec;
   };
-  EXPECT_EQ(failure(DeviceKind::tap, "tp0", {}), Errc::device_busy);
+  EXPECT_EQ(failure(DeviceKind::tap, "tp0", {}), Errc::device_held_here);
   EXPECT_EQ(failure(DeviceKind::tap, "tp0", {.mode = OpenMode::create}), Errc::device_exists);
   EXPECT_EQ(failure(DeviceKind::tun, "tp0", {}), Errc::wrong_kind);
   EXPECT_EQ(failure(DeviceKind::tap, "tp0", {.multi_queue = true}), Errc::multi_queue_mismatch);
@@ -307,7 +307,7 @@ TEST_P(Binding, DeviceByMode) {
   device.close();
   device = Device::open(DeviceKind::tap, "tp0", {.mode = OpenMode::attach}, system);
   EXPECT_TRUE(device.capabilities().persistent);
-  const Device adopted = Device::adopt(device.release(), system);
+  const Device adopted = Device::adopt(device.release(), {}, system);
   EXPECT_EQ(adopted.name(), "tp0");
   EXPECT_EQ(adopted.kind(), DeviceKind::tap);
 }

@@ -12,6 +12,7 @@
 #include <net/if.h>
 
 #include "tunport/base/error.hpp"
+#include "tunport/device/device.hpp"
 #include "tunport/device/net_namespace.hpp"
 
 #include "contract/world.hpp"
@@ -250,9 +251,72 @@ TEST_P(Links, EachCallHasAThrowingForm) {
       call();
       ADD_FAILURE() << &call - failing;
     } catch (const Error& error) {
-      EXPECT_EQ(error.subject(), "tap0");
+      EXPECT_EQ(error.subject().substr(0, 4), "tap0");
       EXPECT_EQ(error.code(), Errc::no_such_device);
     }
+}
+
+TEST_P(Links, AnAddressOrRouteThatIsThereIsNamed) {
+  links().set_up("tap0", true);
+  const auto subject_of_second = [](const std::function<void()>& call) -> std::string {
+    call();
+    try {
+      call();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), std::errc::file_exists);
+      return error.subject();
+    }
+    return "nothing was thrown";
+  };
+  EXPECT_EQ(subject_of_second([&] { links().add_address("tap0", prefix("10.0.0.1/24")); }),
+            "tap0: address 10.0.0.1/24");
+  EXPECT_EQ(subject_of_second([&] {
+              links().add_route({prefix("10.9.0.0/16"), std::nullopt, "tap0"});
+            }),
+            "tap0: route 10.9.0.0/16");
+}
+
+TEST_P(Links, TxQueueLength) {
+  EXPECT_OK(links().set_tx_queue_length("tap0", 4000, ec));
+  EXPECT_EQ(links().find("tap0").tx_queue_length, 4000U);
+  EXPECT_FAILS(links().set_tx_queue_length("nobody", 4000, ec), Errc::no_such_device);
+}
+
+TEST_P(Links, ADevicesLinkIsItsOwnAlsoBesideANamesake) {
+  Device device = Device::adopt(std::move(tun_fd), {}, world());
+  UniqueFd there;
+  if (GetParam() == WorldKind::kernel) {
+    const UniqueFd here = current_namespace(ec);
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    there = current_namespace(ec);
+    ASSERT_EQ(::setns(here.get(), CLONE_NEWNET), 0);
+  } else {
+    there = UniqueFd{::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
+  }
+  const Link before = device.link();
+  before.set_mtu(1400);
+  EXPECT_EQ(links().find("tun0").mtu, 1400U);
+  EXPECT_OK(links().move_to_namespace("tun0", there.get(), ec));
+  const UniqueFd namesake = make("tun0", tun, false);
+  EXPECT_FAILS(before.set_up(true, ec), Errc::no_such_device);
+  const Link link = device.link();
+  link.set_up(true);
+  link.add_address(prefix("10.0.0.1/24"));
+  link.add_route({.destination = prefix("10.9.0.0/16")});
+  EXPECT_TRUE(link.info().up);
+  EXPECT_THAT(link.routes(), Contains(Route{prefix("10.9.0.0/16"), std::nullopt, "tun0"}));
+  EXPECT_EQ(device.write(make_ipv4(40)), 0);
+  EXPECT_FALSE(links().find("tun0").up);
+  EXPECT_THAT(links().addresses("tun0"), IsEmpty());
+  EXPECT_THAT(links().routes("tun0"), IsEmpty());
+  const Device again = device.opener()("tun1", {}, ec);
+  EXPECT_TRUE(again) << ec.message();
+  EXPECT_FALSE(exists("tun1")) << "opened beside the device";
+  EXPECT_EQ(again.link().info().name, "tun1");
+  EXPECT_OK(link.remove(ec));
+  EXPECT_TRUE(device.is_gone());
+  EXPECT_FAILS(device.link(ec), Errc::device_gone);
+  EXPECT_TRUE(exists("tun0"));
 }
 
 TEST_P(Links, Remove) {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 
 namespace tunport::contract {
@@ -66,14 +67,15 @@ TEST_P(Offloads, HeaderSizeIsThatOfAnEarlierProcess) {
 }
 
 TEST_P(Offloads, AdoptingUsesTheHeaderThatIsThere) {
-  Device device = Device::adopt(make("tp0", tun | IFF_VNET_HDR), system(), {.checksum = true, .tso6 = true});
+  Device device =
+      Device::adopt(make("tp0", tun | IFF_VNET_HDR), {.offload = {.checksum = true, .tso6 = true}}, system());
   EXPECT_EQ(device.capabilities().offload, (OffloadFeatures{.checksum = true, .tso6 = true}));
-  device = Device::adopt(device.release(), system());
+  device = Device::adopt(device.release(), {}, system());
   EXPECT_FALSE(device.capabilities().offload.any()) << "no offload is wanted";
   EXPECT_EQ(device.capabilities().framing, 10U);
   inject({}, payload_);
   EXPECT_EQ(drain(device), shapes::segments({}, payload_, segment_size));
-  device = Device::adopt(make("tp1", tun), system(), OffloadFeatures::all());
+  device = Device::adopt(make("tp1", tun), {.offload = OffloadFeatures::all()}, system());
   EXPECT_FALSE(device.capabilities().offload.any()) << "there is no header";
   EXPECT_EQ(device.capabilities().framing, 0U);
 }
@@ -128,6 +130,43 @@ TEST_P(Offloads, ClosingLeavesNoMaskToAProgramWithoutTheHeader) {
   }
 }
 
+TEST_P(Offloads, TheLastQueueLeavesNoMaskBehind) {
+  leave_behind(tun | IFF_MULTI_QUEUE, 0);
+  const DeviceOptions options{.multi_queue = true, .offload = {.checksum = true, .tso4 = true}};
+  Device first = Device::open(DeviceKind::tun, "tp0", options, system());
+  Device second = Device::open(DeviceKind::tun, "tp0", options, system());
+  ASSERT_TRUE(first.capabilities().offload.tso4);
+  set_up("tp0", true);
+  second.close();
+  inject({}, payload_);
+  EXPECT_EQ(drain(first).size(), 1U) << "the mask is the other queue's as well";
+  set_up("tp0", false);
+  first.close();
+  const UniqueFd plain = make("tp0", tun | IFF_MULTI_QUEUE);
+  inject({}, payload_);
+  Packet packet;
+  for (const Packet& segment : shapes::segments({}, payload_, segment_size)) {
+    EXPECT_GT(Contract::read(plain, packet), 0);
+    EXPECT_EQ(packet, segment);
+  }
+  EXPECT_EQ(io().ioctl_value(plain.get(), TUNSETPERSIST, 0), 0);
+}
+
+TEST_P(Offloads, AHandedOverDeviceKeepsItsMask) {
+  for (const int queues : {0, IFF_MULTI_QUEUE}) {
+    leave_behind(tun | queues, 0);
+    const DeviceOptions options{.multi_queue = queues != 0, .offload = {.checksum = true, .tso4 = true}};
+    Device before = Device::open(DeviceKind::tun, "tp0", options, system());
+    UniqueFd copy{::fcntl(before.fileno(), F_DUPFD_CLOEXEC, 0)};
+    Device after = Device::adopt(std::move(copy), {.offload = options.offload}, system());
+    set_up("tp0", true);
+    before.close();
+    inject({}, payload_);
+    EXPECT_EQ(drain(after), std::vector<Packet>{shapes::super_packet({}, payload_)});
+    after.set_persistent(false);
+  }
+}
+
 TEST_P(Offloads, TheMaskCanBeChangedWhileOpen) {
   Device device = open(DeviceKind::tun, {.checksum = true, .tso4 = true});
   inject({}, payload_);
@@ -153,7 +192,7 @@ TEST_P(Offloads, TheByteOrderIsTheDevices) {
     }
     UniqueFd fd = make("tp0", tun | IFF_VNET_HDR);
     EXPECT_EQ(io().ioctl(fd.get(), is_little ? TUNSETVNETLE : TUNSETVNETBE, &on), 0);
-    Device device = Device::adopt(std::move(fd), system(), OffloadFeatures::all());
+    Device device = Device::adopt(std::move(fd), {.offload = OffloadFeatures::all()}, system());
     EXPECT_EQ(device.capabilities().byte_order, order);
     inject({}, payload_);
     const Read got = read(device);

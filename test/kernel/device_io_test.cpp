@@ -328,7 +328,7 @@ TEST_F(DeviceIo, DeletedIsFinal) {
   device.set_persistent(true, ec);
   EXPECT_EQ(ec, Errc::device_gone);
   EXPECT_FALSE(device.capabilities().persistent);
-  EXPECT_FALSE(Device::adopt(device.release(), linux_system(), ec));
+  EXPECT_FALSE(Device::adopt(device.release(), {}, linux_system(), ec));
   EXPECT_EQ(ec, Errc::not_bound);
 }
 

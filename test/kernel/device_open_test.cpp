@@ -143,8 +143,8 @@ TEST_F(DeviceOpen, AttachRefusesWhatIsNotThere) {
 
 TEST_F(DeviceOpen, HeldByAnother) {
   const Device holder = Device::open(DeviceKind::tun, "tp0");
-  EXPECT_EQ(error_of(DeviceKind::tun, "tp0"), Errc::device_busy);
-  EXPECT_EQ(error_of(DeviceKind::tun, "tp0", attaching), Errc::device_busy);
+  EXPECT_EQ(error_of(DeviceKind::tun, "tp0"), Errc::device_held_here);
+  EXPECT_EQ(error_of(DeviceKind::tun, "tp0", attaching), Errc::device_held_here);
   EXPECT_EQ(error_of(DeviceKind::tun, "tp0", creating), Errc::device_exists);
 }
 
@@ -352,21 +352,22 @@ TEST_F(DeviceOpen, AdoptReadsTheFramingBack) {
             10U);
   EXPECT_EQ(Device::adopt(bound_elsewhere(IFF_TUN | IFF_VNET_HDR, "c", 12)).capabilities().framing, 16U);
   EXPECT_FALSE(
-      Device::adopt(bound_elsewhere(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, "d", 70), linux_system(), ec));
+      Device::adopt(bound_elsewhere(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, "d", 70), {}, linux_system(), ec));
   EXPECT_EQ(ec, Errc::bad_header_size);
 }
 
 TEST_F(DeviceOpen, AdoptRefusesOtherDescriptors) {
   const std::size_t before = open_descriptors();
-  EXPECT_FALSE(Device::adopt(UniqueFd{::open("/dev/net/tun", O_RDWR)}, linux_system(), ec));
+  EXPECT_FALSE(Device::adopt(UniqueFd{::open("/dev/net/tun", O_RDWR)}, {}, linux_system(), ec));
   EXPECT_EQ(ec, Errc::not_bound) << "not bound";
-  EXPECT_FALSE(Device::adopt(UniqueFd{::socket(AF_INET, SOCK_DGRAM, 0)}, linux_system(), ec));
+  EXPECT_FALSE(Device::adopt(UniqueFd{::socket(AF_INET, SOCK_DGRAM, 0)}, {}, linux_system(), ec));
   EXPECT_EQ(ec, Errc::not_bound) << "a socket";
-  EXPECT_FALSE(Device::adopt(UniqueFd{::open("/dev/zero", O_RDWR)}, linux_system(), ec));
+  EXPECT_FALSE(Device::adopt(UniqueFd{::open("/dev/zero", O_RDWR)}, {}, linux_system(), ec));
   EXPECT_EQ(ec, Errc::not_bound) << "another file";
-  EXPECT_FALSE(Device::adopt(UniqueFd{}, linux_system(), ec));
+  EXPECT_FALSE(Device::adopt(UniqueFd{}, {}, linux_system(), ec));
   EXPECT_EQ(ec, errno_code(EBADF)) << "no descriptor";
-  EXPECT_FALSE(Device::adopt(bound_elsewhere(IFF_TUN | IFF_NO_PI, "tp0", 0, O_RDONLY), linux_system(), ec));
+  EXPECT_FALSE(
+      Device::adopt(bound_elsewhere(IFF_TUN | IFF_NO_PI, "tp0", 0, O_RDONLY), {}, linux_system(), ec));
   EXPECT_EQ(ec, errno_code(EBADF)) << "cannot be written to";
   EXPECT_EQ(open_descriptors(), before);
   EXPECT_THROW(Device::adopt(UniqueFd{}), Error);

@@ -38,6 +38,9 @@ class FaultyLinks : public LinkSystem {
   void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) override {
     inner_.set_mac(name, mac, ec);
   }
+  void set_tx_queue_length(const std::string& name, unsigned packets, std::error_code& ec) override {
+    inner_.set_tx_queue_length(name, packets, ec);
+  }
   void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override {
     make(Call::add_address, ec, [&] { inner_.add_address(name, address, ec); });
   }

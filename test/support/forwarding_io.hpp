@@ -12,6 +12,7 @@ class ForwardingIo : public IoSystem {
 
   int open(const char* path, int flags) override { return inner_.open(path, flags); }
   int access(const char* path, int mode) override { return inner_.access(path, mode); }
+  bool holds(const std::string& interface) override { return inner_.holds(interface); }
   int ioctl(int fd, unsigned long request, void* argument) override {
     return inner_.ioctl(fd, request, argument);
   }

@@ -60,6 +60,7 @@ class HostRun {
   Host host_;
   UdpEcho echo_;
   TuntapPort port_;
+  Link device_link_;
   std::optional<LinkSetup> link_;
   Signals signals_;
   Reactor::Timer kill_timer_;
@@ -121,7 +122,8 @@ void HostRun::start_listening() try { port_.start_listening(); } catch (const Ca
 void HostRun::set_link_up() {
   summary_.where = port_.get_host();
   // A device that is not persistent goes with its descriptor, and all its settings with it.
-  link_.emplace(port_.options().system.links, summary_.where.name, port_.device().capabilities().persistent);
+  device_link_ = port_.device().link();
+  link_.emplace(device_link_.system(), summary_.where.name, port_.device().capabilities().persistent);
   if (plan_.port.mtu) link_->set_mtu(*plan_.port.mtu);
   for (const IpPrefix& address : plan_.interface_addresses) link_->add_address(address);
   link_->set_up();

@@ -19,65 +19,7 @@
 namespace tunport {
 namespace {
 
-constexpr std::size_t packet_information_size = sizeof(tun_pi);
-/// struct virtio_net_hdr (linux/virtio_net.h), which longer ones begin with.
-constexpr int least_virtio_header = 10;
-
 using Framing = std::array<std::byte, max_framing>;
-
-/// True if the kernel chooses the name, or a part of it.
-bool is_open_ended(const std::string& name) { return name.empty() || name.find('%') != std::string::npos; }
-
-/// Why the clone device could not be opened.
-std::error_code open_error(int number, const char* path, IoSystem& io) {
-  switch (number) {
-    case ENOENT:
-    case ENODEV:
-    case ENXIO:
-      return Errc::no_driver;
-    case EACCES:  // by its mode; or by a mount with nodev, whatever the mode
-      return io.access(path, R_OK | W_OK) == 0 ? Errc::clone_device_forbidden : Errc::clone_device_denied;
-    case EPERM:  // by a device cgroup
-      return Errc::clone_device_forbidden;
-    case EISDIR:
-      return Errc::not_clone_device;
-    default:
-      return errno_code(number);
-  }
-}
-
-/// Why a device of this kind cannot be attached to that link; no error if it can.
-std::error_code mismatch(const LinkInfo& link, DeviceKind kind, const DeviceOptions& options) {
-  if (!link.tunnel) return Errc::not_a_tunnel;
-  if (link.tunnel->kind != kind) return Errc::wrong_kind;
-  if (link.tunnel->multi_queue != options.multi_queue) return Errc::multi_queue_mismatch;
-  return {};
-}
-
-/// What TUNSETIFF meant by `number`: the kernel has one EINVAL and one EBUSY for many causes, the link tells
-/// them apart.
-std::error_code bind_error(int number, DeviceKind kind, const std::string& name, const DeviceOptions& options,
-                           LinkSystem& links) {
-  switch (number) {
-    case EPERM:
-      return Errc::not_permitted;
-    case EEXIST:
-      return Errc::device_exists;
-    case ENOTTY:  // no request of this file's
-      return Errc::not_clone_device;
-    case EINVAL:
-    case EBUSY: {
-      std::error_code unknown;
-      const auto link = links.find(name, unknown);
-      if (number == EBUSY)
-        return link && options.mode == OpenMode::create ? Errc::device_exists : Errc::device_busy;
-      const std::error_code found = link ? mismatch(*link, kind, options) : std::error_code{};
-      return found ? found : errno_code(number);
-    }
-    default:
-      return errno_code(number);
-  }
-}
 
 /// The errno of a request to a bound device.
 std::error_code request_error(int number) {
@@ -131,19 +73,6 @@ int ether_type(DeviceKind kind, std::span<const Bytes> parts) {
 
 }  // namespace
 
-// What the kernel's dev_valid_name takes, in the 15 characters that a request has room for. It would cut a
-// longer name silently.
-bool is_device_name(const std::string& name) {
-  if (name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
-  const auto is_forbidden = [](unsigned char c) {
-    return c == '/' || c == ':' || c == ' ' || (c >= '\t' && c <= '\r') || c == 0xa0 || c == '\0';
-  };
-  if (std::ranges::any_of(name, is_forbidden)) return false;
-  const auto percent = name.find('%');
-  return percent == std::string::npos ||
-         (name.compare(percent, 2, "%d") == 0 && name.find('%', percent + 1) == std::string::npos);
-}
-
 std::string to_string(const Capabilities& capabilities) {
   std::string text{to_string(capabilities.kind)};
   if (capabilities.packet_information) text += ", packet information";
@@ -159,6 +88,7 @@ std::string to_string(const Capabilities& capabilities) {
 Device& Device::operator=(Device&& other) noexcept {
   if (this == &other) return *this;
   close();
+  clone_path_ = std::move(other.clone_path_);
   io_ = other.io_;
   links_ = other.links_;
   fd_ = std::move(other.fd_);
@@ -166,157 +96,6 @@ Device& Device::operator=(Device&& other) noexcept {
   capabilities_ = other.capabilities_;
   waiting_ = std::move(other.waiting_);
   return *this;
-}
-
-Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system) {
-  return throwing(name.empty() ? std::string{to_string(kind)} : name,
-                  [&](std::error_code& ec) { return open(kind, name, options, system, ec); });
-}
-
-Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system,
-                    std::error_code& ec) {
-  if (options.network_namespace.empty()) return open_here(kind, name, options, system, ec);
-  Device device;
-  std::error_code opened;
-  system.links.in_namespace_of(
-      options.network_namespace, [&] { device = open_here(kind, name, options, system, opened); }, ec);
-  if (!ec) ec = opened;
-  if (ec) device.close();
-  return device;
-}
-
-Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceOptions& options,
-                         System system, std::error_code& ec) {
-  ec.clear();
-  const bool attach = options.mode == OpenMode::attach;
-  if (!is_device_name(name) || (attach && is_open_ended(name))) {
-    ec = Errc::invalid_name;
-    return {};
-  }
-  const int opened = system.io.open(options.clone_path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
-  if (opened < 0) {
-    ec = open_error(-opened, options.clone_path.c_str(), system.io);
-    return {};
-  }
-  Device device{UniqueFd{opened}, system};
-  if (options.blocking) {
-    device.waiting_ = std::make_unique<Waiting>();
-    device.waiting_->cancelled.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!device.waiting_->cancelled) {
-      ec = errno_code(errno);
-      return {};
-    }
-  }
-
-  // TUNSETIFF creates what is not there. So look first, and afterwards make sure that it is still the same.
-  std::optional<LinkInfo> present;
-  if (attach) {
-    present = system.links.find(name, ec);
-    if (!ec) ec = mismatch(*present, kind, options);
-    if (ec) return {};
-  }
-
-  const int flags =
-      (kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) | (options.packet_information ? 0 : IFF_NO_PI) |
-      (options.multi_queue ? IFF_MULTI_QUEUE : 0) | (options.mode == OpenMode::create ? IFF_TUN_EXCL : 0);
-  const bool wants_header = tun_offload::consistent(options.offload).any();
-  device.bind(name, flags | (wants_header ? IFF_VNET_HDR : 0), kind, options, ec);
-  // An EINVAL that nothing explains may be a kernel's that does not know the header.
-  if (wants_header && ec == errno_code(EINVAL)) device.bind(name, flags, kind, options, ec);
-  if (ec) return {};
-  // The first queue sets the flags, another one gets those that are there.
-  device.probe(options.multi_queue ? std::nullopt : std::optional{options.packet_information},
-               options.offload, ec);
-  if (!ec && attach) {
-    const auto link = system.links.find(device.name_, ec);
-    if (!ec && link->index != present->index) ec = Errc::no_such_device;
-  }
-  if (ec) return {};
-  return device;
-}
-
-void Device::bind(const std::string& name, int flags, DeviceKind kind, const DeviceOptions& options,
-                  std::error_code& ec) {
-  ec.clear();
-  ifreq request{};
-  std::memcpy(request.ifr_name, name.data(), name.size());
-  request.ifr_flags = static_cast<short>(flags);
-  if (const int bound = io_->ioctl(fileno(), TUNSETIFF, &request); bound < 0)
-    ec = bind_error(-bound, kind, name, options, *links_);
-}
-
-Device Device::adopt(UniqueFd fd, System system, const OffloadFeatures& wanted) {
-  return throwing("descriptor " + std::to_string(fd.get()),
-                  [&](std::error_code& ec) { return adopt(std::move(fd), system, ec, wanted); });
-}
-
-Device Device::adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadFeatures& wanted) {
-  ec.clear();
-  Device device{std::move(fd), system};
-  const int flags = system.io.get_flags(device.fileno());
-  if (flags < 0 || (flags & O_ACCMODE) != O_RDWR) {
-    ec = errno_code(flags < 0 ? -flags : EBADF);
-    return {};
-  }
-  device.probe(std::nullopt, wanted, ec);
-  if (ec) {
-    if (device.name_.empty()) ec = Errc::not_bound;
-    return {};
-  }
-  if (const int set = system.io.set_flags(device.fileno(), flags | O_NONBLOCK, true); set < 0) {
-    ec = errno_code(-set);
-    return {};
-  }
-  return device;
-}
-
-/// Reads back what the device is, and sets its offload mask.
-void Device::probe(std::optional<bool> packet_information, const OffloadFeatures& wanted,
-                   std::error_code& ec) {
-  ifreq request{};
-  if (const int result = io_->ioctl(fileno(), TUNGETIFF, &request); result < 0) {
-    ec = request_error(-result);
-    return;
-  }
-  const int flags = request.ifr_flags;
-  name_.assign(request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ));
-  capabilities_ = {};
-  capabilities_.kind = (flags & IFF_TAP) != 0 ? DeviceKind::tap : DeviceKind::tun;
-  if (!packet_information) {
-    const auto link = links_->find(name_, ec);
-    if (ec) return;
-    packet_information = link->tunnel && link->tunnel->packet_information;
-  }
-  capabilities_.packet_information = *packet_information;
-  capabilities_.vnet_header = (flags & IFF_VNET_HDR) != 0;
-  capabilities_.multi_queue = (flags & IFF_MULTI_QUEUE) != 0;
-  capabilities_.persistent = (flags & IFF_PERSIST) != 0;
-  if (capabilities_.packet_information) capabilities_.framing += packet_information_size;
-  if (capabilities_.vnet_header) probe_virtio_header(ec);
-  if (!ec) set_offload(wanted, ec);
-}
-
-/// Its size and byte order are the device's and outlive who set them.
-void Device::probe_virtio_header(std::error_code& ec) {
-  int size = 0;
-  if (const int result = io_->ioctl(fileno(), TUNGETVNETHDRSZ, &size); result < 0) {
-    ec = request_error(-result);
-    return;
-  }
-  capabilities_.framing += static_cast<std::size_t>(std::max(size, 0));
-  if (size < least_virtio_header || capabilities_.framing > max_framing) {
-    ec = Errc::bad_header_size;
-    return;
-  }
-  // A kernel that does not know the request has the machine's order. Asked for both, it takes the former.
-  const auto is_set = [&](unsigned long request) {
-    int value = 0;
-    return io_->ioctl(fileno(), request, &value) == 0 && value != 0;
-  };
-  if (is_set(TUNGETVNETLE))
-    capabilities_.byte_order = std::endian::little;
-  else if (is_set(TUNGETVNETBE))
-    capabilities_.byte_order = std::endian::big;
 }
 
 void Device::set_offload(const OffloadFeatures& wanted, std::error_code& ec) {
@@ -340,8 +119,45 @@ void Device::close() noexcept {
     cancel();
     while (waiting_->calls.load() != 0) std::this_thread::yield();
   }
-  if (capabilities_.persistent && !capabilities_.multi_queue && capabilities_.offload.any())
-    io_->ioctl_value(fileno(), TUNSETOFFLOAD, 0);
+  if (capabilities_.persistent && capabilities_.offload.any())
+    close_without_mask();
+  else
+    fd_.reset();
+}
+
+int Device::attach_again(int fd, const std::string& name) const {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_flags = static_cast<short>((capabilities_.kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) |
+                                         (capabilities_.packet_information ? 0 : IFF_NO_PI) |
+                                         (capabilities_.vnet_header ? IFF_VNET_HDR : 0) |
+                                         (capabilities_.multi_queue ? IFF_MULTI_QUEUE : 0));
+  return io_->ioctl(fd, TUNSETIFF, &request);
+}
+
+void Device::close_without_mask() noexcept try {
+  std::error_code ec;
+  const Link link = this->link(ec);
+  LinkInfo info;
+  int opened = -1;
+  if (!ec) info = link.info(ec);
+  if (!ec) link.inside([&] { opened = io_->open(clone_path_.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK); }, ec);
+  const UniqueFd again{std::max(opened, -1)};
+  const auto queues = [&] { return !ec && info.tunnel ? info.tunnel->queues : std::nullopt; };
+  const bool multi_queue = capabilities_.multi_queue;
+  // The queue that is attached still is in the way of another one, unless there may not be another.
+  const bool can_look =
+      again && (multi_queue ? queues() == 1U : attach_again(again.get(), info.name) == -EBUSY);
+  if (!can_look && !multi_queue) io_->ioctl_value(fileno(), TUNSETOFFLOAD, 0);
+  fd_.reset();
+  if (!can_look) return;
+  if (multi_queue) {
+    info = link.info(ec);
+    if (queues() != 0U) return;  // a duplicate of the descriptor
+  }
+  if (attach_again(again.get(), info.name) == 0 && link.info(ec).name == info.name)
+    io_->ioctl_value(again.get(), TUNSETOFFLOAD, 0);
+} catch (...) {
   fd_.reset();
 }
 
@@ -423,6 +239,52 @@ int Device::write_parts(std::span<const Bytes> parts, const PacketOffload& offlo
   if (!framing.empty()) gathered[count++] = writable(framing);
   for (const Bytes part : parts) gathered[count++] = readable(part);
   return write_framed(std::span<const iovec>{gathered}.first(count));
+}
+
+std::string Device::current_name(std::error_code& ec) const {
+  ifreq request{};
+  ec.clear();
+  if (const int result = io_->ioctl(fileno(), TUNGETIFF, &request); result < 0) ec = request_error(-result);
+  return {request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ)};
+}
+
+Link Device::link(std::error_code& ec) const {
+  constexpr int most_tries = 8;
+  for (int tries = 0; tries < most_tries; ++tries) {
+    const std::string name = current_name(ec);
+    std::shared_ptr<LinkSystem> around;
+    if (!ec) around = links_->around(*io_, fileno(), ec);
+    if (ec) return {};
+    if (!around) around = {links_, [](LinkSystem*) {}};
+    const auto info = around->find(name, ec);
+    // Renamed or moved meanwhile: the interface of that name may be another.
+    std::error_code gone;
+    if (current_name(gone) != name && !gone) continue;
+    if (gone) ec = gone;
+    if (ec) return {};
+    return {around, around->only(info->index, name), name};
+  }
+  ec = Errc::links_changing;
+  return {};
+}
+
+Device::Opener Device::opener() const {
+  std::error_code denied;
+  const std::shared_ptr<LinkSystem> around = links_->around(*io_, fileno(), denied);
+  if (denied != Errc::namespace_denied) denied.clear();  // a device that is gone is to be opened again
+  return [kind = kind(), system = System{*io_, *links_}, around, denied](
+             const std::string& name, const DeviceOptions& options, std::error_code& ec) {
+    const bool is_elsewhere = options.network_namespace.empty() && (around || denied);
+    if (!is_elsewhere) return open(kind, name, options, system, ec);
+    Device device;
+    ec = denied;
+    if (ec) return device;
+    std::error_code opened;
+    around->inside([&] { device = open_here(kind, name, options, system, opened); }, ec);
+    if (!ec) ec = opened;
+    if (ec) device.close();
+    return device;
+  };
 }
 
 bool Device::is_gone() const noexcept {

@@ -7,10 +7,10 @@
 /// the device, an adopted descriptor was set up by somebody else. So the flags are read back after every
 /// open, attach and adopt (TUNGETIFF), and `framing` follows what was read, never what was asked. One flag
 /// cannot be read there: TUNGETIFF sets bit 0x1000 for IFF_NO_PI and for IFF_NOFILTER, which is nearly always
-/// true. So whether there is PI is known from the request where that settles it (the only queue), and from
-/// the link otherwise (IFLA_TUN_PI). With packet
-/// information (PI), four bytes precede each packet: they are taken off and put on here, so that a packet
-/// here always starts with its Ethernet or IP header.
+/// true. So whether there is PI is known from the request where that settles it (the only queue), from the
+/// caller's word, or from the link (IFLA_TUN_PI): the device's own, in its own namespace, as a namesake
+/// elsewhere has another framing. With packet information (PI), four bytes precede each packet: they are
+/// taken off and put on here, so that a packet here always starts with its Ethernet or IP header.
 ///
 /// Offload is a handshake of two parts. The virtio header (IFF_VNET_HDR), by which kernel and program tell
 /// each other what is left to do on a packet, is asked for at TUNSETIFF if any offload is wanted. Its size
@@ -28,12 +28,16 @@
 /// Nothing of the interface is touched that was not asked for: no address, route, up state or persistence.
 /// The offload mask is the exception: it belongs to the device, survives processes, and must match the
 /// framing. So it is always set, to nothing where nothing is wanted, and what it was before is neither known
-/// (the kernel has no request that tells) nor put back; when a persistent device of one queue is closed it is
-/// cleared, or the next program to attach, without the header, would read raw super-packets. A second
-/// exception is the kernel's: whoever attaches the first queue of a device sets its flags (PI, the virtio
-/// header), and they stay when he leaves; a persistent device made without the header gets it when attached
-/// to with offload. Whoever attaches another queue gets the flags that are there, and shares the one mask
-/// with the others.
+/// (the kernel has no request that tells) nor put back. A persistent device must not keep the mask when its
+/// last queue is closed: the next program to attach, without the header, would read raw super-packets. Nor
+/// may a closing program clear the mask under another one, which has a queue of its own or a duplicate of the
+/// same descriptor, as after a hand-over. Only the kernel knows of duplicates. So `close` closes first, then
+/// attaches once more with the same flags, and clears the mask if that succeeds: EBUSY means that somebody
+/// has the queue. Where attaching again is not possible (no clone device, no privilege), the mask of a device
+/// of one queue is cleared before the descriptor is closed. A second exception is the kernel's: the first
+/// queue that is attached sets the device's flags (PI, the virtio header), and they stay; a persistent device
+/// made without the header gets it when attached to with offload. Another queue gets the flags that are
+/// there, and shares the one mask with the others.
 ///
 /// Blocking is done here, not by the kernel, which lets nobody end another thread's read(2): the descriptor
 /// is always non-blocking, and a blocking device that meets EAGAIN waits with poll(2) for the descriptor or
@@ -46,6 +50,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,6 +60,7 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/throwing.hpp"
+#include "tunport/device/link.hpp"
 #include "tunport/device/system.hpp"
 #include "tunport/offload/offload.hpp"
 #include "tunport/offload/virtio_header.hpp"
@@ -83,6 +89,21 @@ struct DeviceOptions {
   /// over it. The calling thread is back where it was afterwards; the interface is to be found in there.
   std::string network_namespace = {};
   std::string clone_path = "/dev/net/tun";
+  /// False: nothing is asked by netlink, which some processes do not have (Android, seccomp filters). Then
+  /// `packet_information` must be what the device has if another queue is attached already, and a refusal has
+  /// the kernel's bare errno.
+  bool netlink = true;
+};
+
+/// How a descriptor is adopted.
+struct AdoptOptions {
+  /// What the kernel may leave to do on packets, if the device has the virtio header.
+  OffloadFeatures offload = {};
+  /// Whether the device has packet information, as the caller knows. Then netlink is not needed, and what can
+  /// be seen must agree. Not given: the kernel is asked by netlink.
+  std::optional<bool> packet_information = {};
+  /// False: nothing is asked by netlink. Packet information that is not given is none then.
+  bool netlink = true;
 };
 
 /// What a read brought.
@@ -143,20 +164,20 @@ class Device {
   /// The same; returns a closed device and sets `ec` instead of throwing.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system,
                      std::error_code& ec);
-  /// Takes over a descriptor that somebody else opened and bound (inherited, or received over a socket):
-  /// probes kind, name and framing, makes it non-blocking and close-on-exec, sets the offload mask: to what
-  /// is granted of `wanted` if it has the virtio header, to none if it has not.
-  /// `system.links` must be those of the device's namespace, which need not be this one
-  /// (`LinuxLinks{open_namespace(...)}`). `Errc::not_bound` if it is not bound to a device,
-  /// `Errc::no_such_device` if its interface is not to be found by `system.links`, EBADF if it is not open
-  /// for reading and writing. On error the descriptor is closed.
-  static Device adopt(UniqueFd fd, System system = linux_system(), const OffloadFeatures& wanted = {});
-  static Device adopt(UniqueFd fd, System system, std::error_code& ec, const OffloadFeatures& wanted = {});
+  /// Takes over a descriptor that somebody else opened and bound (inherited, or received over a socket), in
+  /// whichever namespace its device is: probes kind, name and framing, makes the descriptor non-blocking and
+  /// close-on-exec, and sets the offload mask. `Errc::not_bound` if it is not bound to a device,
+  /// `Errc::not_tun_driver` for a macvtap or ipvtap, `Errc::packet_information_mismatch` if the device is
+  /// seen to differ, `Errc::namespace_denied` if the device's namespace cannot be asked for packet
+  /// information (state it then), EBADF if it is not open for reading and writing. On error the descriptor is
+  /// closed.
+  static Device adopt(UniqueFd fd, const AdoptOptions& options = {}, System system = linux_system());
+  static Device adopt(UniqueFd fd, const AdoptOptions& options, System system, std::error_code& ec);
 
   /// Lets go of the descriptor: the caller owns it, the device here is closed.
   UniqueFd release();
-  /// Closes the descriptor. Clears the offload mask before, on a persistent device of one queue. On a
-  /// blocking device, from any thread: calls of other threads end first, with ECANCELED where they wait or
+  /// Closes the descriptor. The offload mask of a persistent device that nobody else has open is cleared. On
+  /// a blocking device, from any thread: calls of other threads end first, with ECANCELED where they wait or
   /// have not begun; then the descriptor is closed, and this returns. The device itself must outlive those
   /// calls.
   void close() noexcept;
@@ -171,11 +192,21 @@ class Device {
   const std::string& name() const { return name_; }
   DeviceKind kind() const { return capabilities_.kind; }
   const Capabilities& capabilities() const { return capabilities_; }
-  /// The system that it was opened with. Precondition: open.
-  System system() const { return {*io_, *links_}; }
+  /// The device's interface, in the device's own namespace and under whatever name it has now: addresses,
+  /// MTU, up and down. `device.link().set_up(true);` Precondition for this and what follows: open. Fails with
+  /// `device_gone`, or `namespace_denied` without CAP_NET_ADMIN over the namespace that the device is in.
+  Link link() const {
+    return throwing(name_, [&](std::error_code& ec) { return link(ec); });
+  }
+  Link link(std::error_code& ec) const;
+  /// Opens a device of this kind by name.
+  using Opener =
+      std::function<Device(const std::string& name, const DeviceOptions& options, std::error_code& ec)>;
+  /// What opens a device like this one after this one is closed: on its system and in the namespace that it
+  /// is in now, unless the options name one. `namespace_denied` if that one is not known.
+  Opener opener() const;
 
-  /// Reads one packet into `buffer` (bytes of packet only; the framing goes elsewhere). Precondition for this
-  /// and what follows: open.
+  /// Reads one packet into `buffer` (bytes of packet only; the framing goes elsewhere).
   ReadResult read(MutableBytes buffer) noexcept;
   /// Reads framing and packet as they lie, in one read(2): the packet is `size` bytes from
   /// `buffer[capabilities().framing]` on, the last byte of `buffer` is the spare. For whoever looks into the
@@ -285,10 +316,16 @@ class Device {
   /// TUNSETIFF.
   void bind(const std::string& name, int flags, DeviceKind kind, const DeviceOptions& options,
             std::error_code& ec);
-  /// `packet_information` where the request settled it.
-  void probe(std::optional<bool> packet_information, const OffloadFeatures& wanted, std::error_code& ec);
+  void probe(const AdoptOptions& options, bool is_settled, std::error_code& ec);
+  bool probe_packet_information(int flags, const AdoptOptions& options, std::error_code& ec) const;
   void probe_virtio_header(std::error_code& ec);
   void set(unsigned long request, unsigned long value, std::error_code& ec);
+  /// The interface's name now.
+  std::string current_name(std::error_code& ec) const;
+  /// Closes a persistent device, and clears its mask unless somebody else has it open.
+  void close_without_mask() noexcept;
+  /// TUNSETIFF with the flags that the device has; zero or a negated errno.
+  int attach_again(int fd, const std::string& name) const;
   /// Makes a call; on a blocking device again, whenever it need no longer wait.
   template <typename Call>
   ssize_t waited(short events, Call call) const noexcept {
@@ -310,6 +347,7 @@ class Device {
   LinkSystem* links_ = nullptr;
   UniqueFd fd_;
   std::string name_;
+  std::string clone_path_;  ///< of the driver that the descriptor is from
   Capabilities capabilities_;
   std::unique_ptr<Waiting> waiting_;  ///< of a blocking device
 };

@@ -3,6 +3,7 @@
 /// real one is `linux_io()`; `testing/memory_system.hpp` has a faithful fake.
 
 #include <span>
+#include <string>
 
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -35,6 +36,9 @@ class IoSystem {
   /// faccessat(2) with AT_EACCESS: zero if the file's mode allows `mode` (R_OK, W_OK) to this user. Default:
   /// -ENOSYS, not known.
   virtual int access(const char* path, int mode);
+  /// True if a descriptor of this process is bound to the interface of that name in the caller's namespace.
+  /// Default: false, not known.
+  virtual bool holds(const std::string& interface);
   /// ioctl(2) with a pointer.
   virtual int ioctl(int fd, unsigned long request, void* argument) = 0;
   /// ioctl(2) with a number by value: TUNSETPERSIST, TUNSETOWNER and TUNSETGROUP take theirs so.

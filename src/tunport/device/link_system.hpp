@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@
 
 namespace tunport {
 
+class IoSystem;
+
 /// What is known of an interface that is a TUN/TAP device (IFLA_INFO_DATA, linux/if_link.h IFLA_TUN_*).
 struct TunnelInfo {
   DeviceKind kind = DeviceKind::tun;
@@ -28,6 +31,7 @@ struct TunnelInfo {
   bool persistent = false;
   std::optional<std::uint32_t> owner;
   std::optional<std::uint32_t> group;
+  std::optional<unsigned> queues;  ///< of a multi-queue device: descriptors attached, enabled or not
 };
 
 /// An interface as the kernel describes it.
@@ -59,16 +63,17 @@ struct InterfaceAddress {
 
 /// A route in the main table.
 struct Route {
-  IpPrefix destination;              ///< 0.0.0.0/0 or ::/0: the default route
-  std::optional<IpAddress> gateway;  ///< none: the destination is on the link
-  std::string interface;
+  IpPrefix destination = {};              ///< 0.0.0.0/0 or ::/0: the default route
+  std::optional<IpAddress> gateway = {};  ///< none: the destination is on the link
+  std::string interface = {};
   bool operator==(const Route&) const = default;
 };
 
 /// Typed operations on interfaces. Every function reports by `ec` (cleared on success):
 /// `Errc::no_such_device` for an unknown name, `Errc::not_permitted` without CAP_NET_ADMIN in the namespace,
 /// else the kernel's errno. None of them helps by trying again unless `is_transient(ec)`. Each has a second
-/// form, below, that throws `Error` with the interface's name instead (`throwing`).
+/// form, below, that throws `Error` with the interface's name instead (`throwing`), and with the address or
+/// the route where there is one.
 class LinkSystem {
  public:
   virtual ~LinkSystem() = default;
@@ -83,6 +88,8 @@ class LinkSystem {
   virtual void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) = 0;
   /// `Errc::no_mac_address` on TUN, `Errc::invalid_mac_address` for zero or a multicast one.
   virtual void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) = 0;
+  /// `packets` that wait for a reader before the kernel drops ("txqueuelen").
+  virtual void set_tx_queue_length(const std::string& name, unsigned packets, std::error_code& ec) = 0;
   /// EEXIST if the interface has it already; `Errc::mtu_too_small` for IPv6 on an MTU below 1280.
   virtual void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
   /// As `add_address`, with all that `address` says.
@@ -116,6 +123,17 @@ class LinkSystem {
     ec = Errc::no_namespaces;
   }
 
+  /// The interfaces of the namespace of a device, whatever the caller's: `fd` is bound to the device and used
+  /// through `io`. `Errc::namespace_denied` if the device is elsewhere and the caller without CAP_NET_ADMIN
+  /// there; Linux before 5.2 cannot be asked, and the namespace then is this system's. Null, which is the
+  /// default, if all devices are in this system's own.
+  virtual std::unique_ptr<LinkSystem> around(IoSystem& io, int fd, std::error_code& ec);
+  /// One interface of this system's namespace: each call of the result acts on the interface of that index,
+  /// through renames, whatever name the call is given. Default: by `name`.
+  virtual std::unique_ptr<LinkSystem> only(int index, const std::string& name);
+  /// Runs `inside` in the namespace that the calls act in. Default: here.
+  virtual void inside(const std::function<void()>& inside, std::error_code& ec);
+
   LinkInfo find(const std::string& name) {
     return throwing(name, [&](std::error_code& ec) { return find(name, ec); }).value();
   }
@@ -128,20 +146,27 @@ class LinkSystem {
   void set_mac(const std::string& name, const MacAddress& mac) {
     throwing(name, [&](std::error_code& ec) { set_mac(name, mac, ec); });
   }
+  void set_tx_queue_length(const std::string& name, unsigned packets) {
+    throwing(name, [&](std::error_code& ec) { set_tx_queue_length(name, packets, ec); });
+  }
   void add_address(const std::string& name, const IpPrefix& address) {
-    throwing(name, [&](std::error_code& ec) { add_address(name, address, ec); });
+    throwing(name + ": address " + to_string(address),
+             [&](std::error_code& ec) { add_address(name, address, ec); });
   }
   void remove_address(const std::string& name, const IpPrefix& address) {
-    throwing(name, [&](std::error_code& ec) { remove_address(name, address, ec); });
+    throwing(name + ": address " + to_string(address),
+             [&](std::error_code& ec) { remove_address(name, address, ec); });
   }
   std::vector<IpPrefix> addresses(const std::string& name) {
     return throwing(name, [&](std::error_code& ec) { return addresses(name, ec); });
   }
   void add_route(const Route& route) {
-    throwing(route.interface, [&](std::error_code& ec) { add_route(route, ec); });
+    throwing(route.interface + ": route " + to_string(route.destination),
+             [&](std::error_code& ec) { add_route(route, ec); });
   }
   void remove_route(const Route& route) {
-    throwing(route.interface, [&](std::error_code& ec) { remove_route(route, ec); });
+    throwing(route.interface + ": route " + to_string(route.destination),
+             [&](std::error_code& ec) { remove_route(route, ec); });
   }
   std::vector<Route> routes(const std::string& name) {
     return throwing(name, [&](std::error_code& ec) { return routes(name, ec); });

@@ -1,10 +1,14 @@
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "tunport/device/io_system.hpp"
+#include "tunport/device/net_namespace.hpp"
 
 namespace tunport {
 namespace {
@@ -31,6 +35,7 @@ class LinuxIo final : public IoSystem {
   int access(const char* path, int mode) override {
     return checked([&] { return ::faccessat(AT_FDCWD, path, mode, AT_EACCESS); });
   }
+  bool holds(const std::string& interface) override;
   int ioctl(int fd, unsigned long request, void* argument) override {
     return checked([&] { return ::ioctl(fd, request, argument); });
   }
@@ -84,9 +89,32 @@ class LinuxIo final : public IoSystem {
   }
 };
 
+/// True if fdinfo of descriptor `fd` says that it is bound to the interface.
+bool is_bound_to(const std::string& fd, const std::string& interface) {
+  std::ifstream info{"/proc/self/fdinfo/" + fd};
+  for (std::string line; std::getline(info, line);)
+    if (line == "iff:\t" + interface) return true;
+  return false;
+}
+
+bool LinuxIo::holds(const std::string& interface) {
+  std::error_code unknown;
+  const UniqueFd here = current_namespace(unknown);
+  if (!here) return false;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fdinfo", unknown}) {
+    const std::string fd = entry.path().filename();
+    if (!is_bound_to(fd, interface)) continue;
+    // A namesake may be held elsewhere.
+    const UniqueFd there = namespace_of_device(*this, std::stoi(fd), unknown);
+    if (!unknown && (!there || is_same_namespace(here.get(), there.get()))) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 int IoSystem::access(const char*, int) { return -ENOSYS; }
+bool IoSystem::holds(const std::string&) { return false; }
 
 IoSystem& linux_io() {
   static LinuxIo io;

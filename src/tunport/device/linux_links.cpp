@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
@@ -43,11 +44,14 @@ struct Free : netlink::Free {
 template <typename Type>
 using Owned = std::unique_ptr<Type, Free>;
 
-/// A request about the interface of that name. Longer names than any interface has are unknown.
-netlink::Owned<nl_msg> link_request(int type, const std::string& name, const ifinfomsg& header,
+/// A request about the interface of that index or, with zero, of that name. Longer names than any interface
+/// has are unknown.
+netlink::Owned<nl_msg> link_request(int type, int index, const std::string& name, ifinfomsg header,
                                     std::error_code& ec) {
   ec.clear();
+  header.ifi_index = index;
   auto message = make_request(type, 0, header);
+  if (index != 0) return message;
   if (name.empty() || name.size() >= IFNAMSIZ) {
     ec = Errc::no_such_device;
     return message;
@@ -56,16 +60,10 @@ netlink::Owned<nl_msg> link_request(int type, const std::string& name, const ifi
   return message;
 }
 
-/// Changes one attribute of the interface of that name.
-void change_link(const std::optional<UniqueFd>& network_namespace, const std::string& name, int attribute,
-                 const void* data, std::size_t size, std::error_code& ec) {
-  const auto message = link_request(RTM_SETLINK, name, {}, ec);
-  if (!ec) put(message.get(), attribute, data, size, ec);
-  if (!ec) Exchange{network_namespace, ec}.run(message.get());
-}
-
 template <std::size_t Size>
 using Attributes = std::array<nlattr*, Size>;
+
+UniqueFd duplicate(const UniqueFd& fd) { return UniqueFd{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)}; }
 
 TunnelInfo parse_tunnel(nlattr* data) {
   Attributes<IFLA_TUN_MAX + 1> tun{};
@@ -83,6 +81,11 @@ TunnelInfo parse_tunnel(nlattr* data) {
   info.persistent = flag(IFLA_TUN_PERSIST);
   if (tun[IFLA_TUN_OWNER] != nullptr) info.owner = ::nla_get_u32(tun[IFLA_TUN_OWNER]);
   if (tun[IFLA_TUN_GROUP] != nullptr) info.group = ::nla_get_u32(tun[IFLA_TUN_GROUP]);
+  if (nlattr* const queues = tun[IFLA_TUN_NUM_QUEUES]; queues != nullptr) {
+    info.queues = ::nla_get_u32(queues);
+    if (nlattr* const others = tun[IFLA_TUN_NUM_DISABLED_QUEUES]; others != nullptr)
+      *info.queues += ::nla_get_u32(others);
+  }
   return info;
 }
 
@@ -224,7 +227,7 @@ void parse_route(nlmsghdr& message, int index, const std::string& name, std::vec
 
 std::optional<LinkInfo> LinuxLinks::find(const std::string& name, std::error_code& ec) {
   std::optional<LinkInfo> link;
-  const auto message = link_request(RTM_GETLINK, name, {}, ec);
+  const auto message = link_request(RTM_GETLINK, index_, name, {}, ec);
   if (ec) return link;
   Exchange{namespace_, ec}.run(message.get(), [&](nlmsghdr& answer) { link = parse_link(answer); });
   if (!ec && !link) ec = errno_code(EPROTO);
@@ -232,33 +235,44 @@ std::optional<LinkInfo> LinuxLinks::find(const std::string& name, std::error_cod
   return link;
 }
 
+void LinuxLinks::change_link(const std::string& name, int attribute, const void* data, std::size_t size,
+                             std::error_code& ec) {
+  const auto message = link_request(RTM_SETLINK, index_, name, {}, ec);
+  if (!ec) put(message.get(), attribute, data, size, ec);
+  if (!ec) Exchange{namespace_, ec}.run(message.get());
+}
+
 void LinuxLinks::set_up(const std::string& name, bool up, std::error_code& ec) {
   ifinfomsg header{};
   header.ifi_flags = up ? IFF_UP : 0;
   header.ifi_change = IFF_UP;
-  const auto message = link_request(RTM_SETLINK, name, header, ec);
+  const auto message = link_request(RTM_SETLINK, index_, name, header, ec);
   if (!ec) Exchange{namespace_, ec}.run(message.get());
 }
 
 void LinuxLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) {
-  change_link(namespace_, name, IFLA_MTU, &mtu, sizeof mtu, ec);
+  change_link(name, IFLA_MTU, &mtu, sizeof mtu, ec);
   explain(ec, EINVAL, Errc::mtu_out_of_range);
 }
 
 void LinuxLinks::set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) {
-  change_link(namespace_, name, IFLA_ADDRESS, mac.octets().data(), MacAddress::size, ec);
+  change_link(name, IFLA_ADDRESS, mac.octets().data(), MacAddress::size, ec);
   explain(ec, EOPNOTSUPP, Errc::no_mac_address);
   explain(ec, EADDRNOTAVAIL, Errc::invalid_mac_address);
 }
 
+void LinuxLinks::set_tx_queue_length(const std::string& name, unsigned packets, std::error_code& ec) {
+  change_link(name, IFLA_TXQLEN, &packets, sizeof packets, ec);
+}
+
 void LinuxLinks::move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) {
   const auto number = static_cast<std::uint32_t>(namespace_fd);
-  change_link(namespace_, name, IFLA_NET_NS_FD, &number, sizeof number, ec);
+  change_link(name, IFLA_NET_NS_FD, &number, sizeof number, ec);
   explain(ec, EINVAL, Errc::not_a_namespace);
 }
 
 void LinuxLinks::remove(const std::string& name, std::error_code& ec) {
-  const auto message = link_request(RTM_DELLINK, name, {}, ec);
+  const auto message = link_request(RTM_DELLINK, index_, name, {}, ec);
   if (!ec) Exchange{namespace_, ec}.run(message.get());
 }
 
@@ -266,6 +280,28 @@ void LinuxLinks::in_namespace_of(const std::string& network_namespace, const std
                                  std::error_code& ec) {
   const UniqueFd there = open_namespace(network_namespace, ec);
   if (!ec) in_namespace(there.get(), inside, ec);
+}
+
+std::unique_ptr<LinkSystem> LinuxLinks::around(IoSystem& io, int fd, std::error_code& ec) {
+  auto links = std::make_unique<LinuxLinks>();
+  UniqueFd there = namespace_of_device(io, fd, ec);
+  if (ec) return nullptr;
+  if (!there && namespace_) there = duplicate(*namespace_);
+  if (there) links->namespace_ = std::move(there);
+  return links;
+}
+
+std::unique_ptr<LinkSystem> LinuxLinks::only(int index, const std::string&) {
+  auto link = std::make_unique<LinuxLinks>();
+  if (namespace_) link->namespace_ = duplicate(*namespace_);
+  link->index_ = index;
+  return link;
+}
+
+void LinuxLinks::inside(const std::function<void()>& inside, std::error_code& ec) {
+  if (namespace_) return in_namespace(namespace_->get(), inside, ec);
+  ec.clear();
+  inside();
 }
 
 void LinuxLinks::change_address(int type, int flags, const std::string& name, const InterfaceAddress& address,
@@ -381,7 +417,7 @@ std::vector<Route> LinuxLinks::routes(const std::string& name, std::error_code& 
   if (ec) return result;
   const auto message = make_request(RTM_GETROUTE, NLM_F_DUMP, rtmsg{});
   Exchange{namespace_, ec}.list(
-      message.get(), [&](nlmsghdr& answer) { parse_route(answer, link->index, name, result); },
+      message.get(), [&](nlmsghdr& answer) { parse_route(answer, link->index, link->name, result); },
       [&] { result.clear(); });
   return result;
 }

@@ -1,6 +1,7 @@
 #pragma once
 /// `LinkSystem` on rtnetlink, by libnl-route.
 
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -22,6 +23,7 @@ class LinuxLinks final : public LinkSystem {
   void set_up(const std::string& name, bool up, std::error_code& ec) override;
   void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;
   void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) override;
+  void set_tx_queue_length(const std::string& name, unsigned packets, std::error_code& ec) override;
   void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
   void add_interface_address(const std::string& name, const InterfaceAddress& address,
                              std::error_code& ec) override;
@@ -35,6 +37,9 @@ class LinuxLinks final : public LinkSystem {
   void remove(const std::string& name, std::error_code& ec) override;
   void in_namespace_of(const std::string& network_namespace, const std::function<void()>& inside,
                        std::error_code& ec) override;
+  std::unique_ptr<LinkSystem> around(IoSystem& io, int fd, std::error_code& ec) override;
+  std::unique_ptr<LinkSystem> only(int index, const std::string& name) override;
+  void inside(const std::function<void()>& inside, std::error_code& ec) override;
 
   // The throwing forms.
   using LinkSystem::add_address;
@@ -48,6 +53,7 @@ class LinuxLinks final : public LinkSystem {
   using LinkSystem::routes;
   using LinkSystem::set_mac;
   using LinkSystem::set_mtu;
+  using LinkSystem::set_tx_queue_length;
   using LinkSystem::set_up;
 
  private:
@@ -55,7 +61,11 @@ class LinuxLinks final : public LinkSystem {
                       std::error_code& ec);
   void change_route(bool add, const Route& route, std::error_code& ec);
 
+  void change_link(const std::string& name, int attribute, const void* data, std::size_t size,
+                   std::error_code& ec);
+
   std::optional<UniqueFd> namespace_;  ///< nothing: the caller's
+  int index_ = 0;                      ///< of the only interface; 0: the one that is named
 };
 
 }  // namespace tunport

@@ -3,9 +3,13 @@
 #include <cerrno>
 
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/nsfs.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "tunport/base/throwing.hpp"
 
@@ -31,7 +35,21 @@ UniqueFd open_path(const char* path, std::error_code& ec) {
   return fd;
 }
 
+/// True with CAP_NET_ADMIN over the caller's namespace: the kernel asks for it before it hands out the
+/// namespace of a socket.
+bool administers_here() {
+  const UniqueFd socket{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  return socket && UniqueFd{::ioctl(socket.get(), SIOCGSKNS)};
+}
+
 }  // namespace
+
+bool is_same_namespace(int one, int other) {
+  struct stat first {};
+  struct stat second {};
+  return ::fstat(one, &first) == 0 && ::fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
 
 UniqueFd current_namespace(std::error_code& ec) { return open_path("/proc/thread-self/ns/net", ec); }
 
@@ -52,6 +70,7 @@ UniqueFd open_namespace(const std::string& name, std::error_code& ec) {
 void in_namespace(int namespace_fd, const std::function<void()>& inside, std::error_code& ec) {
   const UniqueFd home = current_namespace(ec);
   if (ec) return;
+  if (is_same_namespace(home.get(), namespace_fd)) return inside();
   if (::setns(namespace_fd, CLONE_NEWNET) != 0) {
     ec = enter_error(errno);
     return;
@@ -65,6 +84,20 @@ void in_namespace(int namespace_fd, const std::function<void()>& inside, std::er
     }
   } const way_back{home.get(), ec};
   inside();
+}
+
+UniqueFd namespace_of_device(IoSystem& io, int fd, std::error_code& ec) {
+  ec.clear();
+  const int got = io.ioctl(fd, TUNGETDEVNETNS, nullptr);
+  if (got >= 0) return UniqueFd{got};
+  if (got == -EBADFD) ec = Errc::device_gone;
+  if (got != -EPERM) return {};
+  if (administers_here()) {
+    ec = Errc::namespace_denied;
+    return {};
+  }
+  std::error_code unknown;  // without /proc it stays the caller's at each call
+  return current_namespace(unknown);
 }
 
 UniqueFd current_namespace() {

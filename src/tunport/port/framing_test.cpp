@@ -46,7 +46,7 @@ class FramingTest : public SuperPackets, public testing::WithParamInterface<Fram
   void SetUp() override {
     UniqueFd fd = make();
     if (is_adopted()) {
-      port = std::make_unique<TuntapPort>(clock, Device::adopt(std::move(fd), kernel), accepter,
+      port = std::make_unique<TuntapPort>(clock, Device::adopt(std::move(fd), {}, kernel), accepter,
                                           PortOptions{.system = kernel});
     } else {
       fd.reset();

@@ -89,12 +89,12 @@ TEST_F(Reference, start_listening) {
     second.start_listening();
     FAIL() << "the first port holds the device";
   } catch (const CannotListenError& error) {
-    EXPECT_EQ(error.code(), Errc::device_busy);
-    EXPECT_THAT(error.what(), HasSubstr("tap0: another process holds the device; "));
+    EXPECT_EQ(error.code(), Errc::device_held_here);
+    EXPECT_THAT(error.what(), HasSubstr("tap0: this process has the device open already, "));
   }
   std::error_code ec;
   second.start_listening(ec);
-  EXPECT_EQ(ec, Errc::device_busy);
+  EXPECT_EQ(ec, Errc::device_held_here);
   EXPECT_EQ(second.fileno(), -1);
 }
 
@@ -364,7 +364,7 @@ TEST_F(Reference, ephemeral_but_a_live_device_can_be_released_and_adopted) {
   EXPECT_THAT(protocol.frames, IsEmpty());
 
   std::error_code ec;
-  device = Device::adopt(device.release(), kernel, ec);
+  device = Device::adopt(device.release(), {}, kernel, ec);
   ASSERT_FALSE(ec) << ec.message();
   Recorder heir;
   TuntapPort next{clock, std::move(device), heir, {.system = kernel}};

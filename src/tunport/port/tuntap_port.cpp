@@ -42,7 +42,7 @@ struct TuntapPort::State {
                std::max(port.options().max_packet_size, max_super_packet)} {}
 
   Device device;
-  std::optional<System> system;  // of the device given to the constructor
+  Device::Opener opener;  // of the device given to the constructor
   TunSink sink;
   Outbox<TunSink> outbox;
   std::shared_ptr<Completions> completions;  // shared with cancellations only
@@ -70,7 +70,7 @@ TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, Port
 
 TuntapPort::TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options)
     : TuntapPort{reactor, device.kind(), device.name(), protocol, std::move(options)} {
-  state_->system.emplace(device.system());
+  if (device) state_->opener = device.opener();
   state_->device = std::move(device);
 }
 
@@ -99,7 +99,8 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
   } else {
     DeviceOptions how = options().device;
     how.offload = options().offload;
-    device = Device::open(kind_, name_, how, state_->system.value_or(options().system), ec);
+    device = state_->opener ? state_->opener(name_, how, ec)
+                            : Device::open(kind_, name_, how, options().system, ec);
     if (ec) return 0;
   }
   state_->sink.reset();

@@ -16,6 +16,9 @@ class OnlyLooking : public LinkSystem {
   void set_up(const std::string&, bool, std::error_code&) override { unasked("set_up"); }
   void set_mtu(const std::string&, unsigned, std::error_code&) override { unasked("set_mtu"); }
   void set_mac(const std::string&, const MacAddress&, std::error_code&) override { unasked("set_mac"); }
+  void set_tx_queue_length(const std::string&, unsigned, std::error_code&) override {
+    unasked("set_tx_queue_length");
+  }
   void add_address(const std::string&, const IpPrefix&, std::error_code&) override { unasked("add_address"); }
   void add_interface_address(const std::string&, const InterfaceAddress&, std::error_code&) override {
     unasked("add_interface_address");

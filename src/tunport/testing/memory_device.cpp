@@ -121,6 +121,7 @@ LinkInfo MemoryDevice::info() const {
     tunnel.persistent = persistent();
     tunnel.owner = owner;
     tunnel.group = group;
+    if (tunnel.multi_queue) tunnel.queues = static_cast<unsigned>(queues.size());
     link.tunnel = tunnel;
   }
   return link;

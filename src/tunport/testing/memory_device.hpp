@@ -116,6 +116,7 @@ struct MemoryDevice {
   std::array<bool, 4> refused{};  ///< by SegmentKind: super-packets refused by the test
   int send_buffer = INT_MAX;
   std::vector<InterfaceAddress> addresses;
+  std::vector<Route> routes;  ///< added routes; connected routes follow from the addresses
   std::vector<MemoryFile*> queues;
   std::vector<WrittenPacket> written;
   std::size_t written_bytes = 0;

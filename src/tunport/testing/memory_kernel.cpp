@@ -51,9 +51,9 @@ MemoryFile* MemoryKernel::find_file(int fd) {
   return found->second.get();
 }
 
-std::shared_ptr<MemoryDevice> MemoryKernel::find(const std::string& name) const {
+std::shared_ptr<MemoryDevice> MemoryKernel::find(const std::string& name, bool moved) const {
   const auto found = std::ranges::find_if(
-      devices, [&](const auto& device) { return !device->moved && device->name == name; });
+      devices, [&](const auto& device) { return device->moved == moved && device->name == name; });
   return found == devices.end() ? nullptr : *found;
 }
 
@@ -71,6 +71,7 @@ int MemoryKernel::create(const std::string& name, unsigned flags, std::shared_pt
     if (chosen.size() >= IFNAMSIZ) return -EINVAL;
   }
   device = std::make_shared<MemoryDevice>(++last_index, chosen, flags, traits);
+  device->moved = away;
   devices.push_back(device);
   return 0;
 }
@@ -84,8 +85,7 @@ void MemoryKernel::remove(MemoryDevice& device) {
 
 void MemoryKernel::set_up(MemoryDevice& device, bool up) {
   if (!up) {
-    if (!device.moved)
-      std::erase_if(routes, [&](const Route& route) { return route.interface == device.name; });
+    device.routes.clear();
     std::erase_if(device.addresses,
                   [](const InterfaceAddress& address) { return address.prefix.address.is_v6(); });
   }
@@ -164,11 +164,11 @@ std::shared_ptr<MemoryDevice> MemoryKernel::find(int index) const {
 
 bool MemoryKernel::is_reachable(const IpAddress& address) const {
   const auto leads_there = [&](const IpPrefix& prefix) { return prefix.contains(address); };
-  return std::ranges::any_of(routes, leads_there, &Route::destination) ||
-         std::ranges::any_of(devices, [&](const auto& device) {
-           return device->up && !device->moved &&
-                  std::ranges::any_of(device->addresses, leads_there, &InterfaceAddress::prefix);
-         });
+  return std::ranges::any_of(devices, [&](const auto& device) {
+    return device->up && !device->moved &&
+           (std::ranges::any_of(device->routes, leads_there, &Route::destination) ||
+            std::ranges::any_of(device->addresses, leads_there, &InterfaceAddress::prefix));
+  });
 }
 
 }  // namespace tunport

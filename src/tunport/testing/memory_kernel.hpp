@@ -39,8 +39,10 @@ struct MemoryKernel {
   void sweep();
   /// The file of a descriptor of /dev/net/tun; null for another descriptor.
   MemoryFile* find_file(int fd);
-  /// The interface with the name in this namespace; null if absent.
-  std::shared_ptr<MemoryDevice> find(const std::string& name) const;
+  /// The interface with the name in the program's namespace; null if absent.
+  std::shared_ptr<MemoryDevice> find(const std::string& name) const { return find(name, away); }
+  /// The interface with the name in this namespace or, with `moved`, in the other one.
+  std::shared_ptr<MemoryDevice> find(const std::string& name, bool moved) const;
   /// Makes an interface. `name` may be a template ("tap%d"). Returns zero or a negated errno.
   int create(const std::string& name, unsigned flags, std::shared_ptr<MemoryDevice>& device);
   /// Deletes an interface, with its routes and addresses.
@@ -69,11 +71,11 @@ struct MemoryKernel {
 
   std::vector<std::shared_ptr<MemoryDevice>> devices;
   std::unordered_map<std::uint64_t, std::unique_ptr<MemoryFile>> files;
-  std::vector<Route> routes;  ///< added routes; connected routes follow from the addresses
   std::vector<Fault> faults;
   MemoryTraits traits;
   int clone_error = 0;  ///< the errno with which opening /dev/net/tun fails, or 0
   bool privileged = true;
+  bool away = false;  ///< the program is in the namespace of what was moved
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   int last_index = 0;

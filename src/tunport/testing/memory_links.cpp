@@ -58,9 +58,12 @@ std::uint32_t flags_of(const InterfaceAddress& added) {
 
 }  // namespace
 
+bool MemoryLinks::is_away() const { return away_.value_or(kernel_.away); }
+
 MemoryDevice* MemoryLinks::look_up(const std::string& name, std::error_code& ec) {
   kernel_.sweep();
-  const auto device = kernel_.find(name);
+  const bool is_there = only_ && !only_->removed && only_->moved == is_away();
+  const auto device = !only_ ? kernel_.find(name, is_away()) : is_there ? only_ : nullptr;
   ec = device ? std::error_code{} : make_error_code(Errc::no_such_device);
   return device.get();
 }
@@ -111,6 +114,10 @@ void MemoryLinks::set_mac(const std::string& name, const MacAddress& mac, std::e
     device->mac = mac;
 }
 
+void MemoryLinks::set_tx_queue_length(const std::string& name, unsigned packets, std::error_code& ec) {
+  if (MemoryDevice* const device = privileged_look_up(name, ec)) device->set_tx_queue_length(packets);
+}
+
 void MemoryLinks::add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) {
   add_interface_address(name, {.prefix = address}, ec);
 }
@@ -159,6 +166,9 @@ void MemoryLinks::add_route(const Route& route, std::error_code& ec) {
   if (device == nullptr) return;
   const bool is_v4 = route.destination.address.is_v4();
   const auto known = routes(route.interface, ec);
+  std::vector<Route> added;
+  for (const auto& other : kernel_.devices)
+    if (other->moved == device->moved) std::ranges::copy(other->routes, std::back_inserter(added));
   const auto is_there = [&](const std::vector<Route>& among) {
     return std::ranges::find(among, route.destination, &Route::destination) != among.end();
   };
@@ -171,26 +181,26 @@ void MemoryLinks::add_route(const Route& route, std::error_code& ec) {
     ec = errno_code(ENETDOWN);
   else if (network_of(route.destination) != route.destination)
     ec = Errc::invalid_route;
-  else if (is_there(kernel_.routes) ||
-           (is_v4 && is_there(known)))  // connected IPv6 routes have another metric
+  else if (is_there(added) || (is_v4 && is_there(known)))  // connected IPv6 routes have another metric
     ec = errno_code(EEXIST);
   else if (route.gateway && std::ranges::none_of(known, reaches))
     ec = errno_code(is_v4 ? ENETUNREACH : EHOSTUNREACH);
   else
-    kernel_.routes.push_back(route);
+    device->routes.push_back({route.destination, route.gateway, device->name});
 }
 
 void MemoryLinks::remove_route(const Route& route, std::error_code& ec) {
-  if (look_up_and_ask(route.interface, ec) == nullptr) return;
-  if (std::erase(kernel_.routes, route) == 0) ec = errno_code(ESRCH);
+  MemoryDevice* const device = look_up_and_ask(route.interface, ec);
+  if (device == nullptr) return;
+  if (std::erase(device->routes, Route{route.destination, route.gateway, device->name}) == 0)
+    ec = errno_code(ESRCH);
 }
 
 std::vector<Route> MemoryLinks::routes(const std::string& name, std::error_code& ec) {
   const MemoryDevice* const device = look_up(name, ec);
   if (device == nullptr) return {};
   auto found = connected(*device);
-  std::ranges::copy_if(kernel_.routes, std::back_inserter(found),
-                       [&](const Route& route) { return route.interface == name; });
+  std::ranges::copy(device->routes, std::back_inserter(found));
   return found;
 }
 
@@ -214,6 +224,37 @@ void MemoryLinks::remove(const std::string& name, std::error_code& ec) {
     kernel_.remove(*device);
   else
     ec = errno_code(EOPNOTSUPP);
+}
+
+std::unique_ptr<LinkSystem> MemoryLinks::around(IoSystem&, int fd, std::error_code& ec) {
+  ec.clear();
+  auto links = std::make_unique<MemoryLinks>(kernel_);
+  kernel_.sweep();
+  const MemoryFile* const file = kernel_.find_file(fd);
+  if (file == nullptr || !file->device || file->device->removed)
+    ec = errno_code(EBADFD);
+  else
+    links->away_ = file->device->moved;
+  return ec ? nullptr : std::move(links);
+}
+
+std::unique_ptr<LinkSystem> MemoryLinks::only(int index, const std::string&) {
+  auto link = std::make_unique<MemoryLinks>(kernel_);
+  link->away_ = is_away();
+  const auto found = std::ranges::find(kernel_.devices, index, &MemoryDevice::index);
+  if (found != kernel_.devices.end()) link->only_ = *found;
+  return link;
+}
+
+void MemoryLinks::inside(const std::function<void()>& inside, std::error_code& ec) {
+  ec.clear();
+  struct WayBack {
+    bool& away;
+    bool home;
+    ~WayBack() { away = home; }
+  } const way_back{kernel_.away, kernel_.away};
+  kernel_.away = is_away();
+  inside();
 }
 
 }  // namespace tunport

@@ -1,6 +1,9 @@
 #pragma once
 /// `LinkSystem` on the fake kernel of a `MemorySystem`.
 
+#include <memory>
+#include <optional>
+
 #include "tunport/device/link_system.hpp"
 
 namespace tunport {
@@ -19,6 +22,7 @@ class MemoryLinks final : public LinkSystem {
   void set_up(const std::string& name, bool up, std::error_code& ec) override;
   void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;
   void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) override;
+  void set_tx_queue_length(const std::string& name, unsigned packets, std::error_code& ec) override;
   void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) override;
   void add_interface_address(const std::string& name, const InterfaceAddress& added,
                              std::error_code& ec) override;
@@ -30,6 +34,9 @@ class MemoryLinks final : public LinkSystem {
   std::vector<Route> routes(const std::string& name, std::error_code& ec) override;
   void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) override;
   void remove(const std::string& name, std::error_code& ec) override;
+  std::unique_ptr<LinkSystem> around(IoSystem& io, int fd, std::error_code& ec) override;
+  std::unique_ptr<LinkSystem> only(int index, const std::string& name) override;
+  void inside(const std::function<void()>& inside, std::error_code& ec) override;
 
   // The throwing forms.
   using LinkSystem::add_address;
@@ -43,6 +50,7 @@ class MemoryLinks final : public LinkSystem {
   using LinkSystem::routes;
   using LinkSystem::set_mac;
   using LinkSystem::set_mtu;
+  using LinkSystem::set_tx_queue_length;
   using LinkSystem::set_up;
 
  private:
@@ -52,7 +60,12 @@ class MemoryLinks final : public LinkSystem {
   MemoryDevice* privileged_look_up(const std::string& name, std::error_code& ec);
   MemoryDevice* look_up_and_ask(const std::string& name, std::error_code& ec);
 
+  /// The namespace that the calls act in: that of what was moved, or here.
+  bool is_away() const;
+
   MemoryKernel& kernel_;
+  std::optional<bool> away_;            ///< nothing: the program's
+  std::shared_ptr<MemoryDevice> only_;  ///< null: the one that is named
 };
 
 }  // namespace tunport

@@ -168,6 +168,11 @@ int MemorySystem::open(const char* path, int flags) {
   return fd;
 }
 
+bool MemorySystem::holds(const std::string& interface) {
+  const auto device = kernel_.find(interface);
+  return device && !device->queues.empty();
+}
+
 int MemorySystem::ioctl(int fd, unsigned long request, void* argument) {
   if (takes_number(request)) return ioctl_value(fd, request, reinterpret_cast<std::uintptr_t>(argument));
   kernel_.sweep();

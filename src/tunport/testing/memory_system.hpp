@@ -83,6 +83,7 @@ class MemorySystem final : public IoSystem {
   void fail_next_ioctl(unsigned long request, int error, unsigned times = 1);
 
   int open(const char* path, int flags) override;
+  bool holds(const std::string& interface) override;
   int ioctl(int fd, unsigned long request, void* argument) override;
   int ioctl_value(int fd, unsigned long request, unsigned long argument) override;
   ssize_t read(int fd, void* buffer, std::size_t size) override;

@@ -361,7 +361,7 @@ TEST_F(MemorySystemTest, ADescriptorThatMovedIsFound) {
   pollfd entry{moved.get(), POLLOUT, 0};
   ::poll(&entry, 1, 0);
   EXPECT_EQ(entry.revents, 0);
-  const Device again = Device::adopt(std::move(moved), kernel);
+  const Device again = Device::adopt(std::move(moved), {}, kernel);
   EXPECT_EQ(again.name(), "tp0");
 }
 

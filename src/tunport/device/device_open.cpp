@@ -1,0 +1,294 @@
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "tunport/device/device.hpp"
+#include "tunport/device/tun_offload_internal.hpp"
+
+// How a device is opened, attached to or adopted, and probed.
+
+namespace tunport {
+namespace {
+
+constexpr std::size_t packet_information_size = sizeof(tun_pi);
+/// struct virtio_net_hdr (linux/virtio_net.h), which longer ones begin with.
+constexpr int least_virtio_header = 10;
+
+/// True if the kernel chooses the name, or a part of it.
+bool is_open_ended(const std::string& name) { return name.empty() || name.find('%') != std::string::npos; }
+
+/// Why the clone device could not be opened.
+std::error_code open_error(int number, const char* path, IoSystem& io) {
+  switch (number) {
+    case ENOENT:
+    case ENODEV:
+    case ENXIO:
+      return Errc::no_driver;
+    case EACCES:  // by its mode; or by a mount with nodev, whatever the mode
+      return io.access(path, R_OK | W_OK) == 0 ? Errc::clone_device_forbidden : Errc::clone_device_denied;
+    case EPERM:  // by a device cgroup
+      return Errc::clone_device_forbidden;
+    case EISDIR:
+      return Errc::not_clone_device;
+    default:
+      return errno_code(number);
+  }
+}
+
+/// Why a device of this kind cannot be attached to that link; no error if it can.
+std::error_code mismatch(const LinkInfo& link, DeviceKind kind, const DeviceOptions& options) {
+  if (!link.tunnel) return Errc::not_a_tunnel;
+  if (link.tunnel->kind != kind) return Errc::wrong_kind;
+  if (link.tunnel->multi_queue != options.multi_queue) return Errc::multi_queue_mismatch;
+  return {};
+}
+
+/// What TUNSETIFF meant by `number`: the kernel has one EINVAL and one EBUSY for many causes, the link tells
+/// them apart.
+std::error_code bind_error(int number, DeviceKind kind, const std::string& name, const DeviceOptions& options,
+                           System system) {
+  switch (number) {
+    case EPERM:
+      return Errc::not_permitted;
+    case EEXIST:
+      return Errc::device_exists;
+    case ENOTTY:  // no request of this file's
+      return Errc::not_clone_device;
+    case EINVAL:
+    case EBUSY: {
+      std::error_code unknown;
+      const auto link = options.netlink ? system.links.find(name, unknown) : std::nullopt;
+      if (number == EBUSY && link && options.mode == OpenMode::create) return Errc::device_exists;
+      if (number == EBUSY) return system.io.holds(name) ? Errc::device_held_here : Errc::device_busy;
+      const std::error_code found = link ? mismatch(*link, kind, options) : std::error_code{};
+      return found ? found : errno_code(number);
+    }
+    default:
+      return errno_code(number);
+  }
+}
+
+/// True if there is an interface of that name, asked without netlink: TUNSETIFF says EBUSY before anything
+/// else. What is made instead goes with `fd`.
+bool is_there(int fd, DeviceKind kind, const std::string& name, IoSystem& io) {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_flags =
+      static_cast<short>((kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_TUN_EXCL);
+  return io.ioctl(fd, TUNSETIFF, &request) == -EBUSY;
+}
+
+/// True if the tunnel is what TUNGETIFF's flags say.
+bool fits(const TunnelInfo& tunnel, int flags) {
+  return (tunnel.kind == DeviceKind::tap) == ((flags & IFF_TAP) != 0) &&
+         tunnel.vnet_header == ((flags & IFF_VNET_HDR) != 0) &&
+         tunnel.multi_queue == ((flags & IFF_MULTI_QUEUE) != 0) &&
+         tunnel.persistent == ((flags & IFF_PERSIST) != 0);
+}
+
+}  // namespace
+
+// What the kernel's dev_valid_name takes, in the 15 characters that a request has room for. It would cut a
+// longer name silently.
+bool is_device_name(const std::string& name) {
+  if (name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+  const auto is_forbidden = [](unsigned char c) {
+    return c == '/' || c == ':' || c == ' ' || (c >= '\t' && c <= '\r') || c == 0xa0 || c == '\0';
+  };
+  if (std::ranges::any_of(name, is_forbidden)) return false;
+  const auto percent = name.find('%');
+  return percent == std::string::npos ||
+         (name.compare(percent, 2, "%d") == 0 && name.find('%', percent + 1) == std::string::npos);
+}
+
+Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system) {
+  return throwing(name.empty() ? std::string{to_string(kind)} : name,
+                  [&](std::error_code& ec) { return open(kind, name, options, system, ec); });
+}
+
+Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system,
+                    std::error_code& ec) {
+  if (options.network_namespace.empty()) return open_here(kind, name, options, system, ec);
+  Device device;
+  std::error_code opened;
+  system.links.in_namespace_of(
+      options.network_namespace, [&] { device = open_here(kind, name, options, system, opened); }, ec);
+  if (!ec) ec = opened;
+  if (ec) device.close();
+  return device;
+}
+
+Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceOptions& options,
+                         System system, std::error_code& ec) {
+  ec.clear();
+  const bool attach = options.mode == OpenMode::attach;
+  if (!is_device_name(name) || (attach && is_open_ended(name))) {
+    ec = Errc::invalid_name;
+    return {};
+  }
+  const int opened = system.io.open(options.clone_path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (opened < 0) {
+    ec = open_error(-opened, options.clone_path.c_str(), system.io);
+    return {};
+  }
+  Device device{UniqueFd{opened}, system};
+  device.clone_path_ = options.clone_path;
+  if (options.blocking) {
+    device.waiting_ = std::make_unique<Waiting>();
+    device.waiting_->cancelled.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!device.waiting_->cancelled) {
+      ec = errno_code(errno);
+      return {};
+    }
+  }
+
+  // TUNSETIFF creates what is not there. So look first, and afterwards make sure that it is still the same.
+  std::optional<LinkInfo> present;
+  if (attach && options.netlink) {
+    present = system.links.find(name, ec);
+    if (!ec) ec = mismatch(*present, kind, options);
+  } else if (attach && !is_there(device.fileno(), kind, name, system.io)) {
+    ec = Errc::no_such_device;
+  }
+  if (ec) return {};
+
+  const int flags =
+      (kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) | (options.packet_information ? 0 : IFF_NO_PI) |
+      (options.multi_queue ? IFF_MULTI_QUEUE : 0) | (options.mode == OpenMode::create ? IFF_TUN_EXCL : 0);
+  const bool wants_header = tun_offload::consistent(options.offload).any();
+  device.bind(name, flags | (wants_header ? IFF_VNET_HDR : 0), kind, options, ec);
+  // An EINVAL that nothing explains may be a kernel's that does not know the header.
+  if (wants_header && ec == errno_code(EINVAL)) device.bind(name, flags, kind, options, ec);
+  if (ec) return {};
+  // The first queue sets the flags, another one gets those that are there.
+  AdoptOptions known{.offload = options.offload, .netlink = options.netlink};
+  const bool is_settled = !options.multi_queue || !options.netlink;
+  if (is_settled) known.packet_information = options.packet_information;
+  device.probe(known, is_settled, ec);
+  if (!ec && present) {
+    const auto link = system.links.find(device.name_, ec);
+    if (!ec && link->index != present->index) ec = Errc::no_such_device;
+  } else if (!ec && attach && !options.multi_queue && !device.capabilities_.persistent) {
+    ec = Errc::no_such_device;  // made just now
+  }
+  if (ec) return {};
+  return device;
+}
+
+void Device::bind(const std::string& name, int flags, DeviceKind kind, const DeviceOptions& options,
+                  std::error_code& ec) {
+  ec.clear();
+  ifreq request{};
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  request.ifr_flags = static_cast<short>(flags);
+  if (const int bound = io_->ioctl(fileno(), TUNSETIFF, &request); bound < 0)
+    ec = bind_error(-bound, kind, name, options, {*io_, *links_});
+}
+
+Device Device::adopt(UniqueFd fd, const AdoptOptions& options, System system) {
+  return throwing("descriptor " + std::to_string(fd.get()),
+                  [&](std::error_code& ec) { return adopt(std::move(fd), options, system, ec); });
+}
+
+Device Device::adopt(UniqueFd fd, const AdoptOptions& options, System system, std::error_code& ec) {
+  ec.clear();
+  Device device{std::move(fd), system};
+  device.clone_path_ = DeviceOptions{}.clone_path;
+  const int flags = system.io.get_flags(device.fileno());
+  if (flags < 0 || (flags & O_ACCMODE) != O_RDWR) {
+    ec = errno_code(flags < 0 ? -flags : EBADF);
+    return {};
+  }
+  // A macvtap answers TUNGETIFF as well, but hangs nobody up when it is deleted, and takes writes after that.
+  unsigned features = 0;
+  if (system.io.ioctl(device.fileno(), TUNGETFEATURES, &features) == 0 && (features & IFF_TUN) == 0) {
+    ec = Errc::not_tun_driver;
+    return {};
+  }
+  device.probe(options, false, ec);
+  if (ec) {
+    if (device.name_.empty()) ec = Errc::not_bound;
+    return {};
+  }
+  if (const int set = system.io.set_flags(device.fileno(), flags | O_NONBLOCK, true); set < 0) {
+    ec = errno_code(-set);
+    return {};
+  }
+  return device;
+}
+
+/// Reads back what the device is, and sets its offload mask. `is_settled`: a request has settled packet
+/// information.
+void Device::probe(const AdoptOptions& options, bool is_settled, std::error_code& ec) {
+  ifreq request{};
+  if (const int result = io_->ioctl(fileno(), TUNGETIFF, &request); result < 0) {
+    ec = errno_code(-result);
+    return;
+  }
+  const int flags = request.ifr_flags;
+  name_.assign(request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ));
+  capabilities_ = {};
+  capabilities_.kind = (flags & IFF_TAP) != 0 ? DeviceKind::tap : DeviceKind::tun;
+  capabilities_.packet_information =
+      is_settled ? options.packet_information.value_or(false) : probe_packet_information(flags, options, ec);
+  if (ec) return;
+  capabilities_.vnet_header = (flags & IFF_VNET_HDR) != 0;
+  capabilities_.multi_queue = (flags & IFF_MULTI_QUEUE) != 0;
+  capabilities_.persistent = (flags & IFF_PERSIST) != 0;
+  if (capabilities_.packet_information) capabilities_.framing += packet_information_size;
+  if (capabilities_.vnet_header) probe_virtio_header(ec);
+  if (!ec) set_offload(options.offload, ec);
+}
+
+/// `flags` are TUNGETIFF's.
+bool Device::probe_packet_information(int flags, const AdoptOptions& options, std::error_code& ec) const {
+  const std::optional<bool> stated = options.packet_information;
+  std::optional<bool> seen;
+  if ((flags & IFF_NO_PI) == 0) {
+    seen = true;
+  } else if (options.netlink) {
+    const Link link = this->link(ec);
+    const LinkInfo info = ec ? LinkInfo{} : link.info(ec);
+    // A process that may not know where the device is may have found a namesake.
+    const bool is_it = info.tunnel && fits(*info.tunnel, flags);
+    if (!ec && info.tunnel && !is_it) ec = Errc::no_such_device;
+    if (!ec) seen = is_it && info.tunnel->packet_information;
+    if (stated) ec.clear();
+  }
+  if (stated && seen && *seen != *stated) ec = Errc::packet_information_mismatch;
+  return stated.value_or(seen.value_or(false));
+}
+
+/// Its size and byte order are the device's and outlive who set them.
+void Device::probe_virtio_header(std::error_code& ec) {
+  int size = 0;
+  if (const int result = io_->ioctl(fileno(), TUNGETVNETHDRSZ, &size); result < 0) {
+    ec = errno_code(-result);
+    return;
+  }
+  capabilities_.framing += static_cast<std::size_t>(std::max(size, 0));
+  if (size < least_virtio_header || capabilities_.framing > max_framing) {
+    ec = Errc::bad_header_size;
+    return;
+  }
+  // A kernel that does not know the request has the machine's order. Asked for both, it takes the former.
+  const auto is_set = [&](unsigned long request) {
+    int value = 0;
+    return io_->ioctl(fileno(), request, &value) == 0 && value != 0;
+  };
+  if (is_set(TUNGETVNETLE))
+    capabilities_.byte_order = std::endian::little;
+  else if (is_set(TUNGETVNETBE))
+    capabilities_.byte_order = std::endian::big;
+}
+
+}  // namespace tunport
