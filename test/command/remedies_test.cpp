@@ -1,8 +1,14 @@
 /// Failures that name their remedy: what the command can run short of, and devices that are not as it needs
 /// them.
 
+#include <functional>
+
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "command/command.hpp"
 #include "kernel/sandbox.hpp"
@@ -21,25 +27,80 @@ class CommandRemedies : public sandbox::KernelTest {
   }
 };
 
+/// Runs the command under limits that grow from `least` by `step`, until a limit is enough; `check` looks at
+/// each result before that.
+void grow_limit(const std::string& option, int least, int step, const Words& command, Circumstances shell,
+                const std::function<void(const Finished&)>& check) {
+  shell.program = "/bin/sh";
+  for (int limit = least; limit < least + 128 * step; limit += step) {
+    SCOPED_TRACE(option + ' ' + std::to_string(limit));
+    Words words{"-c", "ulimit " + option + ' ' + std::to_string(limit) + R"(; exec "$0" "$@")", path()};
+    words.insert(words.end(), command.begin(), command.end());
+    const auto finished = run(words, shell);
+    if (finished.status == 0) return;
+    if (finished.err.find("loading shared libraries") == std::string::npos)
+      check(finished);  // not ours to say
+  }
+  ADD_FAILURE() << "no limit was enough";
+}
+
 TEST_F(CommandRemedies, TooFewDescriptors) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizers need descriptors of their own";
 #endif
-  Circumstances shell;
-  shell.program = "/bin/sh";
-  bool was_enough = false;
-  for (int limit = 4; limit <= 32 && !was_enough; ++limit) {
-    SCOPED_TRACE(limit);
-    Words words{"-c", "ulimit -n " + std::to_string(limit) + R"(; exec "$0" "$@")", path()};
-    const Words rest = host("tap:tp0", {"--quiet"}, {"true"});
-    words.insert(words.end(), rest.begin(), rest.end());
-    const auto finished = run(words, shell);
-    if (finished.err.find("loading shared libraries") != std::string::npos) continue;  // not ours to say
-    was_enough = finished.status == 0;
-    if (!was_enough) fails_with_one_line(finished, "raise the limit ('ulimit -n')");
+  const auto names_the_limit = [&](const Finished& finished) {
+    fails_with_one_line(finished, "raise the limit ('ulimit -n')");
     EXPECT_FALSE(links.find("tp0", ec));
-  }
-  EXPECT_TRUE(was_enough);
+  };
+  const Words words = host("tap:tp0", {"--quiet", "--interface-address", "fd00::1/64"}, {"true"});
+  grow_limit("-n", 4, 1, words, {}, names_the_limit);
+  if (!sandbox::is_real_root()) return;
+  const sandbox::PublicCloneDevice clone;
+  grow_limit("-n", 4, 1, host("tap:tp0", {"--quiet", "--sandbox"}, {"true"}),
+             {.user = 65534, .clone_device = clone.path()}, names_the_limit);
+}
+
+TEST_F(CommandRemedies, TooLittleMemory) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizers need memory of their own";
+#endif
+  int seen = 0;
+  grow_limit("-v", 4000, 128, host("tap:tp0", {"--quiet"}, {"true"}), {}, [&](const Finished& finished) {
+    if (finished.status >= 126) return;  // the shell, the loader or COMMAND had too little
+    ++seen;
+    fails_with_one_line(finished, "memory");
+    EXPECT_THAT(finished.err, testing::Not(HasSubstr("bad_alloc")));
+    EXPECT_FALSE(links.find("tp0", ec));
+  });
+  EXPECT_GT(seen, 0);
+}
+
+TEST_F(CommandRemedies, WhatStandsInThePlaceOfTheCloneDevice) {
+  if (!sandbox::is_real_root()) GTEST_SKIP() << "mounts, so it needs root. This test was not run.";
+  const std::string device = "/dev/net/tun";
+  const auto in_its_place = [&](bool (*make)(const std::string&)) {
+    Circumstances how;
+    how.mounts = [make, device] {
+      return ::mount("none", "/dev/net", "tmpfs", 0, nullptr) == 0 && make(device);
+    };
+    return how;
+  };
+  const std::string not_it = "/dev/net/tun is not the TUN/TAP driver's device";
+  fails_with_one_line(run(host("tap:tp0"), in_its_place([](const std::string& path) {
+                            return ::mkdir(path.c_str(), 0755) == 0;
+                          })),
+                      not_it);
+  fails_with_one_line(run(host("tap:tp0"), in_its_place([](const std::string& path) {
+                            return ::close(::creat(path.c_str(), 0666)) == 0;
+                          })),
+                      not_it);
+  Circumstances nodev;
+  nodev.mounts = [&] {
+    return ::mount(device.c_str(), device.c_str(), nullptr, MS_BIND, nullptr) == 0 &&
+           ::mount(nullptr, device.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_NODEV, nullptr) == 0;
+  };
+  fails_with_one_line(run(host("tap:tp0"), nodev), "(--device /dev/net/tun)");
+  EXPECT_THAT(run(host("tap:tp0"), nodev).err, HasSubstr("its file system is mounted nodev"));
 }
 
 TEST_F(CommandRemedies, ADeviceThatIsMultiQueue) {

@@ -34,14 +34,26 @@ bool is_refusal(const std::error_code& ec) {
   return ec && !is_transient(ec) && ec != std::errc::protocol_error;
 }
 
-/// `how`: what does the same by hand.
+/// True if the kernel refused the value, rather than ran short of something on the way.
+bool blames_the_value(const std::error_code& ec) {
+  return ec == std::errc::invalid_argument || ec == std::errc::address_not_available ||
+         ec == std::errc::address_family_not_supported || ec == std::errc::result_out_of_range ||
+         ec == std::errc::permission_denied || ec == std::errc::operation_not_supported;
+}
+
+/// `how`: the same by hand.
 void check(const std::error_code& ec, const std::string& subject, const std::string& how) {
   if (!ec) return;
-  const std::string text =
-      ec == Errc::not_permitted
-          ? "setting this needs CAP_NET_ADMIN; run as root, use --sandbox, or have it prepared with '" + how +
-                "'"
-          : cause(ec) + "; the kernel refuses '" + how + "' too: choose another value";
+  std::string text = cause(ec) + "; ";
+  if (ec == Errc::not_permitted)
+    text = "setting this needs CAP_NET_ADMIN; run as root, use --sandbox, or have it prepared with '" + how +
+           "'";
+  else if (blames_the_value(ec))
+    text += "the kernel refuses '" + how + "' too: choose another value";
+  else if (const std::string_view what_to_do = remedy(ec); !what_to_do.empty())
+    text += what_to_do;
+  else
+    text += "try '" + how + "', which may say more";
   throw Failure{status::failed, subject + ": " + text};
 }
 

@@ -198,6 +198,32 @@ TEST_F(FaultyLinkSetupTest, WhatWasRefusedIsNotUndone) {
   EXPECT_THAT(addresses(), ElementsAre(prefix("10.77.0.1/24")));
 }
 
+TEST_F(FaultyLinkSetupTest, AShortageIsNotBlamedOnTheValue) {
+  const struct {
+    int error;
+    const char* said;
+  } table[] = {
+      {EMFILE,
+       "tp0: address 10.77.0.1/24: Too many open files; close descriptors, or raise the limit "
+       "('ulimit -n')"},
+      {ENOMEM,
+       "tp0: address 10.77.0.1/24: Cannot allocate memory; the kernel is short of memory; try again "
+       "later, with less under way"},
+      {ERANGE,
+       "tp0: address 10.77.0.1/24: Numerical result out of range; the kernel refuses 'ip addr add "
+       "10.77.0.1/24 dev tp0' too: choose another value"},
+      {EXDEV,
+       "tp0: address 10.77.0.1/24: Invalid cross-device link; try 'ip addr add 10.77.0.1/24 dev tp0', "
+       "which may say more"},
+  };
+  for (const auto& row : table) {
+    LinkSetup setup{links_, "tp0", true};
+    links_.fault = {Call::add_address, errno_code(row.error)};
+    EXPECT_EQ(failure_of([&] { setup.add_address(prefix("10.77.0.1/24")); }), row.said);
+    links_.fault.reset();
+  }
+}
+
 TEST_F(FaultyLinkSetupTest, AListThatFailsIsNotAnEmptyOne) {
   const InterfaceAddress was{.prefix = prefix("fd00:5::1/64"), .metric = 77};
   add(was);

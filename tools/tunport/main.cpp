@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -174,6 +175,9 @@ int main(int argc, char** argv) {
   } catch (const std::system_error& error) {  // Asio's, say
     const auto remedy = tunport::remedy(tunport::errno_code(error.code().value()));
     print_error(error.what() + (remedy.empty() ? std::string{} : fmt::format("; {}", remedy)));
+    return status::failed;
+  } catch (const std::bad_alloc&) {
+    print_error("there is too little memory; end something else, or raise the limit ('ulimit -v')");
     return status::failed;
   } catch (const std::exception& error) {
     print_error(error.what());
