@@ -115,26 +115,28 @@ inline Condition to(std::string_view address) {
 }
 /// The same for a literal, an Ethernet or IPv4 address.
 inline Condition to(const char* address) { return to(std::string_view{address}); }
-/// The UDP destination port.
+/// The UDP or TCP destination port.
 inline Condition port(std::uint16_t number) {
   return {"to port " + std::to_string(number), [number](const packets::Layers& layers) {
-            return layers.udp && layers.udp->destination_port() == number;
+            return (layers.udp && layers.udp->destination_port() == number) ||
+                   (layers.tcp && layers.tcp->destination_port() == number);
           }};
 }
-/// The UDP source port.
+/// The UDP or TCP source port.
 inline Condition source_port(std::uint16_t number) {
   return {"from port " + std::to_string(number), [number](const packets::Layers& layers) {
-            return layers.udp && layers.udp->source_port() == number;
+            return (layers.udp && layers.udp->source_port() == number) ||
+                   (layers.tcp && layers.tcp->source_port() == number);
           }};
 }
-/// The IPv4 source address and the UDP source port.
+/// The IPv4 source address and the UDP or TCP source port.
 inline Condition from(std::string_view address, std::uint16_t number) {
   return {"from " + std::string{address} + ":" + std::to_string(number),
           [ip = from(packets::ip(address)), udp = source_port(number)](const packets::Layers& layers) {
             return ip.holds(layers) && udp.holds(layers);
           }};
 }
-/// The IPv4 destination address and the UDP destination port.
+/// The IPv4 destination address and the UDP or TCP destination port.
 inline Condition to(std::string_view address, std::uint16_t number) {
   return {"to " + std::string{address} + ":" + std::to_string(number),
           [ip = to(packets::ip(address)), udp = port(number)](const packets::Layers& layers) {
@@ -158,6 +160,20 @@ inline Condition echo(std::uint16_t id, std::uint16_t sequence) {
             return layers.icmp && layers.icmp->echo_id() == id && layers.icmp->echo_sequence() == sequence;
           }};
 }
+/// The flags of a TCP segment, exactly these.
+inline Condition flags(std::uint8_t bits) {
+  return {"with flags " + std::to_string(bits),
+          [bits](const packets::Layers& layers) { return layers.tcp && layers.tcp->flags() == bits; }};
+}
+/// The sequence number and the acknowledgment number of a TCP segment.
+inline Condition numbers(std::uint32_t sequence, std::uint32_t acknowledgment) {
+  return {
+      "with sequence " + std::to_string(sequence) + " and acknowledgment " + std::to_string(acknowledgment),
+      [sequence, acknowledgment](const packets::Layers& layers) {
+        return layers.tcp && layers.tcp->sequence() == sequence &&
+               layers.tcp->acknowledgment() == acknowledgment;
+      }};
+}
 
 // Layers, as conditions.
 
@@ -172,6 +188,12 @@ template <class... Conditions>
 Condition carries_udp(Conditions... conditions) {
   return layer(
       "UDP", [](const packets::Layers& layers) { return layers.udp.has_value(); }, conditions...);
+}
+/// The packet carries TCP over IPv4.
+template <class... Conditions>
+Condition carries_tcp(Conditions... conditions) {
+  return layer(
+      "TCP", [](const packets::Layers& layers) { return layers.tcp.has_value(); }, conditions...);
 }
 /// The packet carries ICMP over IPv4.
 template <class... Conditions>
@@ -197,6 +219,11 @@ PacketMatcher is_ipv4(Conditions... conditions) {
 template <class... Conditions>
 PacketMatcher is_udp(Conditions... conditions) {
   return PacketMatcher{carries_udp(conditions...)};
+}
+/// Matches a TCP segment over IPv4, also within a frame.
+template <class... Conditions>
+PacketMatcher is_tcp(Conditions... conditions) {
+  return PacketMatcher{carries_tcp(conditions...)};
 }
 /// Matches a frame with an ARP request.
 template <class... Conditions>
@@ -238,6 +265,15 @@ PacketMatcher is_port_unreachable(Conditions... conditions) {
            layers.icmp->code() == icmp_unreachable::port;
   };
   return PacketMatcher{layer("an ICMP port unreachable", there, conditions...)};
+}
+/// Matches an ICMP protocol unreachable over IPv4, also within a frame. The payload is the quoted packet.
+template <class... Conditions>
+PacketMatcher is_protocol_unreachable(Conditions... conditions) {
+  const auto there = [](const packets::Layers& layers) {
+    return layers.icmp && layers.icmp->type() == icmp_type::destination_unreachable &&
+           layers.icmp->code() == icmp_unreachable::protocol;
+  };
+  return PacketMatcher{layer("an ICMP protocol unreachable", there, conditions...)};
 }
 
 }  // namespace tunport::matchers

@@ -64,6 +64,31 @@ TEST(Matchers, PortUnreachable) {
                   payload(hex("450000235c6d40004011ca5a0a0000010a0000029c40002a000f890a74756e706f7274"))));
 }
 
+TEST(Matchers, Tcp) {
+  const TcpHeader fields{.sequence = 7, .acknowledgment = 8, .flags = tcp_flag::rst};
+  const Buffer segment = tcp("10.0.0.2:80", "10.0.0.1:40000", fields, "x");
+  EXPECT_THAT(segment, is_tcp(from("10.0.0.2", 80), to("10.0.0.1", 40000), flags(tcp_flag::rst),
+                              numbers(7, 8), payload("x")));
+  EXPECT_THAT(segment, is_ipv4(carries_tcp(source_port(80), port(40000))));
+  EXPECT_THAT(segment, Not(is_tcp(flags(tcp_flag::rst | tcp_flag::ack))));
+  EXPECT_THAT(segment, Not(is_tcp(numbers(7, 7))));
+  EXPECT_THAT(segment, Not(is_tcp(numbers(8, 8))));
+  EXPECT_THAT(segment, Not(is_tcp(port(80))));
+  EXPECT_THAT(segment, Not(is_udp()));
+  EXPECT_THAT(patched(segment, 36, hex("1234")), Not(is_tcp()));
+  EXPECT_THAT(patched(segment, 36, hex("1234")), is_ipv4());
+}
+
+TEST(Matchers, ProtocolUnreachable) {
+  const auto error = [](std::uint8_t code) {
+    return ipv4({.protocol = 1, .source = host_ip, .destination = kernel_ip},
+                icmp({.type = icmp_type::destination_unreachable, .code = code}, "xy"));
+  };
+  EXPECT_THAT(error(icmp_unreachable::protocol), is_protocol_unreachable(from("10.0.0.2"), payload("xy")));
+  EXPECT_THAT(error(icmp_unreachable::port), Not(is_protocol_unreachable()));
+  EXPECT_THAT(error(icmp_unreachable::protocol), Not(is_port_unreachable()));
+}
+
 TEST(Matchers, TakeContainersOfBytesAndWhatHasBytes) {
   struct PacketLike {
     Bytes borrowed;

@@ -39,6 +39,10 @@ void dissect_ipv4(Bytes bytes, Layers& layers) {
       layers.udp = UdpView::checked(payload, layers.ipv4->source(), layers.ipv4->destination(), why);
       if (!layers.udp) layers.broken = why;
       break;
+    case ip_protocol::tcp:
+      layers.tcp = TcpView::checked(payload, layers.ipv4->source(), layers.ipv4->destination(), why);
+      if (!layers.tcp) layers.broken = why;
+      break;
     default:
       break;
   }
@@ -59,10 +63,30 @@ std::string describe_icmp(const IcmpView& icmp) {
       return "echo reply" + echo;
     case icmp_type::destination_unreachable:
       if (icmp.code() == icmp_unreachable::port) return "port unreachable";
+      if (icmp.code() == icmp_unreachable::protocol) return "protocol unreachable";
       return number("destination unreachable, code ", icmp.code());
     default:
       return number("type ", icmp.type()) + number(" code ", icmp.code());
   }
+}
+
+std::string describe_tcp(const TcpView& tcp) {
+  std::string text = number("TCP ", tcp.source_port()) + number(" > ", tcp.destination_port());
+  const char* separator = " ";
+  for (const auto& [flag, name] :
+       std::initializer_list<std::pair<std::uint8_t, const char*>>{{tcp_flag::syn, "SYN"},
+                                                                   {tcp_flag::fin, "FIN"},
+                                                                   {tcp_flag::rst, "RST"},
+                                                                   {tcp_flag::psh, "PSH"},
+                                                                   {tcp_flag::ack, "ACK"},
+                                                                   {tcp_flag::urg, "URG"},
+                                                                   {tcp_flag::ece, "ECE"},
+                                                                   {tcp_flag::cwr, "CWR"}}) {
+    if ((tcp.flags() & flag) == 0) continue;
+    text.append(separator).append(name);
+    separator = "|";
+  }
+  return text;
 }
 
 std::string describe_ipv4(const Layers& layers) {
@@ -74,6 +98,8 @@ std::string describe_ipv4(const Layers& layers) {
     text += ", ICMP " + describe_icmp(*layers.icmp);
   else if (layers.udp)
     text += number(", UDP ", layers.udp->source_port()) + number(" > ", layers.udp->destination_port());
+  else if (layers.tcp)
+    text += ", " + describe_tcp(*layers.tcp);
   else
     text += number(", protocol ", ip.protocol());
   return text;
@@ -198,7 +224,20 @@ Buffer udp(std::string_view from, std::string_view to, Content payload) {
   return udp(endpoint(from), endpoint(to), payload);
 }
 
+Buffer tcp(std::string_view from, std::string_view to, TcpHeader fields, Content payload) {
+  const Endpoint source = endpoint(from);
+  const Endpoint destination = endpoint(to);
+  fields.source_port = source.port;
+  fields.destination_port = destination.port;
+  Buffer segment = with_payload(fields.header_length(), payload.bytes());
+  fields.emit(segment, payload.bytes(), source.address, destination.address);
+  return ipv4(
+      {.protocol = ip_protocol::tcp, .source = source.address.v4(), .destination = destination.address.v4()},
+      segment);
+}
+
 Bytes Layers::payload() const {
+  if (tcp) return tcp->payload();
   if (udp) return udp->payload();
   if (icmp) return icmp->payload();
   if (ipv4) return ipv4->payload();

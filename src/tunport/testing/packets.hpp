@@ -20,6 +20,7 @@
 #include "tunport/wire/ethernet.hpp"
 #include "tunport/wire/icmp.hpp"
 #include "tunport/wire/ipv4.hpp"
+#include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
 namespace tunport::packets {
@@ -101,6 +102,8 @@ Buffer icmp_echo(const EchoFields& fields = {}, Content payload = {});
 Buffer udp(const Endpoint& from, const Endpoint& to, Content payload);
 /// The same with endpoints as text: "10.0.0.1:40000".
 Buffer udp(std::string_view from, std::string_view to, Content payload);
+/// An IPv4 packet with a TCP segment. The ports are those of the endpoints. Precondition: endpoints of IPv4.
+Buffer tcp(std::string_view from, std::string_view to, TcpHeader fields, Content payload = {});
 
 /// The headers of a packet, down to the first absent or broken header. Borrows the packet.
 struct Layers {
@@ -110,6 +113,7 @@ struct Layers {
   std::optional<Ipv4View> ipv4;
   std::optional<IcmpView> icmp;
   std::optional<UdpView> udp;
+  std::optional<TcpView> tcp;
   std::optional<DropReason> broken;  ///< the reason why the next layer is absent
 
   /// The payload of the innermost header.

@@ -6,13 +6,30 @@
 #include "tunport/wire/ipv4.hpp"
 
 namespace tunport {
+namespace {
 
-std::optional<TcpView> TcpView::checked(Bytes bytes) {
+Checksum pseudo_header(const IpAddress& source, const IpAddress& destination, std::size_t length) {
+  return Checksum{}.add_pseudo_header(source, destination, ip_protocol::tcp,
+                                      static_cast<std::uint32_t>(length));
+}
+
+}  // namespace
+
+std::optional<TcpView> TcpView::trusted(Bytes bytes, DropReason& why) {
+  why = DropReason::tcp_short;
   if (bytes.size() < TcpHeader::size) return std::nullopt;
   const TcpView view{bytes};
   const std::size_t header_length = view.header_length();
   if (header_length < TcpHeader::size || header_length > bytes.size()) return std::nullopt;
   return view;
+}
+
+std::optional<TcpView> TcpView::checked(Bytes bytes, const IpAddress& source, const IpAddress& destination,
+                                        DropReason& why) {
+  const auto view = trusted(bytes, why);
+  if (!view || pseudo_header(source, destination, bytes.size()).add(bytes).finish() == 0) return view;
+  why = DropReason::tcp_bad_checksum;
+  return std::nullopt;
 }
 
 void TcpHeader::emit(MutableBytes out, Bytes payload, const IpAddress& source,
@@ -27,9 +44,7 @@ void TcpHeader::emit(MutableBytes out, Bytes payload, const IpAddress& source,
   store_be16(out, checksum_offset, 0);
   store_be16(out, 18, urgent_pointer);
   std::copy(options.begin(), options.end(), out.begin() + size);
-  Checksum checksum;
-  checksum.add_pseudo_header(source, destination, ip_protocol::tcp,
-                             static_cast<std::uint32_t>(header_length() + payload.size()));
+  Checksum checksum = pseudo_header(source, destination, header_length() + payload.size());
   store_be16(out, checksum_offset, checksum.add(out.first(header_length())).add(payload).finish());
 }
 

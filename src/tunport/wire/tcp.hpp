@@ -17,12 +17,13 @@
 ///   |              Options (offset - 5 words), then payload
 ///   +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ - - -
 ///
-/// The checksum covers a pseudo-header, the header, and the payload. `TcpView` does not look at the checksum.
+/// The checksum covers a pseudo-header, the header, and the payload.
 
 #include <cstdint>
 #include <optional>
 
 #include "tunport/base/bytes.hpp"
+#include "tunport/base/drop_reason.hpp"
 #include "tunport/wire/address.hpp"
 
 namespace tunport {
@@ -63,11 +64,16 @@ struct TcpHeader {
   void emit(MutableBytes out, Bytes payload, const IpAddress& source, const IpAddress& destination) const;
 };
 
-/// A TCP segment with checked lengths. Borrows the bytes.
+/// A checked TCP segment. Borrows the bytes.
 class TcpView {
  public:
-  /// The segment in `bytes`, an IP payload. Nothing without a whole header.
-  static std::optional<TcpView> checked(Bytes bytes);
+  /// The segment in `bytes`, an IP payload, between two addresses of the same family. Else nothing, and `why`
+  /// is the first of `tcp_short`, `tcp_bad_checksum`.
+  static std::optional<TcpView> checked(Bytes bytes, const IpAddress& source, const IpAddress& destination,
+                                        DropReason& why);
+
+  /// As `checked`, without a look at the checksum: the sender's kernel has verified it, or left it to fill.
+  static std::optional<TcpView> trusted(Bytes bytes, DropReason& why);
 
   /// The port of the sender.
   constexpr std::uint16_t source_port() const { return load_be16(bytes_, 0); }
@@ -91,6 +97,13 @@ class TcpView {
   }
   /// The bytes behind the header.
   constexpr Bytes payload() const { return bytes_.subspan(header_length()); }
+  /// The numbers that the segment takes of the sequence: one for each payload byte, for SYN, and for FIN
+  /// (SEG.LEN of RFC 9293 3.3.1).
+  constexpr std::uint32_t sequence_length() const {
+    const std::uint32_t syn = (flags() & tcp_flag::syn) != 0 ? 1 : 0;
+    const std::uint32_t fin = (flags() & tcp_flag::fin) != 0 ? 1 : 0;
+    return static_cast<std::uint32_t>(payload().size()) + syn + fin;
+  }
   /// The whole segment.
   constexpr Bytes bytes() const { return bytes_; }
 

@@ -24,7 +24,8 @@ Buffer with_checksum(Buffer bytes, const IpAddress& source, const IpAddress& des
 }
 
 TEST(TcpView, Fields) {
-  const auto view = TcpView::checked(segment);
+  DropReason why{};
+  const auto view = TcpView::trusted(segment, why);
   ASSERT_TRUE(view);
   EXPECT_EQ(view->source_port(), 40000);
   EXPECT_EQ(view->destination_port(), 80);
@@ -37,14 +38,40 @@ TEST(TcpView, Fields) {
   EXPECT_EQ(to_hex(view->options()), "0101080a0102030405060708");
   EXPECT_EQ(as_text(view->payload()), "tunport");
   EXPECT_EQ(view->bytes().size(), segment.size());
+  EXPECT_EQ(view->sequence_length(), 7U + 1) << "a FIN";
+  EXPECT_EQ(TcpView::trusted(patched(segment, 13, hex("02")), why)->sequence_length(), 7U + 1) << "a SYN";
+  EXPECT_EQ(TcpView::trusted(patched(segment, 13, hex("03")), why)->sequence_length(), 7U + 2);
+  EXPECT_EQ(TcpView::trusted(patched(segment, 13, hex("10")), why)->sequence_length(), 7U);
+}
+
+TEST(TcpView, VerifiesTheChecksum) {
+  for (const auto& [source, destination] :
+       {std::pair<IpAddress, IpAddress>{kernel_ip, host_ip},
+        std::pair<IpAddress, IpAddress>{*IpAddress::parse("fd00::1"), *IpAddress::parse("fd00::2")}}) {
+    DropReason why{};
+    const Buffer right = with_checksum(segment, source, destination);
+    EXPECT_TRUE(TcpView::checked(right, source, destination, why));
+    for (std::size_t at = 0; at < right.size(); ++at) {
+      Buffer wrong = right;
+      wrong[at] ^= std::byte{1};
+      EXPECT_FALSE(TcpView::checked(wrong, source, destination, why)) << at;
+      EXPECT_EQ(why, DropReason::tcp_bad_checksum) << at;
+      EXPECT_TRUE(TcpView::trusted(wrong, why)) << at;
+    }
+    EXPECT_FALSE(TcpView::checked(Bytes{right}.first(31), source, destination, why));
+    EXPECT_EQ(why, DropReason::tcp_short);
+  }
 }
 
 TEST(TcpView, RefusesHeadersThatAreNotWhole) {
-  for (std::size_t size = 0; size < 32; ++size)
-    EXPECT_FALSE(TcpView::checked(Bytes{segment}.first(size))) << size;
-  EXPECT_TRUE(TcpView::checked(Bytes{segment}.first(32)));
-  EXPECT_FALSE(TcpView::checked(patched(segment, 12, hex("40"))));
-  EXPECT_FALSE(TcpView::checked(patched(segment, 12, hex("f0"))));
+  const auto is_short = [](Bytes bytes) {
+    DropReason why{};
+    return !TcpView::trusted(bytes, why) && why == DropReason::tcp_short;
+  };
+  for (std::size_t size = 0; size < 32; ++size) EXPECT_TRUE(is_short(Bytes{segment}.first(size))) << size;
+  EXPECT_FALSE(is_short(Bytes{segment}.first(32)));
+  EXPECT_TRUE(is_short(patched(segment, 12, hex("40"))));
+  EXPECT_TRUE(is_short(patched(segment, 12, hex("f0"))));
 }
 
 TEST(TcpHeader, EmitWritesWhatTheViewReads) {
