@@ -115,6 +115,13 @@ class Ipv4Address {
   std::uint32_t value_ = 0;
 };
 
+/// True for an address that a single host on a link can have (RFC 1122 3.2.1.3): not in 0/8, no loopback, no
+/// group, not 255.255.255.255. The rest of 240/4 is ordinary, as in Linux.
+constexpr bool is_single_host(Ipv4Address address) {
+  return address.value() >> 24 != 0 && !address.is_loopback() && !address.is_multicast() &&
+         !address.is_broadcast();
+}
+
 /// An IPv6 address, without a scope.
 class Ipv6Address {
  public:

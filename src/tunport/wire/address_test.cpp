@@ -107,6 +107,15 @@ TEST(Ipv4Address, Kinds) {
   }
 }
 
+TEST(Ipv4Address, ASingleHostHas240AsInLinux) {
+  for (const char* text : {"1.0.0.0", "10.0.0.1", "126.255.255.255", "128.0.0.1", "192.168.0.255",
+                           "223.255.255.255", "240.0.0.0", "240.0.0.1", "255.255.255.254"})
+    EXPECT_TRUE(is_single_host(*Ipv4Address::parse(text))) << text;
+  for (const char* text : {"0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.255.255", "224.0.0.0",
+                           "239.255.255.255", "255.255.255.255"})
+    EXPECT_FALSE(is_single_host(*Ipv4Address::parse(text))) << text;
+}
+
 TEST(Ipv6Address, TextAndBack) {
   for (const char* text : {"::", "::1", "fe80::1", "fd00::2:0:0:1", "ff02::1:ff00:2", "2001:db8:1:2:3:4:5:6",
                            "::ffff:10.0.0.1"}) {

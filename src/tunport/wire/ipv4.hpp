@@ -36,6 +36,7 @@ inline constexpr std::uint8_t udp = 17;
 /// An IPv4 header for writing.
 struct Ipv4Header {
   static constexpr std::size_t size = 20;                  ///< without options
+  static constexpr std::size_t max_size = 60;              ///< with the most options
   static constexpr std::size_t max_total_length = 0xffff;  ///< of the packet
 
   std::uint8_t tos = 0;               ///< DSCP and ECN
