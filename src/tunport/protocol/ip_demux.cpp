@@ -21,22 +21,25 @@ bool fills_payload(const IpDatagram& datagram) {
 
 }  // namespace
 
-WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload) const {
+WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload,
+                              const AnswerFields& fields) const {
   std::array<Bytes, Arrival::max_parts> parts;
   const std::size_t length = size_of(payload);
-  if (payload.size() > max_parts || length > Ipv4Header::max_total_length - Ipv4Header::size) {
-    arrival.transport.drop(DropReason::too_long);
-    return WriteResult::make_refused(DropReason::too_long);
-  }
   // Never fragmented, so the identification says nothing (RFC 6864 4.1).
-  const Ipv4Header header{.dont_fragment = true,
+  const Ipv4Header header{.tos = fields.tos,
+                          .dont_fragment = true,
                           .protocol = protocol,
                           .source = ip.destination(),
                           .destination = ip.source(),
+                          .options = fields.options,
                           .payload_length = static_cast<std::uint16_t>(length)};
-  std::array<std::byte, Ipv4Header::size> bytes;
+  if (payload.size() > max_parts || length > Ipv4Header::max_total_length - header.header_length()) {
+    arrival.transport.drop(DropReason::too_long);
+    return WriteResult::make_refused(DropReason::too_long);
+  }
+  std::array<std::byte, Ipv4Header::max_size> bytes;
   header.emit(bytes);
-  parts[0] = bytes;
+  parts[0] = Bytes{bytes}.first(header.header_length());
   std::ranges::copy(payload, parts.begin() + 1);
   return arrival.reply(std::span{parts}.first(payload.size() + 1));
 }
@@ -90,13 +93,17 @@ void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
 
 void IpDemux::deliver(Protocols::Range& protocols, const IpDatagram& datagram) {
   const Packet& packet = datagram.arrival.packet;
-  if (protocols.empty())
-    return datagram.arrival.transport.drop(DropReason::unknown_ip_protocol, packet.datagrams());
+  if (protocols.empty()) return nobody_home(datagram);
   for (TransportProtocol& protocol : protocols) {
     if (packet.is_port_gone()) continue;
     protocol.make_connection(datagram.arrival.transport);
     protocol.datagram_received(datagram);
   }
+}
+
+void IpDemux::nobody_home(const IpDatagram& datagram) {
+  const Arrival& arrival = datagram.arrival;
+  arrival.transport.drop(DropReason::unknown_ip_protocol, arrival.packet.datagrams());
 }
 
 }  // namespace tunport

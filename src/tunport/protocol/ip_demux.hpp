@@ -10,6 +10,12 @@
 
 namespace tunport {
 
+/// The fields of an answer's IP header that are not given by the question.
+struct AnswerFields {
+  std::uint8_t tos = 0;  ///< DSCP and ECN
+  Bytes options{};       ///< borrowed for the call; a multiple of 4 bytes, at most 40
+};
+
 /// An IPv4 datagram being delivered. Borrowed for the call.
 struct IpDatagram {
   const Ipv4View& ip;
@@ -27,7 +33,8 @@ struct IpDatagram {
   static constexpr std::size_t max_parts = Arrival::max_parts - 1;
   /// Writes a datagram of the given protocol back to its sender, from the address that it was for. At most
   /// `max_parts` parts. Refused: `too_long` beyond 65,535 bytes, else as `Arrival::reply`.
-  WriteResult reply(std::uint8_t protocol, std::span<const Bytes> payload) const;
+  WriteResult reply(std::uint8_t protocol, std::span<const Bytes> payload,
+                    const AnswerFields& fields = {}) const;
 };
 
 /// What stands behind an IP protocol number. Who accepts super-packets gets a datagram whose payload is that
@@ -68,6 +75,9 @@ class IpDemux : public IpPacketProtocol, public NetworkProtocol {
  protected:
   /// A further look at a well-formed datagram before anybody gets it: why it should be dropped, or nothing.
   virtual std::optional<DropReason> screen(const IpDatagram& /*datagram*/) { return std::nullopt; }
+  /// Called with a datagram, or a whole super-packet, of a protocol number without a protocol. Default:
+  /// counts `unknown_ip_protocol`.
+  virtual void nobody_home(const IpDatagram& datagram);
 
  private:
   using Protocols = ProtocolTable<TransportProtocol>;

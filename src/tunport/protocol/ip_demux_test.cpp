@@ -120,6 +120,57 @@ TEST_F(IpDemuxTest, AnAnswerSwapsTheAddresses) {
   EXPECT_EQ(view->payload().size(), 5U);
 }
 
+TEST_F(IpDemuxTest, ADerivedClassAnswersWhereNobodyIsHome) {
+  class Refusing : public IpDemux {
+   public:
+    std::vector<int> refused;
+
+   protected:
+    void nobody_home(const IpDatagram& datagram) override {
+      refused.push_back(datagram.ip.protocol());
+      IpDemux::nobody_home(datagram);
+    }
+  };
+  Refusing demux;
+  port_.deliver(demux, ipv4(header(), "x"));
+  demux.add_proto(200, datagrams_);
+  port_.deliver(demux, ipv4(header(), "x"));
+  EXPECT_THAT(demux.refused, ElementsAre(200));
+  EXPECT_EQ(port_.drops[DropReason::unknown_ip_protocol], 1U);
+}
+
+TEST_F(IpDemuxTest, AnAnswerHasTheFieldsThatAreAskedFor) {
+  class Answering : public TransportProtocol {
+   public:
+    explicit Answering(const AnswerFields& fields) : fields_{fields} {}
+    std::size_t size = 5;
+    WriteResult last = WriteResult::make_sent();
+    void datagram_received(const IpDatagram& datagram) override {
+      const Buffer data(size);
+      const Bytes part = data;
+      last = datagram.reply(200, {&part, 1}, fields_);
+    }
+
+   private:
+    AnswerFields fields_;
+  };
+  const Buffer options(40, std::byte{1});
+  Answering answering{{.tos = 0xb8, .options = options}};
+  IpDemux demux;
+  demux.add_proto(200, answering);
+  port_.deliver(demux, ipv4(header(), "x"));
+  ASSERT_THAT(port_.written, ElementsAre(is_ipv4(from("10.0.0.2"), to("10.0.0.1"))));
+  EXPECT_EQ(port_.written[0].size(), 65U);
+  EXPECT_EQ(dissect(port_.written[0]).ipv4->tos(), 0xb8);
+  EXPECT_EQ(to_hex(dissect(port_.written[0]).ipv4->options()), to_hex(options));
+  answering.size = 65'535 - 60;
+  port_.deliver(demux, ipv4(header(), "x"));
+  EXPECT_EQ(answering.last, WriteResult::make_sent());
+  ++answering.size;
+  port_.deliver(demux, ipv4(header(), "x"));
+  EXPECT_EQ(answering.last, WriteResult::make_refused(DropReason::too_long));
+}
+
 TEST_F(IpDemuxTest, AnAnswerIsAtMost65535Bytes) {
   datagrams_.answer_size = 65'535 - 20;
   port_.deliver(ip_, ipv4(header(), "x"));
