@@ -17,11 +17,6 @@ std::string or_command(const std::string& problem) { return problem + " (COMMAND
   throw usage_failure(option + " '" + value + "': " + problem);
 }
 
-/// An address that a single host can have (RFC 1122 3.2.1.3).
-bool is_unicast(Ipv4Address address) {
-  return address.value() >> 24 != 0 && !address.is_loopback() && address.value() >> 28 < 0xe;
-}
-
 template <class Value>
 void add_once(std::vector<Value>& values, const Value& value) {
   if (std::ranges::find(values, value) == values.end()) values.push_back(value);
@@ -35,7 +30,7 @@ IpPrefix interface_address(const std::string& text) {
       wrong(option, text, "the prefix length is missing; write " + text + "/LENGTH");
     wrong(option, text, or_command("no address with a prefix length, such as 10.77.0.1/24"));
   }
-  if (prefix->address.is_v4() ? !is_unicast(prefix->address.v4())
+  if (prefix->address.is_v4() ? !is_single_host(prefix->address.v4())
                               : prefix->address.v6().is_unspecified() || prefix->address.v6().is_multicast())
     wrong(option, text, "not an address that an interface can have");
   // RFC 3021: the smallest subnets have neither.
@@ -56,7 +51,7 @@ Ipv4Address host_address(const std::string& text, const std::vector<IpPrefix>& i
     wrong(option, text, or_command("no IPv4 address, such as 10.77.0.2"));
   }
   if (address->is_v6()) wrong(option, text, "the host has no IPv6 yet; give an IPv4 address");
-  if (!is_unicast(address->v4())) wrong(option, text, "not an address that a single host can have");
+  if (!is_single_host(address->v4())) wrong(option, text, "not an address that a single host can have");
   for (const IpPrefix& prefix : interface_addresses) {
     if (prefix.address == *address)
       wrong(option, text, "the interface has this address; give the host another of " + to_string(prefix));

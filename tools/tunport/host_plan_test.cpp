@@ -60,10 +60,16 @@ TEST(HostPlan, APointToPointSubnetHasNoBroadcastAddress) {
   EXPECT_NO_THROW(make_plan(arguments));
 }
 
+TEST(HostPlan, The240NetworkIsOrdinaryAsInLinux) {
+  auto arguments = good();
+  arguments.interface_addresses = {"240.0.0.1/4"};
+  arguments.host_addresses = {"255.255.255.254"};
+  EXPECT_NO_THROW(make_plan(arguments));
+}
+
 TEST(HostPlan, RefusesAddressesThatNobodyCanHave) {
-  for (const char* address :
-       {"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "10.77.0.0",
-        "10.77.0.255", "10.77.0.1", "10.77.0.2/24", "::1", "", "10.77.0"}) {
+  for (const char* address : {"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.77.0.0",
+                              "10.77.0.255", "10.77.0.1", "10.77.0.2/24", "::1", "", "10.77.0"}) {
     auto arguments = good();
     arguments.host_addresses = {address};
     try {
