@@ -128,8 +128,8 @@ TEST_F(CommandHost, SumsUpInJsonOnTheLastLine) {
   EXPECT_THAT(keys(json), ElementsAre("port", "host"));
   EXPECT_THAT(keys(json["port"]), ElementsAre("name", "kind", "packets_in", "packets_out", "bytes_in",
                                               "bytes_out", "bursts", "drops", "exceptions", "kernel_drops"));
-  EXPECT_THAT(keys(json["host"]),
-              ElementsAre("arp_replies", "icmp_echo_replies", "udp_echoes", "port_unreachable"));
+  EXPECT_THAT(keys(json["host"]), ElementsAre("arp_replies", "icmp_echo_replies", "udp_echoes",
+                                              "port_unreachable", "protocol_unreachable", "tcp_resets"));
   EXPECT_TRUE(json["port"]["drops"].is_object());
   EXPECT_THAT(finished.err, HasSubstr("of the command\n"));
   EXPECT_THAT(finished.err, HasSubstr("UDP echo on 7 9"));

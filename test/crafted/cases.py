@@ -5,7 +5,7 @@ Those of IP are packets, which travel on TUN as they are and on TAP in a frame; 
 
 import struct
 
-from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP, IPOption_RR, IPOption_Timestamp
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_NOP, IPOption_RR, IPOption_SSRR, IPOption_Timestamp
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q
 from scapy.packet import Raw
 from scapy.utils import checksum as scapy_checksum
@@ -28,17 +28,25 @@ def udp(data=DATA, **fields):
     return UDP(**{"sport": 3333, "dport": 4242, **fields}) / Raw(data)
 
 
-def echo_reply(data=DATA):
-    return bytes(answer_ip() / ICMP(type=0, id=0x1234, seq=7) / Raw(data))
+def echo_reply(data=DATA, **fields):
+    return bytes(answer_ip(**fields) / ICMP(type=0, id=0x1234, seq=7) / Raw(data))
 
 
 def udp_reply(data=DATA):
     return bytes(answer_ip() / UDP(sport=4242, dport=3333) / Raw(data))
 
 
-def unreachable(packet):
+def unreachable(packet, code=3):
     """At most 576 bytes (RFC 1812 4.3.2.3)."""
-    return bytes(answer_ip() / ICMP(type=3, code=3) / Raw(bytes(packet)[:576 - 28]))
+    return bytes(answer_ip() / ICMP(type=3, code=code) / Raw(bytes(packet)[:576 - 28]))
+
+
+def tcp(data=b"", **fields):
+    return TCP(**{"sport": 3333, "dport": 80, "seq": 1000, "ack": 2000, "flags": "S", **fields}) / Raw(data)
+
+
+def reset(**fields):
+    return bytes(answer_ip() / TCP(**{"sport": 80, "dport": 3333, "seq": 0, "ack": 0, "window": 0, **fields}))
 
 
 def with_bytes(packet, at, new):
@@ -92,10 +100,26 @@ def well_formed():
                  ip(proto=17) / Raw(udp_with_length(DATA[:5], DATA)), udp_reply(DATA[:5]), "udp_echoes"),
     ]
     for name, options in (("a nop", [IPOption_NOP()]), ("ten words of nops", [IPOption_NOP()] * 40),
-                          ("record route", [IPOption_RR(routers=["0.0.0.0"] * 3)]),
                           ("a timestamp", [IPOption_Timestamp()])):
         cases.append(answered(f"options: {name}", ip(options=options) / echo(), echo_reply(), "icmp_echo_replies"))
         cases.append(answered(f"options: {name}, udp", ip(options=options) / udp(), udp_reply(), "udp_echoes"))
+    visited = IPOption_LSRR(pointer=8, routers=["10.77.0.1"])
+    cases.append(answered("a source route, all visited", ip(options=[visited]) / echo(), echo_reply(),
+                          "icmp_echo_replies"))
+    for name, asked, told in (
+            ("an empty one", IPOption_RR(routers=["0.0.0.0"] * 3),
+             IPOption_RR(pointer=8, routers=[OUR_IP, "0.0.0.0", "0.0.0.0"])),
+            ("the last place", IPOption_RR(pointer=8, routers=[PEER_IP, "0.0.0.0"]),
+             IPOption_RR(pointer=12, routers=[PEER_IP, OUR_IP])),
+            ("a full one", IPOption_RR(pointer=8, routers=[PEER_IP]), IPOption_RR(pointer=8, routers=[PEER_IP]))):
+        cases.append(answered(f"record route: {name}", ip(options=[asked]) / echo(), echo_reply(options=[told]),
+                              "icmp_echo_replies"))
+        cases.append(answered(f"record route: {name}, udp", ip(options=[asked]) / udp(), udp_reply(), "udp_echoes"))
+    for tos in (0x01, 0x02, 0x03, 0x10, 0xB8, 0xFF):
+        cases.append(answered(f"type of service {tos}", ip(tos=tos) / echo(), echo_reply(tos=tos & 0xFC),
+                              "icmp_echo_replies"))
+    cases.append(answered("from 240.0.0.1", ip(src="240.0.0.1") / echo(), echo_reply(dst="240.0.0.1"),
+                          "icmp_echo_replies"))
     garbage = with_ip_checksum(with_bytes(bytes(ip(options=[IPOption_NOP()] * 8) / echo()), 20, b"\x44\x00\xff\xff"))
     cases.append(answered("options: garbage", garbage, echo_reply(), "icmp_echo_replies"))
     for name, packet in (("nobody at the port", ip() / nobody), ("nobody, a long datagram", ip() / long),
@@ -154,15 +178,26 @@ def wrong_ip():
                          ("one between", {"flags": "MF", "frag": 185}), ("the last possible", {"frag": 0x1FFF})):
         cases += dropped("ip_fragment", (f"fragment: {name}", ip(**fields) / echo()),
                          (f"fragment: {name}, udp", ip(**fields) / udp()))
-    for number in (0, 2, 4, 6, 41, 50, 132, 253, 255):
-        cases += dropped("unknown_ip_protocol", (f"protocol {number}", ip(proto=number) / Raw(DATA)))
+    for number in (0, 2, 4, 41, 50, 132, 253, 255):
+        packet = ip(proto=number) / Raw(DATA)
+        cases.append(Case(f"protocol {number}", bytes(packet), answer=unreachable(packet, code=2),
+                          drop="unknown_ip_protocol", kind="protocol_unreachable"))
     for address in ("255.255.255.255", "10.77.0.255", "10.77.0.0", "10.77.0.3", "224.0.0.1", "239.1.2.3", "127.0.0.1",
                     "0.0.0.0", "10.77.0.1"):
-        for what, payload in (("echo", echo()), ("udp", udp()), ("nobody", udp(dport=9))):
+        for what, payload in (("echo", echo()), ("udp", udp()), ("nobody", udp(dport=9)), ("tcp", tcp()),
+                              ("protocol 0", Raw(DATA))):
             cases += dropped("ip_wrong_address", (f"{what} to {address}", ip(dst=address) / payload))
-    for address in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "224.0.0.5", "239.255.255.255", "240.0.0.1",
+    for name, option in (("loose", IPOption_LSRR(routers=["10.77.0.3"])),
+                         ("strict", IPOption_SSRR(routers=["10.77.0.3"])),
+                         ("the second of two", IPOption_LSRR(pointer=8, routers=["10.77.0.3", "10.77.0.4"])),
+                         ("a pointer to nowhere", IPOption_LSRR(pointer=5, routers=["10.77.0.3"]))):
+        for what, payload in (("echo", echo()), ("udp", udp()), ("nobody", udp(dport=9)), ("tcp", tcp()),
+                              ("protocol 0", Raw(DATA))):
+            cases += dropped("ip_source_route", (f"{what} on a source route: {name}", ip(options=[option]) / payload))
+    for address in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "224.0.0.5", "239.255.255.255",
                     "255.255.255.255", "10.77.0.255", "10.77.0.0", OUR_IP):
-        for what, payload in (("echo", echo()), ("udp", udp()), ("nobody", udp(dport=9))):
+        for what, payload in (("echo", echo()), ("udp", udp()), ("nobody", udp(dport=9)), ("tcp", tcp()),
+                              ("protocol 0", Raw(DATA))):
             cases += dropped("ip_bad_source", (f"{what} from {address}", ip(src=address) / payload))
     return cases
 
@@ -190,6 +225,41 @@ def wrong_icmp_and_udp():
         cases += dropped("udp_bad_checksum", (f"udp length {length} of {whole}", ip() / udp(len=length, chksum=right)))
     cases += dropped("no_route", ("a datagram from port 0", ip() / udp(sport=0)))
     cases += dropped("answer_not_allowed", ("a datagram from an echo service", ip() / udp(sport=7)))
+    return cases
+
+
+def of_tcp():
+    """There is no TCP: every segment but a reset is reset (RFC 9293 3.10.7.1)."""
+    cases = []
+    for name, segment, answer in (
+            ("SYN", tcp(), reset(flags="RA", ack=1001)),
+            ("SYN with options", tcp(options=[("MSS", 1460), ("SAckOK", b""), ("WScale", 7)]),
+             reset(flags="RA", ack=1001)),
+            ("SYN with data", tcp(DATA), reset(flags="RA", ack=1001 + len(DATA))),
+            ("SYN and FIN", tcp(flags="SF"), reset(flags="RA", ack=1002)),
+            ("the last number", tcp(seq=0xFFFFFFFF), reset(flags="RA", ack=0)),
+            ("no flags", tcp(flags=""), reset(flags="RA", ack=1000)),
+            ("data without ACK", tcp(DATA, flags="P"), reset(flags="RA", ack=1000 + len(DATA))),
+            ("ACK", tcp(flags="A"), reset(flags="R", seq=2000)),
+            ("SYN and ACK", tcp(flags="SA"), reset(flags="R", seq=2000)),
+            ("data", tcp(DATA, flags="PA"), reset(flags="R", seq=2000)),
+            ("FIN", tcp(flags="FA"), reset(flags="R", seq=2000)),
+            ("all flags but RST", tcp(flags=0xFB), reset(flags="R", seq=2000)),
+            ("from port 0 to port 0", tcp(sport=0, dport=0), reset(flags="RA", ack=1001, sport=0, dport=0))):
+        cases.append(Case(f"tcp: {name}", bytes(ip() / segment), answer=answer, drop="unknown_tcp_port",
+                          kind="tcp_resets"))
+    cases += dropped("answer_not_allowed", ("tcp: RST", ip() / tcp(flags="R")),
+                     ("tcp: RST and ACK", ip() / tcp(flags="RA")), ("tcp: all flags", ip() / tcp(flags=0xFF)))
+    whole = bytes(ip() / tcp())
+    right = IP(whole)[TCP].chksum
+    for chksum in (0, right ^ 1, right ^ 0x8000, ~right & 0xFFFF):
+        cases += dropped("tcp_bad_checksum", (f"tcp: checksum {chksum}", ip() / tcp(chksum=chksum)))
+    for words in (0, 1, 4, 6, 15):
+        cases += dropped("tcp_short", (f"tcp: header of {words} words", ip() / tcp(dataofs=words)))
+    for length in range(20, 40):
+        shorter = with_ip_checksum(with_bytes(whole, 2, struct.pack("!H", length))[:length])
+        cases += dropped("tcp_short", (f"tcp: {length} long", shorter))
+    cases += dropped("ip_fragment", ("tcp: the first fragment", ip(flags="MF") / tcp()))
     return cases
 
 
@@ -223,7 +293,8 @@ def of_ethernet():
     for mac in ("02:00:00:00:77:03", "00:00:00:00:00:00", PEER_MAC, "fe:00:00:00:77:02"):
         cases += dropped("ethernet_wrong_mac", (f"for {mac}", in_frame(ip() / echo(), dst=mac)),
                          (f"arp for {mac}", in_frame(request(), dst=mac, type=0x0806)))
-    for name, packet in (("echo", echo()), ("udp", udp()), ("nobody", udp(dport=9))):
+    for name, packet in (("echo", echo()), ("udp", udp()), ("nobody", udp(dport=9)), ("tcp", tcp()),
+                         ("protocol 0", Raw(DATA))):
         for mac in (BROADCAST, "01:00:5e:00:00:01", "03:00:00:00:00:01"):
             cases += dropped("answer_not_allowed", (f"{name} for {mac}", in_frame(ip() / packet, dst=mac)),
                              (f"{name} from {mac}", in_frame(ip() / packet, src=mac)))
@@ -280,7 +351,7 @@ def of_arp():
 
 def of_ip():
     return {"well formed": well_formed(), "cut off": cut_off(), "wrong ip": wrong_ip(),
-            "wrong icmp and udp": wrong_icmp_and_udp()}
+            "wrong icmp and udp": wrong_icmp_and_udp(), "tcp": of_tcp()}
 
 
 def on_tap(case):

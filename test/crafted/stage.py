@@ -181,10 +181,13 @@ def check_identities(summary, sent):
     # A datagram that nobody is there for is dropped, and answered by an error besides.
     if port["packets_in"] != answered + drops:
         failures.append(f"{port['packets_in']} packets read, {answered} answered, {drops} dropped")
-    if port["packets_out"] != answered + host["port_unreachable"]:
-        failures.append(f"{port['packets_out']} packets written for {answered} + {host['port_unreachable']} answers")
-    if port["drops"].get("unknown_udp_port", 0) != host["port_unreachable"]:
-        failures.append("datagrams for nobody and errors about them differ")
+    refused = {"unknown_udp_port": "port_unreachable", "unknown_ip_protocol": "protocol_unreachable",
+               "unknown_tcp_port": "tcp_resets"}
+    errors = sum(host[kind] for kind in refused.values())
+    if port["packets_out"] != answered + errors:
+        failures.append(f"{port['packets_out']} packets written for {answered} + {errors} answers")
+    failures += [f"{reason} and {kind} differ" for reason, kind in refused.items()
+                 if port["drops"].get(reason, 0) != host[kind]]
     if port["exceptions"] != 0:
         failures.append(f"{port['exceptions']} exceptions")
     return failures

@@ -44,15 +44,20 @@ class KernelHost : public LoopTest {
   }
   std::uint64_t drops(DropReason reason) const { return port->statistics().drops[reason]; }
 
+  /// Port `to` of the host, for a socket.
+  static sockaddr_in host_at(std::uint16_t to) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(to);
+    ::inet_pton(AF_INET, "10.77.0.2", &address.sin_addr);
+    return address;
+  }
   /// A socket of the kernel, connected to port `to` of the host; a receive waits at most 5 s.
   static UniqueFd udp_socket(std::uint16_t to) {
     UniqueFd fd{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
     const timeval longest{5, 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(to);
-    ::inet_pton(AF_INET, "10.77.0.2", &address.sin_addr);
+    const sockaddr_in address = host_at(to);
     EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     return fd;
   }
@@ -153,6 +158,71 @@ TEST_P(KernelHost, RefusesPortsWhereNobodyIs) {
   }
 }
 
+TEST_P(KernelHost, RecordsItselfOnTheRouteOfAPing) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    const auto result = command({"ping", "-n", "-R", "-c", "1", "-W", "5", "10.77.0.2"});
+    EXPECT_THAT(result.output, HasSubstr(" 1 received"));
+    EXPECT_THAT(result.output,
+                testing::ContainsRegex("RR:[ \t]+10.77.0.1\n[ \t]+10.77.0.2\n[ \t]+10.77.0.1\n"));
+    stop();
+  }
+}
+
+TEST_P(KernelHost, IsReachedInThe240Network) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    Host other{{.addresses = {"240.1.0.2"}, .mac = "02:00:00:00:77:03", .subnets = {"240.1.0.1/24"}}};
+    TuntapPort second{reactor(), kind, "tp1", other.protocol(kind)};
+    second.start_listening();
+    links.add_address("tp1", "240.1.0.1/24", ec);
+    ASSERT_FALSE(ec) << ec.message();
+    set_up("tp1");
+    const auto result = command({"ping", "-n", "-c", "1", "-W", "5", "240.1.0.2"});
+    EXPECT_THAT(result.output, HasSubstr(" 1 received"));
+    EXPECT_EQ(other.statistics().icmp_echo_replies, 1U);
+    stop();
+  }
+}
+
+TEST_P(KernelHost, RefusesConnectionsAtOnce) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    meanwhile([] {
+      const UniqueFd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+      const timeval longest{5, 0};
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &longest, sizeof longest);
+      const sockaddr_in to = host_at(80);
+      EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), -1);
+      EXPECT_EQ(errno, ECONNREFUSED) << std::strerror(errno);
+    });
+    EXPECT_EQ(host->statistics().tcp_resets, 1U);
+    EXPECT_EQ(drops(DropReason::unknown_tcp_port), 1U);
+    stop();
+  }
+}
+
+TEST_P(KernelHost, RefusesProtocolsThatNobodyServes) {
+  for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
+    start(kind);
+    meanwhile([] {
+      const UniqueFd socket{::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, 253)};
+      const timeval longest{5, 0};
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
+      const sockaddr_in to = host_at(0);
+      ASSERT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+      // The kernel finds the socket by a quotation of eight bytes or more.
+      ASSERT_EQ(::send(socket.get(), "12345678", 8, 0), 8);
+      char byte = 0;
+      EXPECT_EQ(::recv(socket.get(), &byte, 1, 0), -1);
+      EXPECT_EQ(errno, ENOPROTOOPT) << std::strerror(errno);
+    });
+    EXPECT_EQ(host->statistics().protocol_unreachable, 1U);
+    EXPECT_EQ(drops(DropReason::unknown_ip_protocol), 1U);
+    stop();
+  }
+}
+
 TEST_P(KernelHost, QuotesADatagramAsItWasSent) {
   constexpr std::size_t segment = 100;
   for (const DeviceKind kind : {DeviceKind::tap, DeviceKind::tun}) {
@@ -194,10 +264,7 @@ TEST_P(KernelHost, KeepsItsRateOfErrors) {
   constexpr int sent = 400;
   meanwhile([] {
     const UniqueFd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(9);
-    ::inet_pton(AF_INET, "10.77.0.2", &to.sin_addr);
+    const sockaddr_in to = host_at(9);
     for (int i = 0; i < sent; ++i)
       ASSERT_EQ(::sendto(socket.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to), 1);
   });

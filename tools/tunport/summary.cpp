@@ -32,6 +32,8 @@ std::string to_table(const HostSummary& summary) {
   row("ICMP echo", summary.host.icmp_echo_replies);
   row("UDP echo", summary.udp_echoes);
   row("port unreachable", summary.host.port_unreachable);
+  row("protocol unreachable", summary.host.protocol_unreachable);
+  row("TCP reset", summary.host.tcp_resets);
   fmt::format_to(out, "dropped\n");
   port.drops.for_each([&](DropReason reason, std::uint64_t count) { row(to_string(reason), count); });
   if (summary.kernel_drops != 0) row("by the kernel, unread", summary.kernel_drops);
@@ -64,7 +66,9 @@ std::string to_json(const HostSummary& summary) {
        {{"arp_replies", summary.host.arp_replies},
         {"icmp_echo_replies", summary.host.icmp_echo_replies},
         {"udp_echoes", summary.udp_echoes},
-        {"port_unreachable", summary.host.port_unreachable}}},
+        {"port_unreachable", summary.host.port_unreachable},
+        {"protocol_unreachable", summary.host.protocol_unreachable},
+        {"tcp_resets", summary.host.tcp_resets}}},
   };
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

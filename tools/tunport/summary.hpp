@@ -23,7 +23,7 @@ std::string to_table(const HostSummary& summary);
 /// One line of JSON, without its end:
 /// `{"port":{"name","kind","packets_in","packets_out","bytes_in","bytes_out",
 /// "bursts","drops":{reason:count},"exceptions","kernel_drops"},"host":{"arp_replies","icmp_echo_replies","udp_echoes",
-/// "port_unreachable"}}`.
+/// "port_unreachable","protocol_unreachable","tcp_resets"}}`.
 std::string to_json(const HostSummary& summary);
 
 }  // namespace tunport::tool

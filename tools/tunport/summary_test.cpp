@@ -19,7 +19,11 @@ HostSummary example() {
                   .drops = {}};
   summary.port.drops.add(DropReason::unknown_ethertype, 3);
   summary.port.drops.add(DropReason::link_down, 1000);
-  summary.host = {.arp_replies = 1, .icmp_echo_replies = 5, .port_unreachable = 2};
+  summary.host = {.arp_replies = 1,
+                  .icmp_echo_replies = 5,
+                  .port_unreachable = 2,
+                  .protocol_unreachable = 6,
+                  .tcp_resets = 7};
   summary.udp_echoes = 4;
   return summary;
 }
@@ -34,6 +38,8 @@ TEST(Summary, IsATable) {
             "  ICMP echo                          5\n"
             "  UDP echo                           4\n"
             "  port unreachable                   2\n"
+            "  protocol unreachable               6\n"
+            "  TCP reset                          7\n"
             "dropped\n"
             "  unknown_ethertype                  3\n"
             "  link_down                      1,000\n");
@@ -57,7 +63,8 @@ TEST(Summary, IsOneLineOfJsonInAFixedOrder) {
       to_json(summary),
       R"({"port":{"name":"tp0","kind":"tap","packets_in":1234567,"packets_out":12,"bytes_in":89000000,)"
       R"("bytes_out":999,"bursts":7,"drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
-      R"("host":{"arp_replies":1,"icmp_echo_replies":5,"udp_echoes":4,"port_unreachable":2}})");
+      R"("host":{"arp_replies":1,"icmp_echo_replies":5,"udp_echoes":4,"port_unreachable":2,)"
+      R"("protocol_unreachable":6,"tcp_resets":7}})");
 }
 
 TEST(Summary, JsonHoldsWhateverTheNameIs) {

@@ -9,6 +9,8 @@
 #include "tunport/protocol/udp_demux.hpp"
 #include "tunport/wire/arp.hpp"
 #include "tunport/wire/icmp.hpp"
+#include "tunport/wire/ipv4_options_internal.hpp"
+#include "tunport/wire/tcp.hpp"
 
 namespace tunport {
 namespace {
@@ -17,15 +19,18 @@ bool is_one_of(const std::vector<Ipv4Address>& addresses, Ipv4Address address) {
   return std::ranges::find(addresses, address) != addresses.end();
 }
 
-/// RFC 1122 3.2.1.3: what may be a source. 240/4 is nobody's (RFC 1112 4).
-bool is_single_host(const HostOptions& host, Ipv4Address address) {
-  if (address.value() >> 24 == 0 || address.is_loopback() || address.is_multicast() ||
-      address.value() >> 28 == 0xf)
-    return false;
-  return std::ranges::none_of(host.subnets, [&](const IpPrefix& subnet) {
-    return subnet.address.is_v4() && subnet.length < 31 &&
-           (address == subnet.broadcast_v4() || address == subnet.network_v4());
-  });
+/// RFC 1122 3.2.1.3: what may be a source.
+bool is_source(const HostOptions& host, Ipv4Address address) {
+  return is_single_host(address) && std::ranges::none_of(host.subnets, [&](const IpPrefix& subnet) {
+           return subnet.address.is_v4() && subnet.length < 31 &&
+                  (address == subnet.broadcast_v4() || address == subnet.network_v4());
+         });
+}
+
+/// The TOS of an answer to a datagram: the same service (RFC 1122 3.2.2.6), without the bits of ECN, which
+/// are the question's own.
+std::uint8_t tos_of_answer(const Ipv4View& question) {
+  return static_cast<std::uint8_t>(question.dscp() << 2);
 }
 
 }  // namespace
@@ -45,7 +50,7 @@ class Host::Arp : public NetworkProtocol {
     // 5227).
     const Ipv4Address sender = arp->sender_ip();
     if (arp->sender_mac().is_multicast() || is_one_of(host_.options_.addresses, sender) ||
-        (!sender.is_unspecified() && !is_single_host(host_.options_, sender)))
+        (!sender.is_unspecified() && !is_source(host_.options_, sender)))
       return drop(DropReason::answer_not_allowed);
     const ArpHeader answer{.operation = arp_operation::reply,
                            .sender_mac = host_.options_.mac,
@@ -62,28 +67,10 @@ class Host::Arp : public NetworkProtocol {
   Host& host_;
 };
 
-class Host::Ip : public IpDemux {
- public:
-  explicit Ip(Host& host) : host_{host} {}
-  std::string name() const override { return "Host"; }
-
- protected:
-  std::optional<DropReason> screen(const IpDatagram& datagram) override {
-    if (!is_one_of(host_.options_.addresses, datagram.ip.destination())) return DropReason::ip_wrong_address;
-    if (const auto source = datagram.ip.source();
-        !is_single_host(host_.options_, source) || is_one_of(host_.options_.addresses, source))
-      return DropReason::ip_bad_source;
-    if (datagram.arrival.is_link_broadcast()) return DropReason::answer_not_allowed;
-    return std::nullopt;
-  }
-
- private:
-  Host& host_;
-};
-
 class Host::Icmp : public TransportProtocol {
  public:
-  explicit Icmp(Host& host) : host_{host} {}
+  explicit Icmp(Host& host)
+      : host_{host}, errors_{host.options_.errors_per_second, host.options_.errors_at_once} {}
 
   void datagram_received(const IpDatagram& datagram) override {
     DropReason why{};
@@ -92,29 +79,17 @@ class Host::Icmp : public TransportProtocol {
     if (icmp->type() != icmp_type::echo_request || icmp->code() != 0)
       return datagram.arrival.transport.drop(DropReason::icmp_unhandled);
     const IcmpHeader answer{.type = icmp_type::echo_reply, .rest = icmp->rest()};
-    if (send(datagram, answer, icmp->payload())) ++host_.statistics_.icmp_echo_replies;
+    std::array<std::byte, ipv4_options::max_size> options;
+    const std::size_t size =
+        ipv4_options::record_route(datagram.ip.options(), datagram.ip.destination(), options);
+    const AnswerFields fields{.tos = tos_of_answer(datagram.ip), .options = Bytes{options}.first(size)};
+    if (send(datagram, answer, icmp->payload(), fields)) ++host_.statistics_.icmp_echo_replies;
   }
 
-  static WriteResult send(const IpDatagram& to, const IcmpHeader& header, Bytes payload) {
-    std::array<std::byte, IcmpHeader::size> bytes;
-    header.emit(bytes, payload);
-    const std::array<Bytes, 2> parts{bytes, payload};
-    return to.reply(ip_protocol::icmp, parts);
-  }
-
- private:
-  Host& host_;
-};
-
-class Host::Udp : public UdpDemux {
- public:
-  explicit Udp(Host& host)
-      : host_{host}, errors_{host.options_.errors_per_second, host.options_.errors_at_once} {}
-
- protected:
-  /// The screen has already kept out what RFC 1122 3.2.2 forbids to answer: groups, and sources that are no
-  /// single host; fragments do not get here, and UDP is no ICMP error.
-  void nobody_home(const UdpView& udp, const IpDatagram& datagram) override {
+  /// Drops a datagram for `reason`, and tells the sender: "destination unreachable" of this `code`, counted
+  /// by `told`. The screen has already kept out what RFC 1122 3.2.2 forbids to answer: groups, and sources
+  /// that are no single host; fragments do not get here, and ICMP errors have a protocol.
+  void refuse(const IpDatagram& datagram, std::uint8_t code, std::uint64_t& told, DropReason reason) {
     FrameTransport& port = datagram.arrival.transport;
     if (!errors_.take(port.reactor().now())) return port.drop(DropReason::rate_limited);
     // Quoted as it was sent (RFC 1122 3.2.2): the checksum that the kernel left to fill is filled in place.
@@ -122,22 +97,118 @@ class Host::Udp : public UdpDemux {
     // As much of it as fits into what every host takes (RFC 1812 4.3.2.3).
     constexpr std::size_t most = 576 - Ipv4Header::size - IcmpHeader::size;
     const Bytes original = datagram.ip.bytes();
-    const IcmpHeader error{.type = icmp_type::destination_unreachable, .code = icmp_unreachable::port};
+    const IcmpHeader error{.type = icmp_type::destination_unreachable, .code = code};
     // A refused answer is counted by whoever refused it.
-    if (!Icmp::send(datagram, error, original.first(std::min(most, original.size())))) return;
-    ++host_.statistics_.port_unreachable;
+    if (!send(datagram, error, original.first(std::min(most, original.size())))) return;
+    ++told;
     // The answer may have paused a producer, which may have destroyed the port.
-    if (!datagram.arrival.packet.is_port_gone()) UdpDemux::nobody_home(udp, datagram);
+    if (!datagram.arrival.packet.is_port_gone()) port.drop(reason);
   }
 
  private:
+  static WriteResult send(const IpDatagram& to, const IcmpHeader& header, Bytes payload,
+                          const AnswerFields& fields = {}) {
+    std::array<std::byte, IcmpHeader::size> bytes;
+    header.emit(bytes, payload);
+    const std::array<Bytes, 2> parts{bytes, payload};
+    return to.reply(ip_protocol::icmp, parts, fields);
+  }
+
   Host& host_;
   TokenBucket errors_;
 };
 
+class Host::Ip : public IpDemux {
+ public:
+  Ip(Host& host, Icmp& icmp) : host_{host}, icmp_{icmp} {}
+  std::string name() const override { return "Host"; }
+
+ protected:
+  std::optional<DropReason> screen(const IpDatagram& datagram) override {
+    if (!is_one_of(host_.options_.addresses, datagram.ip.destination())) return DropReason::ip_wrong_address;
+    if (const auto source = datagram.ip.source();
+        !is_source(host_.options_, source) || is_one_of(host_.options_.addresses, source))
+      return DropReason::ip_bad_source;
+    if (datagram.arrival.is_link_broadcast()) return DropReason::answer_not_allowed;
+    if (ipv4_options::has_unspent_source_route(datagram.ip.options())) return DropReason::ip_source_route;
+    return std::nullopt;
+  }
+  void nobody_home(const IpDatagram& datagram) override {
+    icmp_.refuse(datagram, icmp_unreachable::protocol, host_.statistics_.protocol_unreachable,
+                 DropReason::unknown_ip_protocol);
+  }
+
+ private:
+  Host& host_;
+  Icmp& icmp_;
+};
+
+/// There is no TCP: each segment belongs to no connection (RFC 9293 3.10.7.1).
+class Host::Tcp : public TransportProtocol {
+ public:
+  explicit Tcp(Host& host)
+      : host_{host}, resets_{host.options_.errors_per_second, host.options_.errors_at_once} {}
+
+  /// True: a super-packet is a longer segment, and one reset answers it.
+  bool accepts_super_packets() const override { return true; }
+
+  void datagram_received(const IpDatagram& datagram) override {
+    FrameTransport& port = datagram.arrival.transport;
+    const auto drop = [&](DropReason reason) { port.drop(reason, datagram.arrival.packet.datagrams()); };
+    DropReason why{};
+    const auto tcp =
+        datagram.is_checksum_trusted()
+            ? TcpView::trusted(datagram.payload(), why)
+            : TcpView::checked(datagram.payload(), datagram.ip.source(), datagram.ip.destination(), why);
+    if (!tcp) return drop(why);
+    if ((tcp->flags() & tcp_flag::rst) != 0) return drop(DropReason::answer_not_allowed);
+    if (!resets_.take(port.reactor().now())) return drop(DropReason::rate_limited);
+    if (!reset(*tcp, datagram)) return;
+    ++host_.statistics_.tcp_resets;
+    // As after an ICMP error.
+    if (!datagram.arrival.packet.is_port_gone()) drop(DropReason::unknown_tcp_port);
+  }
+
+ private:
+  static WriteResult reset(const TcpView& tcp, const IpDatagram& datagram) {
+    TcpHeader answer{
+        .source_port = tcp.destination_port(), .destination_port = tcp.source_port(), .flags = tcp_flag::rst};
+    if ((tcp.flags() & tcp_flag::ack) != 0) {
+      answer.sequence = tcp.acknowledgment();
+    } else {
+      answer.acknowledgment = tcp.sequence() + tcp.sequence_length();
+      answer.flags |= tcp_flag::ack;
+    }
+    std::array<std::byte, TcpHeader::size> bytes;
+    answer.emit(bytes, {}, datagram.ip.destination(), datagram.ip.source());
+    const Bytes part = bytes;
+    return datagram.reply(ip_protocol::tcp, {&part, 1}, {.tos = tos_of_answer(datagram.ip)});
+  }
+
+  Host& host_;
+  TokenBucket resets_;
+};
+
+class Host::Udp : public UdpDemux {
+ public:
+  Udp(Host& host, Icmp& icmp) : host_{host}, icmp_{icmp} {}
+
+ protected:
+  void nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) override {
+    icmp_.refuse(datagram, icmp_unreachable::port, host_.statistics_.port_unreachable,
+                 DropReason::unknown_udp_port);
+  }
+
+ private:
+  Host& host_;
+  Icmp& icmp_;
+};
+
 struct Host::Rooms {
-  explicit Rooms(Host& host) : ethernet{host.options_.mac}, arp{host}, ip{host}, icmp{host}, udp{host} {
+  explicit Rooms(Host& host)
+      : ethernet{host.options_.mac}, arp{host}, icmp{host}, ip{host, icmp}, tcp{host}, udp{host, icmp} {
     ip.add_proto(ip_protocol::icmp, icmp);
+    ip.add_proto(ip_protocol::tcp, tcp);
     ip.add_proto(ip_protocol::udp, udp);
     ethernet.add_proto(ethertype::arp, arp);
     ethernet.add_proto(ethertype::ipv4, ip);
@@ -150,8 +221,9 @@ struct Host::Rooms {
 
   Ethernet ethernet;
   Arp arp;
-  Ip ip;
   Icmp icmp;
+  Ip ip;
+  Tcp tcp;
   Udp udp;
 };
 

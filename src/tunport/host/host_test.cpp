@@ -3,9 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tunport/host/udp_echo.hpp"
-#include "tunport/testing/fake_transport.hpp"
-#include "tunport/testing/matchers.hpp"
+#include "support/host_kit.hpp"
 
 namespace tunport {
 namespace {
@@ -13,29 +11,9 @@ namespace {
 using namespace std::chrono_literals;
 using namespace packets;
 using namespace matchers;
+using test_support::HostTest;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-class HostTest : public testing::Test {
- protected:
-  HostTest() { host_.add_udp(7777, echo_); }
-  void deliver(const Buffer& packet) { tap_.deliver(host_.ethernet(), packet); }
-  void deliver_ip(const Buffer& packet, const EthernetFields& fields = {}) {
-    deliver(packets::ethernet(fields, packet));
-  }
-  /// The packet is dropped for this reason, once, and nothing is answered.
-  void expect_dropped(const char* what, DropReason reason) {
-    EXPECT_THAT(tap_.written, IsEmpty()) << what;
-    EXPECT_EQ(tap_.drops[reason], 1U) << what;
-    EXPECT_EQ(tap_.drops.total(), 1U) << what;
-    tap_.written.clear();
-    tap_.drops = {};
-  }
-
-  Host host_{{.addresses = {host_ip}, .mac = host_mac, .subnets = {*IpPrefix::parse("10.0.0.1/24")}}};
-  UdpEcho echo_;
-  FakeTransport tap_;
-};
 
 TEST_F(HostTest, AnswersArp) {
   deliver(arp_request(host_ip));
@@ -170,7 +148,6 @@ TEST_F(HostTest, AnswersNothingThatRfc1122Forbids) {
       {"from 0.1.2.3", question("0.1.2.3", "10.0.0.2"), {}, DropReason::ip_bad_source},
       {"from loopback", question("127.0.0.1", "10.0.0.2"), {}, DropReason::ip_bad_source},
       {"from multicast", question("224.0.0.1", "10.0.0.2"), {}, DropReason::ip_bad_source},
-      {"from class E", question("240.0.0.1", "10.0.0.2"), {}, DropReason::ip_bad_source},
       {"from the limited broadcast", question("255.255.255.255", "10.0.0.2"), {}, DropReason::ip_bad_source},
       {"from the subnet's broadcast", question("10.0.0.255", "10.0.0.2"), {}, DropReason::ip_bad_source},
       {"from the subnet's network", question("10.0.0.0", "10.0.0.2"), {}, DropReason::ip_bad_source},
@@ -187,10 +164,6 @@ TEST_F(HostTest, AnswersNothingThatRfc1122Forbids) {
        question("10.0.0.1", "10.0.0.2", 7777),
        {.source = MacAddress::broadcast()},
        DropReason::answer_not_allowed},
-      {"another protocol",
-       ipv4({.protocol = 6, .source = kernel_ip, .destination = host_ip}, "x"),
-       {},
-       DropReason::unknown_ip_protocol},
       {"a later fragment",
        ipv4({.fragment_offset = 8, .protocol = 17, .source = kernel_ip, .destination = host_ip}, "12345678"),
        {},
@@ -209,6 +182,63 @@ TEST_F(HostTest, ADirectedBroadcastIsOrdinaryWhereTheSubnetHasNone) {
   tap_.deliver(pair.ethernet(),
                packets::ethernet({}, icmp_echo({.source = ip("10.0.0.1"), .destination = ip("10.0.0.0")})));
   EXPECT_EQ(tap_.written.size(), 1U) << "RFC 3021";
+}
+
+TEST_F(HostTest, The240NetworkIsOrdinaryAsInLinux) {
+  for (const char* source : {"240.0.0.1", "255.255.255.254"}) {
+    tap_.written.clear();
+    deliver_ip(icmp_echo({.source = ip(source)}));
+    EXPECT_THAT(tap_.written, ElementsAre(is_icmp_echo_reply(to(source))));
+    deliver(arp_request(host_ip, kernel_mac, ip(source)));
+    EXPECT_THAT(tap_.written, ElementsAre(testing::_, is_arp_reply(to(source))));
+  }
+  Host other{{.addresses = {ip("240.0.0.2")}, .mac = host_mac}};
+  tap_.written.clear();
+  tap_.deliver(other.ethernet(), packets::ethernet({}, icmp_echo({.destination = ip("240.0.0.2")})));
+  EXPECT_THAT(tap_.written, ElementsAre(is_icmp_echo_reply(from("240.0.0.2"))));
+}
+
+TEST_F(HostTest, AnEchoHasTheServiceOfTheRequest) {
+  for (int tos = 0; tos < 256; ++tos) {
+    tap_.written.clear();
+    const auto octet = static_cast<std::uint8_t>(tos);
+    deliver_ip(ipv4({.tos = octet, .protocol = 1, .source = kernel_ip, .destination = host_ip},
+                    icmp({.type = icmp_type::echo_request}, "x")));
+    ASSERT_THAT(tap_.written, ElementsAre(is_icmp_echo_reply()));
+    EXPECT_EQ(dissect(tap_.written[0]).ipv4->tos(), octet & 0xfc) << "without the bits of ECN";
+  }
+}
+
+TEST_F(HostTest, AnEchoRecordsTheRoute) {
+  const auto options_of_answer = [&](std::string_view options) {
+    tap_.written.clear();
+    const Buffer asked = hex(options);
+    deliver_ip(ipv4({.protocol = 1, .source = kernel_ip, .destination = host_ip, .options = asked},
+                    icmp({.type = icmp_type::echo_request}, "x")));
+    EXPECT_THAT(tap_.written, ElementsAre(is_icmp_echo_reply(payload("x"))));
+    return tap_.written.empty() ? "none" : to_hex(dissect(tap_.written[0]).ipv4->options());
+  };
+  EXPECT_EQ(options_of_answer("070b08 0a000001 00000000 00"), "070b0c0a0000010a00000200");
+  EXPECT_EQ(options_of_answer("070704 00000000 00"), "0707080a00000200");
+  EXPECT_EQ(options_of_answer("070708 0a000001 00"), "0707080a00000100") << "full";
+  EXPECT_EQ(options_of_answer("01010101"), "");
+  EXPECT_EQ(options_of_answer("4408050000000000"), "") << "a time stamp";
+  EXPECT_EQ(options_of_answer("070b0800"), "") << "malformed";
+  EXPECT_EQ(options_of_answer("830708 0a000001 00"), "") << "a source route, all visited";
+}
+
+TEST_F(HostTest, NothingIsAnsweredOnASourceRouteWithStationsLeft) {
+  for (const char* route : {"830704 0a000003 00", "890704 0a000003 00", "83070400", "01010183"}) {
+    const Buffer options = hex(route);
+    for (const std::uint8_t protocol : {ip_protocol::icmp, ip_protocol::tcp, ip_protocol::udp}) {
+      const Buffer whole = protocol == ip_protocol::icmp  ? icmp_echo()
+                           : protocol == ip_protocol::tcp ? tcp("10.0.0.1:1", "10.0.0.2:2", {})
+                                                          : udp("10.0.0.1:1", "10.0.0.2:7777", "x");
+      deliver_ip(ipv4({.protocol = protocol, .source = kernel_ip, .destination = host_ip, .options = options},
+                      Bytes{whole}.subspan(20)));
+      expect_dropped(route, DropReason::ip_source_route);
+    }
+  }
 }
 
 TEST_F(HostTest, AnErrorThatMayNotBeSentIsCountedOnce) {
