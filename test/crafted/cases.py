@@ -1,6 +1,6 @@
-"""The cases: what is sent, and what becomes of it.
+"""The cases: packets to send, and their fates.
 
-Those of IP are packets, which travel on TUN as they are and on TAP in a frame; those of Ethernet and ARP are frames.
+The cases of IP are packets, sent on TUN unchanged and on TAP in a frame; the cases of Ethernet and ARP are frames.
 """
 
 import struct
@@ -60,7 +60,7 @@ def checksum(data):
 
 
 def with_ip_checksum(packet):
-    """The same with its header's checksum made right, over as many bytes as the header says."""
+    """The packet with a right header checksum, over the header's own length."""
     header = with_bytes(packet, 10, b"\0\0")[:(packet[0] & 15) * 4]
     return with_bytes(packet, 10, checksum(header))
 
@@ -78,7 +78,7 @@ def well_formed():
     long = udp(b"x" * 1400, dport=9)
     padded = bytes(ip() / echo(b"")) + b"SECRET" * 3
     padded_udp = bytes(ip() / udp(b"")) + b"SECRET" * 3
-    # The sum of everything else, complemented, as payload: the checksum comes out as zero, and is sent as 0xffff.
+    # With the complemented sum of the rest as payload the checksum is zero, and is sent as 0xffff.
     zero = udp(struct.pack("!H", IP(bytes(ip() / udp(b"\0\0")))[UDP].chksum))
     assert IP(bytes(ip() / zero))[UDP].chksum == 0xFFFF
     cases = [
@@ -130,13 +130,13 @@ def well_formed():
 
 
 def udp_with_length(data, all_data):
-    """A datagram of `data`, followed by the rest of `all_data` that its length does not count."""
+    """A datagram of `data`, followed by the rest of `all_data`, beyond the datagram's length."""
     whole = bytes(IP(bytes(ip() / udp(data)))[UDP])
     return whole + all_data[len(data):]
 
 
 def cut_off():
-    """Every prefix; and every prefix whose total length says so."""
+    """Every prefix, with the total length of the whole, and with its own."""
     cases = []
     for name, packet, short, wrong in (("echo", bytes(ip() / echo()), "icmp_short", "icmp_bad_checksum"),
                                        ("udp", bytes(ip() / udp()), "udp_short", "udp_bad_length")):
@@ -229,7 +229,7 @@ def wrong_icmp_and_udp():
 
 
 def of_tcp():
-    """There is no TCP: every segment but a reset is reset (RFC 9293 3.10.7.1)."""
+    """The host has no TCP: every segment except a reset is reset (RFC 9293 3.10.7.1)."""
     cases = []
     for name, segment, answer in (
             ("SYN", tcp(), reset(flags="RA", ack=1001)),
@@ -328,7 +328,7 @@ def of_arp():
     for name, fields in (("htype 6", {"hwtype": 6}), ("htype 0", {"hwtype": 0}), ("ptype ipv6", {"ptype": 0x86DD}),
                          ("hlen 8", {"hwlen": 8}), ("hlen 0", {"hwlen": 0}), ("plen 16", {"plen": 16}),
                          ("plen 0", {"plen": 0})):
-        # Scapy lays the addresses out by the lengths; here they stay where they were.
+        # Scapy lays the addresses out by the lengths; here the addresses keep their places.
         arp = bytes(request())
         for field, at, form in (("hwtype", 0, "!H"), ("ptype", 2, "!H"), ("hwlen", 4, "!B"), ("plen", 5, "!B")):
             if field in fields:
@@ -355,6 +355,6 @@ def of_ip():
 
 
 def on_tap(case):
-    """The case of a packet as one of a frame."""
+    """The case of a packet as a case of a frame."""
     answer = None if case.answer is None else answer_frame(Raw(case.answer))
     return Case(case.name, in_frame(Raw(case.packet)), answer=answer, drop=case.drop, kind=case.kind)

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Crafted input: `crafted_test.py TUNPORT` sends to `tunport host` what no well-behaved stack would, and checks that
-there is no answer where none is due, and that each drop is counted for exactly its reason.
+"""Crafted input: `crafted_test.py TUNPORT` sends packets of no well-behaved stack to `tunport host`, and checks that
+only due answers come, and that each drop is counted for exactly its reason.
 """
 
 import logging
@@ -29,7 +29,7 @@ def report(what, outcome):
 
 
 def check(command, kind, what, group):
-    """One process for all; where the sums are wrong, one for each, which shows where."""
+    """Runs a process for all cases; after a wrong sum, a process for each case, to find the case."""
     outcome = stage.run(command, kind, group)
     if any(failure.startswith("drops are ") for failure in outcome.failures):
         alone = [(case, stage.run(command, kind, [case])) for case in group]
@@ -38,7 +38,7 @@ def check(command, kind, what, group):
 
 
 def check_that_it_can_fail(command):
-    """What is wrong with each of these must be noticed."""
+    """Checks that the stage notices the fault of each case."""
     ping = cases.in_frame(cases.ip() / cases.echo())
     answer = cases.answer_frame(Raw(cases.echo_reply()))
     wrong = {
@@ -65,7 +65,7 @@ def check_jumbo(command):
 
 
 def garbage(rng, kind, good):
-    """One packet: noise, noise behind the right addresses, or a good one with some bytes changed."""
+    """A packet: noise, noise behind the right addresses, or a good packet with changed bytes."""
     way = rng.randrange(3)
     if way == 0:
         return rng.randbytes(rng.randrange(14, 300))
@@ -84,7 +84,7 @@ def garbage(rng, kind, good):
 
 
 def check_garbage(command, kind, count=10_000):
-    """The process survives, and still accounts for every packet."""
+    """Checks that the process survives, and accounts for every packet."""
     rng = random.Random(20_260_101)
     good = [case.packet for case in cases.well_formed()]
     if kind == "tap":

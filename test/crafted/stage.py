@@ -1,8 +1,8 @@
-"""What the crafted tests stand on: a namespace of their own, the command on a device in it, and a raw socket.
+"""The stage of the crafted tests: a private namespace, the command on a device there, and a raw socket.
 
-A case is one packet and what becomes of it: an answer, byte by byte, or none; and the one drop that is counted. Behind
-every case follows a good ping. The port answers in order, so when the ping's answer comes, whatever the packet before
-it caused has come already: "no answer" is known without waiting, and a host that answers nothing does not pass.
+A case is a packet and its fate: the bytes of an answer, or no answer; and the counted drop. A good ping follows every
+case. The port answers in order, so the answer to the ping comes after the answer to the case: "no answer" is known
+without waiting, and a host without any answers does not pass.
 """
 
 import collections
@@ -23,7 +23,7 @@ from scapy.packet import Raw
 
 SKIPPED = 77
 OUR_MAC, OUR_IP = "02:00:00:00:77:02", "10.77.0.2"
-# Nobody's: the kernel takes no part in the conversation.
+# Foreign to the kernel, which takes no part in the conversation.
 PEER_MAC, PEER_IP = "02:00:00:00:77:09", "10.77.0.9"
 LONGEST = 10  # seconds for anything to happen
 
@@ -36,7 +36,7 @@ def skip(why):
 
 
 def enter_namespace():
-    """Runs this program again, in a network namespace of its own; as a user in a user namespace as well."""
+    """Runs the program again, in a private network namespace; without root also in a user namespace."""
     if "TUNPORT_CRAFTED" not in os.environ:
         ways = [["-n"], ["-Urn"]] if os.geteuid() == 0 else [["-Urn"]]
         for way in ways:
@@ -49,7 +49,7 @@ def enter_namespace():
     except OSError as error:
         skip(f"/dev/net/tun: {error.strerror}; load the driver with 'modprobe tun', and for users "
              "'chmod 0666 /dev/net/tun'")
-    # The kernel speaks IPv6 by itself on every interface that is up.
+    # The kernel sends IPv6 packets unasked on every interface that is up.
     for which in ("default", "all"):
         try:
             with open(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6", "w", encoding="ascii") as switch:
@@ -75,7 +75,7 @@ class Outcome:
 
 
 class Host:
-    """`tunport host` on a device, and the other end of that device."""
+    """`tunport host` on a device, and the device's far end."""
 
     def __init__(self, command, kind, options=""):
         mac = ["--mac", OUR_MAC] if kind == "tap" else []
@@ -103,7 +103,7 @@ class Host:
         self.sent += 1
 
     def receive(self):
-        """The next packet that the host sent, with the VLAN tag that the kernel took off put back."""
+        """The host's next packet, with the VLAN tag removed by the kernel put back."""
         end = time.monotonic() + LONGEST
         while time.monotonic() < end and select.select([self.socket], [], [], end - time.monotonic())[0]:
             packet, notes, _, origin = self.socket.recvmsg(1 << 17, 256)
@@ -132,7 +132,7 @@ class Host:
         return answer_frame(packet) if self.kind == "tap" else bytes(packet)
 
     def answers_until_ping(self):
-        """All that was sent before the answer to a good ping."""
+        """All packets before the answer to a good ping."""
         question, expected = self.ping()
         self.send(question)
         answers = []
@@ -166,19 +166,19 @@ def answer_frame(packet, **fields):
 
 
 def answer_ip(**fields):
-    """The header of all that the host sends."""
+    """The IP header of the host's packets."""
     return IP(**{"src": OUR_IP, "dst": PEER_IP, "id": 0, "flags": "DF", "ttl": 64, **fields})
 
 
 def check_identities(summary, sent):
-    """What must hold whatever was sent: each packet read was answered or dropped, once."""
+    """Checks for every traffic: each packet read was answered or dropped, once."""
     port, host = summary["port"], summary["host"]
     drops = sum(port["drops"].values())
     answered = host["arp_replies"] + host["icmp_echo_replies"] + host["udp_echoes"]
     failures = []
     if port["packets_in"] != sent:
         failures.append(f"{port['packets_in']} packets read of {sent} sent")
-    # A datagram that nobody is there for is dropped, and answered by an error besides.
+    # A datagram without a service is dropped, and answered by an error besides.
     if port["packets_in"] != answered + drops:
         failures.append(f"{port['packets_in']} packets read, {answered} answered, {drops} dropped")
     refused = {"unknown_udp_port": "port_unreachable", "unknown_ip_protocol": "protocol_unreachable",
@@ -194,7 +194,7 @@ def check_identities(summary, sent):
 
 
 def run(command, kind, cases, options=""):
-    """Sends the cases to one process. What differs from what they say, in words."""
+    """Sends the cases to a process. Returns the differences from the expectations, in words."""
     outcome = Outcome()
     host = Host(command, kind, options)
     try:

@@ -58,7 +58,7 @@ class DevicePlace : public sandbox::KernelTest {
   /// A descriptor of a device in the other namespace, without packet information.
   UniqueFd descriptor_there() const { return open_there().release(); }
 
-  UniqueFd there;  ///< another namespace, where the test is not
+  UniqueFd there;  ///< a namespace other than the test's
   std::string path;
 };
 
@@ -163,7 +163,7 @@ class NoNetlink : public sandbox::KernelTest {
   LinuxLinks nowhere{UniqueFd{}};
 };
 
-/// Fails the test if a device's namespace, of which a link is found by netlink, is asked for.
+/// Fails the test at a request for a device's namespace, the first step to a link by netlink.
 class NoLinks final : public sandbox::ForwardingIo {
  public:
   int ioctl(int fd, unsigned long request, void* argument) override {
@@ -287,7 +287,7 @@ TEST_F(DevicePlace, ANamesakeElsewhereIsNoHolder) {
 
 // --- macvtap ---
 
-/// The character device of the namespace's only macvtap; empty if there is none to be had.
+/// The character device of the namespace's only macvtap; empty without a macvtap.
 UniqueFd open_macvtap() {
   unsigned major_number = 0;
   std::FILE* const devices = std::fopen("/proc/devices", "re");

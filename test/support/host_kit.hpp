@@ -19,7 +19,7 @@ class HostTest : public testing::Test {
   void deliver_ip(const packets::Buffer& packet, const packets::EthernetFields& fields = {}) {
     deliver(packets::ethernet(fields, packet));
   }
-  /// The packet is dropped for this reason, once, and nothing is answered.
+  /// Expects a drop of the packet for `reason`, once, and no answer.
   void expect_dropped(const char* what, DropReason reason) {
     EXPECT_THAT(tap_.written, testing::IsEmpty()) << what;
     EXPECT_EQ(tap_.drops[reason], 1U) << what;

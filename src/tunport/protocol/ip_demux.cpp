@@ -10,8 +10,8 @@ namespace tunport {
 
 namespace {
 
-/// False if a checksum is left to fill that starts elsewhere than the datagram's payload does: in a tunnel
-/// inside, or where a hostile sender wants it.
+/// False for a checksum to fill that does not start at the datagram's payload: in an inner tunnel, or by a
+/// hostile sender.
 bool fills_payload(const IpDatagram& datagram) {
   const Packet& packet = datagram.arrival.packet;
   const PacketOffload left = packet.offload();
@@ -25,7 +25,7 @@ WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payl
                               const AnswerFields& fields) const {
   std::array<Bytes, Arrival::max_parts> parts;
   const std::size_t length = size_of(payload);
-  // Never fragmented, so the identification says nothing (RFC 6864 4.1).
+  // Never fragmented: the identification has no meaning (RFC 6864 4.1).
   const Ipv4Header header{.tos = fields.tos,
                           .dont_fragment = true,
                           .protocol = protocol,
@@ -47,7 +47,7 @@ WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payl
 bool IpDatagram::is_checksum_trusted() const {
   const PacketOffload left = arrival.packet.offload();
   if (left.checksum != ChecksumState::to_fill) return left.checksum == ChecksumState::verified;
-  // It is this checksum that is left to fill, and no other field.
+  // The checksum to fill must be the transport's, not another field.
   std::size_t offset = 0;
   if (ip.protocol() == ip_protocol::udp)
     offset = UdpHeader::checksum_offset;

@@ -9,7 +9,7 @@ namespace {
 constexpr std::size_t route_header = 3;  // type, length, pointer
 
 /// Takes the next option off the front of `options`; nothing at the end of the list. An option with a wrong
-/// length is its type alone, and the last: a source route that is cut off is a source route all the same.
+/// length counts as its type alone, and as the last: a source route cut off is still a source route.
 std::optional<Bytes> take(Bytes& options) {
   while (!options.empty() && load_u8(options, 0) == type::no_operation) options = options.subspan(1);
   if (options.empty() || load_u8(options, 0) == type::end_of_list) return std::nullopt;
@@ -20,7 +20,7 @@ std::optional<Bytes> take(Bytes& options) {
   return option;
 }
 
-/// True if the option is a route with whole addresses, and a pointer to one of them or beyond.
+/// True if the option is a route with whole addresses, and a pointer to an address or beyond.
 bool is_route(Bytes option) {
   if (option.size() < route_header || option.size() % Ipv4Address::size != route_header) return false;
   const std::size_t pointer = load_u8(option, 2);

@@ -31,9 +31,9 @@ inline constexpr std::uint8_t strict_source_route = 137;
 /// True if a source route has stations left, or is malformed, so that the end of the route is unknown.
 bool has_unspent_source_route(Bytes options);
 
-/// Writes the record-route option of `options` to `out`, with `station` in its next free place, and zeros up
-/// to a multiple of four bytes. Returns the number of bytes; 0 if there is no such option, or a malformed
-/// one. A full option is written as it is. Precondition: `out.size() >= max_size >= options.size()`.
+/// Writes the record-route option of `options` to `out`, with `station` in the next free place, and zeros up
+/// to a multiple of four bytes. Returns the number of bytes; 0 without the option, or for a malformed option.
+/// A full option is written unchanged. Precondition: `out.size() >= max_size >= options.size()`.
 std::size_t record_route(Bytes options, Ipv4Address station, MutableBytes out);
 
 }  // namespace tunport::ipv4_options

@@ -42,20 +42,19 @@ inline constexpr std::uint8_t cwr = 0x80;
 
 /// A TCP header for writing.
 struct TcpHeader {
-  static constexpr std::size_t size = 20;  ///< without options
-  // The places of fields that are read or patched alone.
-  static constexpr std::size_t sequence_offset = 4;
-  static constexpr std::size_t flags_offset = 13;
-  static constexpr std::size_t checksum_offset = 16;
+  static constexpr std::size_t size = 20;             ///< without options
+  static constexpr std::size_t sequence_offset = 4;   ///< offset of the sequence number, in bytes
+  static constexpr std::size_t flags_offset = 13;     ///< offset of the flags, in bytes
+  static constexpr std::size_t checksum_offset = 16;  ///< offset of the checksum, in bytes
 
-  std::uint16_t source_port = 0;
-  std::uint16_t destination_port = 0;
-  std::uint32_t sequence = 0;
-  std::uint32_t acknowledgment = 0;
-  std::uint8_t flags = tcp_flag::ack;
-  std::uint16_t window = 0;
-  std::uint16_t urgent_pointer = 0;
-  Bytes options{};  ///< borrowed; a multiple of 4 bytes, at most 40
+  std::uint16_t source_port = 0;       ///< port of the sender
+  std::uint16_t destination_port = 0;  ///< port of the receiver
+  std::uint32_t sequence = 0;          ///< number of the first payload byte, or of the SYN
+  std::uint32_t acknowledgment = 0;    ///< number of the next expected byte
+  std::uint8_t flags = tcp_flag::ack;  ///< of `tcp_flag`
+  std::uint16_t window = 0;            ///< bytes, not scaled
+  std::uint16_t urgent_pointer = 0;    ///< end of urgent data, from `sequence` on
+  Bytes options{};                     ///< borrowed; a multiple of 4 bytes, at most 40
 
   /// Bytes of the header: `size`, and the options.
   constexpr std::size_t header_length() const { return size + options.size(); }
