@@ -41,7 +41,7 @@ struct MemoryKernel {
   MemoryFile* find_file(int fd);
   /// The interface with the name in the program's namespace; null if absent.
   std::shared_ptr<MemoryDevice> find(const std::string& name) const { return find(name, away); }
-  /// The interface with the name in this namespace or, with `moved`, in the other one.
+  /// The interface with the name in this namespace or, with `moved`, in the second namespace.
   std::shared_ptr<MemoryDevice> find(const std::string& name, bool moved) const;
   /// Makes an interface. `name` may be a template ("tap%d"). Returns zero or a negated errno.
   int create(const std::string& name, unsigned flags, std::shared_ptr<MemoryDevice>& device);
@@ -75,7 +75,7 @@ struct MemoryKernel {
   MemoryTraits traits;
   int clone_error = 0;  ///< the errno with which opening /dev/net/tun fails, or 0
   bool privileged = true;
-  bool away = false;  ///< the program is in the namespace of what was moved
+  bool away = false;  ///< the program is in the second namespace, with the moved devices
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   int last_index = 0;

@@ -60,12 +60,12 @@ class MemoryLinks final : public LinkSystem {
   MemoryDevice* privileged_look_up(const std::string& name, std::error_code& ec);
   MemoryDevice* look_up_and_ask(const std::string& name, std::error_code& ec);
 
-  /// The namespace that the calls act in: that of what was moved, or here.
+  /// True if the calls act in the second namespace, with the moved devices.
   bool is_away() const;
 
   MemoryKernel& kernel_;
-  std::optional<bool> away_;            ///< nothing: the program's
-  std::shared_ptr<MemoryDevice> only_;  ///< null: the one that is named
+  std::optional<bool> away_;            ///< true: the second namespace; nothing: the program's
+  std::shared_ptr<MemoryDevice> only_;  ///< the only interface; null: calls go by name
 };
 
 }  // namespace tunport

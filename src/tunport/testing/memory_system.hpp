@@ -22,7 +22,8 @@
 ///  - A descriptor of a deleted device cannot be attached again.
 ///  - Every watcher of a device learns of the deletion. The kernel tells only watchers of EPOLLIN or
 ///  EPOLLPRI.
-///  - Network namespaces are absent, except for the way out (`LinkSystem::move_to_namespace`).
+///  - A moved device (`LinkSystem::move_to_namespace`) is in a second namespace, reachable by `Device::link`
+///    alone. Further namespaces are absent.
 ///  - The first of several queues gets every packet.
 ///  - UDP datagrams to be fragmented (GSO_UDP, in no mask since Linux 4.14) are taken whole.
 
