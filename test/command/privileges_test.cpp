@@ -67,7 +67,7 @@ TEST_F(CommandPrivileges, WithoutPrivilegeItSaysWhatToDo) {
   const sandbox::PublicCloneDevice clone;
   how.clone_device = clone.path();
   expect_failure(run(host("tap:tp0"), how),
-                 "tp0: creating or attaching to this device is not permitted; give the program");
+                 "tp0: creating, attaching to or changing this interface is not permitted; give the program");
   prepare({"user", "65534"});
   expect_failure(run(host("tap:tp1"), how), "'ip addr add 10.77.0.1/24 dev tp1'");
   expect_failure(run(host("tap:tp1,mtu=1400"), how), "'ip link set tp1 mtu 1400'");

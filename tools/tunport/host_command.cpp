@@ -82,11 +82,18 @@ HostOptions host_options(const HostPlan& plan) {
   return options;
 }
 
+/// The interface is set up by `LinkSetup`, which says by which command the same can be done.
+PortOptions port_options(const HostPlan& plan) {
+  PortOptions options = plan.port.options();
+  options.interface = {};
+  return options;
+}
+
 HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox)
     : plan_{plan},
       sandbox_{sandbox},
       host_{host_options(plan)},
-      port_{reactor_, plan.port.kind, plan.port.name, host_.protocol(plan.port.kind), plan.port.options()},
+      port_{reactor_, plan.port.kind, plan.port.name, host_.protocol(plan.port.kind), port_options(plan)},
       signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }} {
   for (const std::uint16_t port : plan.udp_echo) host_.add_udp(port, echo_);
   port_.on_connection_lost([this](const std::error_code& reason) { on_port_lost(reason); });
@@ -124,7 +131,10 @@ void HostRun::set_link_up() {
   // A device that is not persistent goes with its descriptor, and all its settings with it.
   device_link_ = port_.device().link();
   link_.emplace(device_link_.system(), summary_.where.name, port_.device().capabilities().persistent);
-  if (plan_.port.mtu) link_->set_mtu(*plan_.port.mtu);
+  const InterfaceOptions& interface = plan_.port.interface;
+  if (interface.mtu) link_->set_mtu(*interface.mtu);
+  if (interface.mac) link_->set_mac(*interface.mac);
+  if (interface.tx_queue_length) link_->set_tx_queue_length(*interface.tx_queue_length);
   for (const IpPrefix& address : plan_.interface_addresses) link_->add_address(address);
   link_->set_up();
 }

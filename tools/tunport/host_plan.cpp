@@ -88,6 +88,7 @@ HostPlan make_plan(const HostArguments& arguments) {
   const auto parsed = PortConfig::parse(arguments.port);
   if (!parsed.config) throw usage_failure("port '" + arguments.port + "': " + to_string(parsed.error));
   plan.port = *parsed.config;
+  for (const IpPrefix& address : plan.port.interface.addresses) add_once(plan.interface_addresses, address);
   for (const auto& text : arguments.interface_addresses)
     add_once(plan.interface_addresses, interface_address(text));
   for (const auto& text : arguments.host_addresses)
@@ -104,7 +105,7 @@ HostPlan make_plan(const HostArguments& arguments) {
   }
   for (const auto& text : arguments.udp_echo) add_once(plan.udp_echo, udp_port(text));
   for (const IpPrefix& prefix : plan.interface_addresses)
-    if (prefix.address.is_v6() && plan.port.mtu && *plan.port.mtu < least_ipv6_mtu)
+    if (prefix.address.is_v6() && plan.port.interface.mtu.value_or(least_ipv6_mtu) < least_ipv6_mtu)
       wrong("--interface-address", to_string(prefix),
             "IPv6 needs an MTU of 1280 or more; raise mtu= in the port");
   plan.sandbox = arguments.sandbox;

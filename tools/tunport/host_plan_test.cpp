@@ -28,7 +28,7 @@ TEST(HostPlan, MeansWhatWasTyped) {
   arguments.command = {"ping", "10.77.0.2"};
   arguments.json = true;
   const auto plan = make_plan(arguments);
-  EXPECT_EQ(plan.port, (PortConfig{DeviceKind::tap, "tp0", OpenMode::either, 9000}));
+  EXPECT_EQ(plan.port, (PortConfig{DeviceKind::tap, "tp0", OpenMode::either, {.mtu = 9000}}));
   EXPECT_THAT(plan.interface_addresses,
               ElementsAre(*IpPrefix::parse("10.77.0.1/24"), *IpPrefix::parse("fd00::1/64")));
   EXPECT_THAT(plan.host_addresses,

@@ -1,12 +1,6 @@
 #include "link_setup.hpp"
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
 #include <utility>
-
-#include <linux/if_addr.h>
-#include <net/if.h>
 
 #include "tunport/base/error.hpp"
 #include "tunport/wire/ipv6.hpp"
@@ -16,23 +10,6 @@
 
 namespace tunport::tool {
 namespace {
-
-bool has(const std::vector<IpPrefix>& addresses, const IpPrefix& address) {
-  return std::ranges::find(addresses, address) != addresses.end();
-}
-
-bool has(const std::vector<InterfaceAddress>& addresses, const IpPrefix& address) {
-  return std::ranges::find(addresses, address, &InterfaceAddress::prefix) != addresses.end();
-}
-
-bool is_link_local(const IpAddress& address) {
-  return address.is_v6() && address.v6().octets()[0] == 0xfe && (address.v6().octets()[1] & 0xc0) == 0x80;
-}
-
-/// True if the kernel refused: what was asked for was not done. Otherwise it may have been.
-bool is_refusal(const std::error_code& ec) {
-  return ec && !is_transient(ec) && ec != std::errc::protocol_error;
-}
 
 /// True if the kernel refused the value, rather than ran short of something on the way.
 bool blames_the_value(const std::error_code& ec) {
@@ -60,152 +37,56 @@ void check(const std::error_code& ec, const std::string& subject, const std::str
 }  // namespace
 
 LinkSetup::LinkSetup(LinkSystem& links, std::string name, bool keep)
-    : links_{links}, name_{std::move(name)}, keep_{keep} {
-  std::error_code ec;
-  if (const auto link = links_.find(name_, ec)) before_ = *link;
-  mtu_ = before_.mtu;
-  if (!ec) addresses_before_ = links_.interface_addresses(name_, ec);
-  if (ec) throw Error{ec, name_};
+    : name_{std::move(name)}, keep_{keep}, setup_{links, name_, keep, failed_} {
+  if (failed_) throw Error{failed_, name_};
 }
 
 LinkSetup::~LinkSetup() { put_back_or_say_so(); }
 
 void LinkSetup::set_mtu(unsigned mtu) {
-  if (mtu == before_.mtu) return;
-  // The kernel would take them away, and nobody gives them back.
-  for (const InterfaceAddress& address : addresses_before_)
-    if (mtu < least_ipv6_mtu && address.prefix.address.is_v6() && !is_link_local(address.prefix.address))
-      throw Failure{status::failed, name_ + ": MTU " + std::to_string(mtu) + ": it would lose its address " +
-                                        to_string(address.prefix) +
-                                        ", as IPv6 needs an MTU of 1280 or more; raise mtu= in the port, or "
-                                        "choose another device"};
+  if (const InterfaceAddress* const lost = setup_.lost_by(mtu); lost != nullptr && mtu != setup_.mtu())
+    throw Failure{status::failed, name_ + ": MTU " + std::to_string(mtu) + ": it would lose its address " +
+                                      to_string(lost->prefix) +
+                                      ", as IPv6 needs an MTU of 1280 or more; raise mtu= in the port, or "
+                                      "choose another device"};
   std::error_code ec;
-  mtu_set_ = true;
-  links_.set_mtu(name_, mtu, ec);
-  if (is_refusal(ec)) mtu_set_ = false;
+  setup_.set_mtu(mtu, ec);
   check(ec, name_ + ": MTU " + std::to_string(mtu), "ip link set " + name_ + " mtu " + std::to_string(mtu));
-  mtu_ = mtu;
+}
+
+void LinkSetup::set_mac(const MacAddress& mac) {
+  std::error_code ec;
+  setup_.set_mac(mac, ec);
+  check(ec, name_ + ": MAC address " + to_string(mac), "ip link set " + name_ + " address " + to_string(mac));
+}
+
+void LinkSetup::set_tx_queue_length(unsigned packets) {
+  const std::string number = std::to_string(packets);
+  std::error_code ec;
+  setup_.set_tx_queue_length(packets, ec);
+  check(ec, name_ + ": queue length " + number, "ip link set " + name_ + " txqueuelen " + number);
 }
 
 void LinkSetup::add_address(const IpPrefix& address) {
-  asked_.push_back(address);
-  if (has(addresses_before_, address) || has(added_, address)) return;
-  InterfaceAddress with_all{.prefix = address};
-  if (address.address.is_v6())
-    with_all.flags = IFA_F_NODAD;  // the link's only other end is ours, and has no such address
-  else if (address.length < 31)
-    with_all.broadcast = address.broadcast_v4();
   std::error_code ec;
-  added_.push_back(address);
-  links_.add_interface_address(name_, with_all, ec);
-  if (is_refusal(ec)) added_.pop_back();
+  setup_.add_address(address, ec);
   if (address.address.is_v6() && ec == std::errc::permission_denied)
     // A device that goes with us takes its switch along: the next one begins with the default.
     throw Failure{status::failed, name_ + ": address " + to_string(address) +
                                       ": IPv6 is switched off; switch it on with "
                                       "'sysctl -w net.ipv6.conf." +
                                       (keep_ ? name_ : "default") + ".disable_ipv6=0'"};
-  if (address.address.is_v6() && mtu_ < least_ipv6_mtu && ec && ec != Errc::not_permitted)
+  if (address.address.is_v6() && setup_.mtu() < least_ipv6_mtu && ec && ec != Errc::not_permitted)
     throw Failure{status::failed, name_ + ": address " + to_string(address) +
                                       ": IPv6 needs an MTU of 1280 or more, and this is " +
-                                      std::to_string(mtu_) + "; add ',mtu=1280' to the port"};
+                                      std::to_string(setup_.mtu()) + "; add ',mtu=1280' to the port"};
   check(ec, name_ + ": address " + to_string(address), "ip addr add " + to_string(address) + " dev " + name_);
 }
 
 void LinkSetup::set_up() {
-  if (before_.up) return;
   std::error_code ec;
-  raised_ = true;
-  links_.set_up(name_, true, ec);
-  if (is_refusal(ec)) raised_ = false;
+  setup_.set_up(ec);
   check(ec, name_ + ": up", "ip link set " + name_ + " up");
-}
-
-bool LinkSetup::addresses_are_usable() const {
-  std::error_code ec;
-  return std::ranges::none_of(links_.interface_addresses(name_, ec), [&](const InterfaceAddress& now) {
-    return (now.flags & IFA_F_TENTATIVE) != 0 && (now.flags & IFA_F_DADFAILED) == 0 &&
-           has(asked_, now.prefix);
-  });
-}
-
-std::uint64_t LinkSetup::kernel_drops() const {
-  std::error_code ec;
-  const auto link = find_now(ec);
-  return link && link->tx_dropped > before_.tx_dropped ? link->tx_dropped - before_.tx_dropped : 0;
-}
-
-std::optional<LinkInfo> LinkSetup::find_now(std::error_code& ec) const {
-  const auto find = [&](const std::string& name) {
-    auto link = links_.find(name, ec);
-    if (link && link->index != before_.index) {
-      link.reset();
-      ec = Errc::no_such_device;
-    }
-    return link;
-  };
-  auto link = find(name_);
-  std::array<char, IF_NAMESIZE> renamed;
-  if (link || ec != Errc::no_such_device) return link;
-  if (::if_indextoname(static_cast<unsigned>(before_.index), renamed.data()) != nullptr)
-    link = find(renamed.data());
-  else if (errno != ENXIO && errno != ENODEV)  // no descriptor left for the question, say
-    ec = errno_code(errno);
-  return link;
-}
-
-bool LinkSetup::must_stay(const InterfaceAddress& address) const {
-  if (address.prefix.address.is_v4()) return false;  // nothing takes these
-  if (has(addresses_before_, address.prefix)) return true;
-  const bool is_the_kernels = address.origin == IFAPROT_KERNEL_LL || address.origin == IFAPROT_KERNEL_RA ||
-                              (address.flags & IFA_F_TEMPORARY) != 0 || is_link_local(address.prefix.address);
-  return !is_the_kernels && !has(added_, address.prefix);
-}
-
-std::vector<InterfaceAddress> LinkSetup::addresses_to_keep(const std::string& name,
-                                                           std::error_code& ec) const {
-  auto addresses = links_.interface_addresses(name, ec);
-  // Not known is not none; and an MTU too short for IPv6 has taken what was there before.
-  if (ec || (mtu_set_ && mtu_ < least_ipv6_mtu)) addresses = addresses_before_;
-  std::erase_if(addresses, [&](const InterfaceAddress& address) { return !must_stay(address); });
-  std::ranges::reverse(addresses);  // the latest is listed first, and is to be added last
-  for (InterfaceAddress& address : addresses) address.valid_seconds = std::max(address.valid_seconds, 1U);
-  return addresses;
-}
-
-std::error_code LinkSetup::put_back() noexcept try {
-  std::error_code first;
-  const auto keep_first = [&](const std::error_code& ec) {
-    if (ec && ec != Errc::no_such_device && !first) first = ec;
-  };
-  if (!std::exchange(keep_, false)) return first;
-  std::error_code ec;
-  const auto now = find_now(ec);
-  keep_first(ec);
-  if (!now) return first;
-  const std::string& name = now->name;
-  for (const IpPrefix& address : added_) {
-    links_.remove_address(name, address, ec);
-    if (ec != std::errc::address_not_available) keep_first(ec);  // somebody else was faster
-  }
-  if (!mtu_set_ && !raised_) return first;
-  const auto to_keep = addresses_to_keep(name, ec);
-  keep_first(ec);
-  if (mtu_set_) {
-    links_.set_mtu(name, before_.mtu, ec);
-    keep_first(ec);
-  }
-  if (raised_) {
-    links_.set_up(name, false, ec);
-    keep_first(ec);
-  }
-  for (const InterfaceAddress& address : to_keep) {
-    links_.add_interface_address(name, address, ec);
-    if (ec != std::errc::file_exists) keep_first(ec);
-  }
-  return first;
-} catch (...) {
-  return make_error_code(std::errc::not_enough_memory);
 }
 
 bool LinkSetup::put_back_or_say_so() noexcept try {

@@ -26,7 +26,7 @@ Text text_of(int value) {
               "later)",
               EACCES};
     case Errc::not_permitted:
-      return {"creating or attaching to this device is not permitted",
+      return {"creating, attaching to or changing this interface is not permitted",
               "give the program CAP_NET_ADMIN, use --sandbox, or have the device prepared with "
               "'ip tuntap add NAME mode tun|tap user USER'",
               EPERM};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <optional>
 #include <utility>
 
 namespace tunport {
@@ -10,10 +11,6 @@ namespace {
 
 constexpr std::array modes{OpenMode::create, OpenMode::attach, OpenMode::either};
 constexpr std::array kinds{DeviceKind::tap, DeviceKind::tun};
-
-/// The limits in drivers/net/tun.c: ETH_MIN_MTU, and 65535 less the Ethernet header on TAP.
-constexpr unsigned least_mtu = 68;
-constexpr unsigned most_mtu(DeviceKind kind) { return kind == DeviceKind::tap ? 65'521 : 65'535; }
 
 /// A longer spin saves nothing.
 constexpr auto longest_spin = std::chrono::milliseconds{1000};
@@ -70,14 +67,50 @@ std::string set_mode(PortConfig& config, std::string_view text) {
   return {};
 }
 
+/// The number that is all of `text`.
+std::optional<unsigned> number_in(std::string_view text) {
+  unsigned number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc{} && stop == end ? std::optional{number} : std::nullopt;
+}
+
 std::string set_mtu(PortConfig& config, std::string_view text) {
   const unsigned most = most_mtu(config.kind);
-  unsigned mtu = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, mtu);
-  if (error != std::errc{} || stop != end || mtu < least_mtu || mtu > most)
+  const auto mtu = number_in(text);
+  if (!mtu || *mtu < least_mtu || *mtu > most)
     return "no MTU; it is a number from " + std::to_string(least_mtu) + " to " + std::to_string(most);
-  config.mtu = mtu;
+  config.interface.mtu = mtu;
+  return {};
+}
+
+/// What is wrong with one option of the interface; empty if nothing is.
+std::string problem_of(const InterfaceOptions& options, DeviceKind kind) {
+  std::string part;
+  const std::error_code ec = check(options, kind, part);
+  return ec ? cause(ec).append("; ").append(remedy(ec)) : std::string{};
+}
+
+std::string set_address(PortConfig& config, std::string_view text) {
+  const auto address = IpPrefix::parse(text);
+  if (!address) return "no address with a prefix length, such as 10.77.0.1/24";
+  config.interface.addresses.push_back(*address);
+  return problem_of({.addresses = {*address}}, config.kind);
+}
+
+std::string set_mac(PortConfig& config, std::string_view text) {
+  config.interface.mac = MacAddress::parse(text);
+  if (!config.interface.mac) return "no MAC address, such as 02:00:00:00:00:01";
+  return problem_of({.mac = config.interface.mac}, config.kind);
+}
+
+std::string set_tx_queue_length(PortConfig& config, std::string_view text) {
+  config.interface.tx_queue_length = number_in(text);
+  return config.interface.tx_queue_length ? "" : "no length of a queue; it is a number of packets";
+}
+
+std::string set_up(PortConfig& config, std::string_view) {
+  config.interface.up = true;
   return {};
 }
 
@@ -102,9 +135,17 @@ std::string set_spin(PortConfig& config, std::string_view text) {
 struct Option {
   std::string_view name;
   std::string (*set)(PortConfig& config, std::string_view text);
+  bool takes_value = true;
+  bool repeats = false;
 };
-constexpr std::array known_options{Option{"mode", set_mode}, Option{"mtu", set_mtu},
-                                   Option{"offload", set_offload}, Option{"spin", set_spin}};
+constexpr std::array known_options{Option{"mode", set_mode},
+                                   Option{"address", set_address, true, true},
+                                   Option{"mtu", set_mtu},
+                                   Option{"mac", set_mac},
+                                   Option{"txqueuelen", set_tx_queue_length},
+                                   Option{"up", set_up, false},
+                                   Option{"offload", set_offload},
+                                   Option{"spin", set_spin}};
 
 std::string names_of_options() {
   std::string names;
@@ -133,6 +174,7 @@ PortConfigResult PortConfig::parse(std::string_view text) {
   }
 
   std::array<bool, known_options.size()> given{};
+  auto mtu_part = name;
   for (bool more = name.ended_by_delimiter; more;) {
     const auto part = scanner.until(',');
     more = part.ended_by_delimiter;
@@ -147,11 +189,18 @@ PortConfigResult PortConfig::parse(std::string_view text) {
       if (part.text.empty()) return wrong(part, "an option is missing; there are " + names_of_options());
       return wrong(key, "no such option; there are " + names_of_options());
     }
-    if (std::exchange(given[static_cast<std::size_t>(option - known_options.begin())], true))
+    if (std::exchange(given[static_cast<std::size_t>(option - known_options.begin())], true) &&
+        !option->repeats)
       return wrong(key, "given twice");
+    if (key.ended_by_delimiter && !option->takes_value)
+      return wrong(value, "'" + std::string{option->name} + "' has no value");
+    if (option->set == set_mtu) mtu_part = value;
     if (std::string problem = option->set(config, value.text); !problem.empty())
       return wrong(value, std::move(problem));
   }
+  std::string part;
+  if (check(config.interface, config.kind, part))  // each for itself is right
+    return wrong(mtu_part, "IPv6 needs an MTU of 1280 or more; raise it, or leave out " + part);
   if (config.mode == OpenMode::attach && name.text.find('%') != std::string_view::npos)
     return wrong(name, "a template names no device to attach to; write the device's name");
   return {std::move(config)};
@@ -159,6 +208,7 @@ PortConfigResult PortConfig::parse(std::string_view text) {
 
 PortOptions PortConfig::options(PortOptions rest) const {
   rest.device.mode = mode;
+  rest.interface = interface;
   rest.offload = offload;
   rest.spin = spin;
   return rest;
@@ -180,7 +230,13 @@ std::string to_string(const PortConfig& config) {
   std::string text{to_string(config.kind)};
   text.append(":").append(config.name);
   if (config.mode != OpenMode::either) text.append(",mode=").append(to_string(config.mode));
-  if (config.mtu) text.append(",mtu=").append(std::to_string(*config.mtu));
+  const InterfaceOptions& interface = config.interface;
+  for (const IpPrefix& address : interface.addresses) text.append(",address=").append(to_string(address));
+  if (interface.mtu) text.append(",mtu=").append(std::to_string(*interface.mtu));
+  if (interface.mac) text.append(",mac=").append(to_string(*interface.mac));
+  if (interface.tx_queue_length)
+    text.append(",txqueuelen=").append(std::to_string(*interface.tx_queue_length));
+  if (interface.up) text.append(",up");
   if (config.offload != OffloadFeatures::all()) text.append(",offload=").append(to_string(config.offload));
   if (config.spin != std::chrono::microseconds::zero())
     text.append(",spin=").append(std::to_string(config.spin.count())).append("us");

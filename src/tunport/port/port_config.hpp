@@ -4,6 +4,7 @@
 ///     tap:tp0                        kind and name
 ///     tap:tp0,mode=attach,mtu=9000   options follow, in any order
 ///     tun:tp0,offload=off,spin=50us  no super-packets; spins for 50 us before sleeping
+///     tap:tp0,address=10.0.0.1/24,up the kernel's side has an address, and is up
 
 #include <chrono>
 #include <cstddef>
@@ -22,7 +23,9 @@ struct PortConfig {
   DeviceKind kind = DeviceKind::tap;  ///< "tap:" or "tun:"
   std::string name;                   ///< interface, or template ("tp%d"); text cannot hold a comma
   OpenMode mode = OpenMode::either;   ///< create, attach, or either
-  std::optional<unsigned> mtu = {};   ///< bytes of IP; none: the device's MTU stays
+  /// `PortOptions::interface`, but for routes: "mtu=9000", "mac=02:00:00:00:00:01", "txqueuelen=4000", "up",
+  /// and "address=10.0.0.1/24" for each address.
+  InterfaceOptions interface = {};
   OffloadFeatures offload =
       OffloadFeatures::all();         ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
   std::chrono::microseconds spin{0};  ///< `PortOptions::spin`: "50us", "1ms", at most a second
@@ -30,8 +33,7 @@ struct PortConfig {
   /// Reads the text form: `PortConfig::parse("tap:tp0,mtu=9000").config`. Wrong text gives an error with its
   /// position.
   static PortConfigResult parse(std::string_view text);
-  /// The options of a port with this configuration, on top of `rest`. The MTU belongs to the link, not to the
-  /// port.
+  /// The options of a port with this configuration, on top of `rest`.
   PortOptions options(PortOptions rest = {}) const;
   bool operator==(const PortConfig&) const = default;
 };
@@ -53,7 +55,7 @@ struct PortConfigResult {
 std::string_view to_string(OpenMode mode);
 /// The text form, for `parse`; options with default values are left out.
 std::string to_string(const PortConfig& config);
-/// The text form: "at character 9, 'mtx': no such option; there are mode, mtu, offload, spin".
+/// The text form: "at character 12, 'vpn': no such mode; there are create, attach, either".
 std::string to_string(const PortConfigError& error);
 
 }  // namespace tunport

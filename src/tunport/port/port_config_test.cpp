@@ -8,15 +8,17 @@ namespace {
 TEST(PortConfig, ReadsKindNameAndOptions) {
   EXPECT_EQ(PortConfig::parse("tap:tp0").config, (PortConfig{DeviceKind::tap, "tp0"}));
   EXPECT_EQ(PortConfig::parse("tun:tp%d").config, (PortConfig{DeviceKind::tun, "tp%d"}));
-  const PortConfig full{DeviceKind::tap, "tp0", OpenMode::attach, 9000};
+  const PortConfig full{DeviceKind::tap, "tp0", OpenMode::attach, {.mtu = 9000}};
   EXPECT_EQ(PortConfig::parse("tap:tp0,mtu=9000,mode=attach").config, full);
   EXPECT_EQ(PortConfig::parse("tap:tp0,mode=attach,mtu=9000").config, full);
 }
 
 TEST(PortConfig, GivesThePortItsOptions) {
-  const PortOptions options = PortConfig::parse("tap:tp0,mode=attach,offload=checksum,spin=50us")
-                                  .config->options({.max_packet_size = 2000});
+  const PortOptions options =
+      PortConfig::parse("tap:tp0,mode=attach,address=10.0.0.1/24,mtu=1400,up,offload=checksum,spin=50us")
+          .config->options({.max_packet_size = 2000});
   EXPECT_EQ(options.device.mode, OpenMode::attach);
+  EXPECT_EQ(options.interface, (InterfaceOptions{.addresses = {"10.0.0.1/24"}, .mtu = 1400, .up = true}));
   EXPECT_EQ(options.offload, OffloadFeatures{.checksum = true});
   EXPECT_EQ(options.spin, std::chrono::microseconds{50});
   EXPECT_EQ(options.max_packet_size, 2000U);
@@ -27,23 +29,25 @@ TEST(PortConfig, WritesWhatItReads) {
     for (const OpenMode mode : {OpenMode::either, OpenMode::create, OpenMode::attach})
       for (const std::optional<unsigned> mtu : {std::optional<unsigned>{}, {68}, {1500}, {65'521}})
         for (const char* name : {"tp0", "a", "fifteen-letters", "x=y", "tp.1"}) {
-          const PortConfig config{kind, name, mode, mtu};
+          const PortConfig config{kind, name, mode, {.mtu = mtu}};
           EXPECT_EQ(PortConfig::parse(to_string(config)).config, config) << to_string(config);
         }
-  for (const char* text : {"tap:tp0,offload=off", "tun:tp0,mtu=1400,offload=checksum+tso4,spin=50us",
-                           "tap:tp0,spin=1000000us"}) {
+  for (const char* text :
+       {"tap:tp0,offload=off", "tun:tp0,mtu=1400,offload=checksum+tso4,spin=50us", "tap:tp0,spin=1000000us",
+        "tap:tp0,address=10.0.0.1/24,address=fd00::1/64,mtu=1400,mac=02:00:00:00:00:07,"
+        "txqueuelen=4000,up"}) {
     const auto read = PortConfig::parse(text).config;
     ASSERT_TRUE(read) << text;
     EXPECT_EQ(to_string(*read), text);
   }
   EXPECT_EQ(to_string(*PortConfig::parse("tap:tp0,offload=auto,spin=2ms").config), "tap:tp0,spin=2000us");
-  EXPECT_EQ(to_string(PortConfig{DeviceKind::tun, "tp0", OpenMode::create, 1400}),
+  EXPECT_EQ(to_string(PortConfig{DeviceKind::tun, "tp0", OpenMode::create, {.mtu = 1400}}),
             "tun:tp0,mode=create,mtu=1400");
   EXPECT_EQ(to_string(PortConfig{DeviceKind::tap, "tp0"}), "tap:tp0");
 }
 
 TEST(PortConfig, PointsAtWhatIsWrong) {
-  const std::string options = "; there are mode, mtu, offload, spin";
+  const std::string options = "; there are mode, address, mtu, mac, txqueuelen, up, offload, spin";
   const std::string mtu = "no MTU; it is a number from 68 to 65521";
   const std::string offload = "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
   const std::string spin = "no duration; it is a number and us or ms, up to 1000ms: 50us";
@@ -51,6 +55,7 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
       "not a name that an interface can have; use 1 to 15 characters without '/', ':' or white space, not "
       "'.' or "
       "'..'; '%d' once for a number";
+  const auto message = [](Errc error) { return std::error_code{error}.message(); };
   const struct {
     std::string text;
     std::size_t position;
@@ -91,6 +96,17 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
       {"tap:tp0,spin=-1us", 13, "-1us", spin},
       {"tap:tp0,spin=1001ms", 13, "1001ms", spin},
       {"tap:tp0,spin=4294967295ms", 13, "4294967295ms", spin},
+      {"tap:tp0,address=10.0.0.1", 16, "10.0.0.1", "no address with a prefix length, such as 10.77.0.1/24"},
+      {"tap:tp0,address=10.0.0.255/24", 16, "10.0.0.255/24", message(Errc::invalid_address)},
+      {"tap:tp0,address=ff02::1/64", 16, "ff02::1/64", message(Errc::invalid_address)},
+      {"tap:tp0,mac=01:00:00:00:00:01", 12, "01:00:00:00:00:01", message(Errc::invalid_mac_address)},
+      {"tap:tp0,mac=me", 12, "me", "no MAC address, such as 02:00:00:00:00:01"},
+      {"tun:tp0,mac=02:00:00:00:00:01", 12, "02:00:00:00:00:01", message(Errc::no_mac_address)},
+      {"tap:tp0,txqueuelen=-1", 19, "-1", "no length of a queue; it is a number of packets"},
+      {"tap:tp0,up=yes", 11, "yes", "'up' has no value"},
+      {"tap:tp0,up,up", 11, "up", "given twice"},
+      {"tap:tp0,mtu=1000,address=fd00::1/64", 12, "1000",
+       "IPv6 needs an MTU of 1280 or more; raise it, or leave out address fd00::1/64"},
       {"tap:tp0,mtu=1500,mtu=1500", 17, "mtu", "given twice"},
       {"tap:tp0,mode=create,mode=create", 20, "mode", "given twice"},
       {std::string{"tap:tp0,mtu=1500\0", 17}, 12, std::string{"1500\0", 5}, mtu},
@@ -106,8 +122,10 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
 }
 
 TEST(PortConfig, SaysWhereFromOneOn) {
-  EXPECT_EQ(to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
-            "at character 9, 'mtx': no such option; there are mode, mtu, offload, spin");
+  EXPECT_EQ(
+      to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
+      "at character 9, 'mtx': no such option; there are mode, address, mtu, mac, txqueuelen, up, offload, "
+      "spin");
   EXPECT_EQ(to_string(PortConfig::parse("tap:").error), "at character 5: the interface's name is missing");
 }
 

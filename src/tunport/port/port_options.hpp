@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "tunport/device/device.hpp"
+#include "tunport/device/interface_options.hpp"
 #include "tunport/event/reactor.hpp"
 #include "tunport/port/socket_options.hpp"
 
@@ -32,6 +33,10 @@ struct PortOptions {
   Duration linger = std::chrono::seconds{2};
   /// The options for opening a TUN/TAP device, except `device.offload`: `offload` above counts.
   DeviceOptions device = {};
+  /// The kernel's side of a TUN/TAP port, set at the start in the device's own namespace; nothing by default.
+  /// At the end of the port the settings go with the device; on a persistent, multi-queue or adopted device
+  /// the port puts everything back. A wrong value fails the start before the device is opened.
+  InterfaceOptions interface = {};
   /// How a UDP port sets up its socket.
   SocketOptions socket = {};
   /// The operating system, or a fake. Outlives the port.

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tunport/base/log.hpp"
+#include "tunport/device/interface_setup_internal.hpp"
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/offload/layout.hpp"
@@ -43,6 +45,9 @@ struct TuntapPort::State {
 
   Device device;
   Device::Opener opener;  // of the device given to the constructor
+  std::unique_ptr<InterfaceSetup> setup;
+  bool is_given = false;   // the device was, by the constructor
+  std::string wrong_part;  // of the interface's options: why the start failed
   TunSink sink;
   Outbox<TunSink> outbox;
   std::shared_ptr<Completions> completions;  // shared with cancellations only
@@ -71,6 +76,7 @@ TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, Port
 TuntapPort::TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options)
     : TuntapPort{reactor, device.kind(), device.name(), protocol, std::move(options)} {
   if (device) state_->opener = device.opener();
+  state_->is_given = static_cast<bool>(device);
   state_->device = std::move(device);
 }
 
@@ -87,8 +93,9 @@ TuntapPort::~TuntapPort() {
 
 std::size_t TuntapPort::bind_device(std::error_code& ec) {
   Device& device = state_->device;
-  if (!wants(protocol_, kind_)) {
-    ec = Errc::wrong_kind;
+  state_->wrong_part.clear();
+  ec = wants(protocol_, kind_) ? check(options().interface, kind_, state_->wrong_part) : Errc::wrong_kind;
+  if (ec) {
     device.close();
     return 0;
   }
@@ -103,13 +110,40 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
                             : Device::open(kind_, name_, how, options().system, ec);
     if (ec) return 0;
   }
+  if (asks(options().interface)) set_up_interface(ec);
+  if (ec) {
+    close_device();
+    return 0;
+  }
   state_->sink.reset();
   accepts_super_packets_ = protocol_.accepts_super_packets();
   const std::size_t datagram = options().max_packet_size + 1;
   return device.capabilities().offload.any() ? std::max(datagram, max_super_packet + 1) : datagram;
 }
 
-void TuntapPort::close_device() noexcept { state_->device.close(); }
+void TuntapPort::set_up_interface(std::error_code& ec) {
+  const Link link = state_->device.link(ec);
+  if (ec) return;
+  auto setup = std::make_unique<InterfaceSetup>(link.system(), link.name(), true, ec);
+  if (ec) return;
+  state_->setup = std::move(setup);
+  state_->setup->apply(options().interface, state_->wrong_part, ec);
+}
+
+void TuntapPort::close_device() noexcept {
+  const Device& device = state_->device;
+  if (const auto setup = std::exchange(state_->setup, nullptr)) {
+    const Capabilities& capabilities = device.capabilities();
+    const bool stays = state_->is_given || capabilities.persistent || capabilities.multi_queue;
+    if (!device || !stays)
+      setup->keep_all();
+    else if (const std::error_code left = setup->put_back(); left)
+      log(LogLevel::warning, log_prefix(),
+          "the interface could not be put back as it was: " + left.message());
+  }
+  state_->device.close();
+  state_->is_given = false;
+}
 int TuntapPort::fileno() const { return state_->device.fileno(); }
 Device& TuntapPort::device() { return state_->device; }
 const Device& TuntapPort::device() const { return state_->device; }
@@ -275,7 +309,10 @@ Device TuntapPort::release_device() {
   return std::exchange(state_->device, Device{});
 }
 
-std::string TuntapPort::subject() const { return name_.empty() ? std::string{to_string(kind_)} : name_; }
+std::string TuntapPort::subject() const {
+  const std::string name = name_.empty() ? std::string{to_string(kind_)} : name_;
+  return state_->wrong_part.empty() ? name : name + ": " + state_->wrong_part;
+}
 
 std::string to_string(const TunnelAddress& address) {
   return std::string{to_string(address.kind)} + ':' + address.name;

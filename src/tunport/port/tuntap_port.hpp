@@ -154,6 +154,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void close_device() noexcept override;
   void connect_to_protocol() override { protocol_.connect(*this); }
   void disconnect_protocol() override { protocol_.disconnect(*this); }
+  /// What `PortOptions::interface` asks for.
+  void set_up_interface(std::error_code& ec);
   ssize_t receive_packet(MutableBytes space) override;
   AnyOutbox& outbox() const override;
   void write_done(Ticket ticket, const std::error_code& ec) override;
