@@ -111,7 +111,7 @@ TEST_F(CommandHost, SumsUpInATable) {
   EXPECT_THAT(finished.out,
               testing::StartsWith("tunport: tap:tp0 is up with 10.77.0.1/24; answering for 10.77.0.2\n"));
   for (const char* row :
-       {"packets             bytes\n", "\n  received                           2",
+       {"packets             bytes     super-packets\n", "\n  received                           2",
         "\n  sent                               2", "\n  ARP                                1\n",
         "\n  ICMP echo                          1\n", "\ndropped\n  nothing\n"})
     EXPECT_THAT(finished.out, HasSubstr(row));
@@ -127,7 +127,8 @@ TEST_F(CommandHost, SumsUpInJsonOnTheLastLine) {
   const auto json = ordered_json::parse(finished.out);
   EXPECT_THAT(keys(json), ElementsAre("port", "host"));
   EXPECT_THAT(keys(json["port"]), ElementsAre("name", "kind", "packets_in", "packets_out", "bytes_in",
-                                              "bytes_out", "bursts", "drops", "exceptions", "kernel_drops"));
+                                              "bytes_out", "super_packets_in", "super_packets_out", "bursts",
+                                              "drops", "exceptions", "kernel_drops"));
   EXPECT_THAT(keys(json["host"]), ElementsAre("arp_replies", "icmp_echo_replies", "udp_echoes",
                                               "port_unreachable", "protocol_unreachable", "tcp_resets"));
   EXPECT_TRUE(json["port"]["drops"].is_object());

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <pty.h>
 #include <sys/wait.h>
 
 #include "command/command.hpp"
@@ -244,37 +243,6 @@ TEST_F(CommandTraces, OtherSignalsArePassedOnToo) {
   ASSERT_TRUE(running.has_said("ready"));
   running.send(SIGUSR1);
   EXPECT_EQ(running.wait().status, 9);
-}
-
-TEST_F(CommandTraces, ATerminalsInterruptReachesTheCommandOnce) {
-  // The shell counts; its sleeps are short, since the terminal interrupts them too.
-  const Words words =
-      host("tap:tp0", {"--quiet"},
-           {"sh", "-c", "trap 'echo got' INT; echo ready; for i in 1 2 3 4 5 6; do sleep 0.1; done; exit 9"});
-  std::vector<char*> argv{const_cast<char*>("tunport")};
-  for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  const std::string program = path();
-  int terminal = -1;
-  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
-  if (child == 0) {
-    ::execv(program.c_str(), argv.data());
-    ::_exit(99);
-  }
-  ASSERT_GT(child, 0);
-  const UniqueFd owner{terminal};
-  std::string said;
-  bool typed = false;
-  char buffer[256];
-  for (ssize_t got = 0;
-       sandbox::wait_readable(terminal) && (got = ::read(terminal, buffer, sizeof buffer)) > 0;) {
-    said.append(buffer, static_cast<std::size_t>(got));
-    if (!typed && said.find("ready") != std::string::npos) typed = ::write(terminal, "\x03", 1) == 1;
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(WEXITSTATUS(status), 9) << said;
-  EXPECT_EQ(count(said, "got"), 1U) << said;
 }
 
 TEST_F(CommandTraces, KilledItTakesTheCommandAlong) {

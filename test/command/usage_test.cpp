@@ -28,8 +28,16 @@ TEST(CommandUsage, HelpNamesEveryOption) {
   for (const char* option :
        {"--interface-address CIDR...", "--host-address ADDRESS...", "--mac MAC", "--udp-echo PORT...",
         "--sandbox", "--json", "--quiet", "COMMAND", "tap:NAME", "tun:NAME", "mode=attach",
-        "mtu=", "128+N after another signal", "127 if it is not found"})
+        "mtu=", "128+N          after another signal", "--explain REASON", "127 if it is not found"})
     EXPECT_THAT(finished.out, HasSubstr(option));
+}
+
+TEST(CommandUsage, ExplainsAReasonForDrops) {
+  const auto one = run({"host", "--explain", "link_down"});
+  EXPECT_EQ(one.status, 0);
+  EXPECT_EQ(one.out, "link_down             the interface was down ('ip link set NAME up')\n");
+  EXPECT_THAT(run({"host", "--explain", "all"}).out, HasSubstr("\nunknown_udp_port      "));
+  EXPECT_EQ(run({"host", "--explain", "all"}, {.output = "/dev/full"}).status, 1);
 }
 
 struct Wrong {
@@ -81,6 +89,8 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
       {with({"--sandbox", "ping"}), "'ping' is not known here (COMMAND stands behind '--')"},
       {with({"ping", "-c", "5"}), "'-c' is not known here (COMMAND stands behind '--')"},
       {with({"--mac"}), "--mac: a value is missing"},
+      {{"host", "--explain", "gone"}, "--explain 'gone': no reason for a drop; 'tunport host --explain all'"},
+      {{"host", "--explain"}, "--explain: a value is missing"},
       {with({"--"}), "COMMAND is missing behind '--'"},
   };
   for (const Wrong& wrong : table) {
@@ -91,7 +101,7 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
     ASSERT_EQ(lines(finished.err).size(), 1U) << finished.err;
     EXPECT_THAT(finished.err, StartsWith("tunport: "));
     EXPECT_THAT(finished.err, HasSubstr(wrong.said));
-    EXPECT_THAT(finished.err, HasSubstr("--help'"));
+    EXPECT_THAT(finished.err, testing::AnyOf(HasSubstr("--help'"), HasSubstr("--explain all'")));
   }
 }
 

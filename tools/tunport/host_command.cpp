@@ -69,7 +69,8 @@ class HostRun {
   std::optional<Child> child_;
   std::optional<int> status_;  // from the decision to end on
   bool port_lost_ = false;
-  bool is_hurried_ = false;  // a signal asked us to end: nobody may keep us waiting
+  bool is_interrupted_ = false;  // from a terminal
+  bool is_hurried_ = false;      // a signal asked us to end: nobody may keep us waiting
   HostSummary summary_;
 };
 
@@ -111,10 +112,12 @@ int HostRun::run() {
   summary_.host = host_.statistics();
   summary_.udp_echoes = echo_.echoes();
   const Patience patience = is_hurried_ ? Patience::brief : Patience::until_asked_to_end;
-  if (plan_.json)
-    print(STDOUT_FILENO, to_json(summary_) + '\n', patience);
-  else if (!plan_.quiet)
-    print(STDOUT_FILENO, to_table(summary_), patience);
+  std::string text = plan_.json    ? to_json(summary_) + '\n'
+                     : plan_.quiet ? ""
+                                   : to_table(summary_, columns_of(STDOUT_FILENO));
+  // The terminal has written "^C".
+  if (is_interrupted_ && !text.empty() && ::isatty(STDOUT_FILENO) != 0) text.insert(0, "\n");
+  print(STDOUT_FILENO, text, patience);
   return is_as_it_was ? status_.value_or(0) : status::failed;
 }
 
@@ -168,13 +171,14 @@ void HostRun::start_command() {
 
 void HostRun::on_signal(const signalfd_siginfo& info) {
   const int signal = static_cast<int>(info.ssi_signo);
+  // What a terminal sends, as Ctrl-C, the kernel sends to the whole foreground group.
+  const bool is_terminals =
+      info.ssi_code == SI_KERNEL && (signal == SIGINT || signal == SIGQUIT || signal == SIGHUP);
+  is_interrupted_ = is_interrupted_ || is_terminals;
   is_hurried_ = is_hurried_ || signal != SIGCHLD;
   if (signal == SIGCHLD) {
     on_child_signal();
   } else if (child_) {
-    // What a terminal sends, as Ctrl-C, the kernel sends to the whole foreground group.
-    const bool is_terminals =
-        info.ssi_code == SI_KERNEL && (signal == SIGINT || signal == SIGQUIT || signal == SIGHUP);
     if ((!is_terminals || !child_->in_our_group()) && !child_->send(signal)) leave_child(signal);
   } else if (status_) {
     port_.stop_listening();  // again: in less order, but now

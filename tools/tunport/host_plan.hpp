@@ -21,6 +21,7 @@ struct HostArguments {
   bool sandbox = false;
   bool json = false;
   bool quiet = false;
+  std::optional<std::string> explain;  ///< the name of a reason; nothing else is done then
   std::vector<std::string> command;
 };
 

@@ -12,6 +12,7 @@
 #include "tunport/base/log.hpp"
 #include "tunport/host/host.hpp"
 
+#include "explain.hpp"
 #include "failure.hpp"
 #include "host_command.hpp"
 #include "output.hpp"
@@ -56,13 +57,15 @@ constexpr auto host_footer =
     "    --udp-echo 7 4242 --json\n"
     "\n"
     "Exit status:\n"
-    "  COMMAND's own; 128+N if signal N killed it, 127 if it is not found, 126 if it cannot be run\n"
-    "  0 after SIGINT or SIGTERM, without COMMAND; 128+N after another signal N that asks it to end "
-    "(SIGHUP,\n"
-    "    SIGQUIT, SIGUSR1, ...); while COMMAND runs, signals are passed on to it\n"
-    "    (where it has become another user, by sudo say, tunport tells so and ends without it)\n"
-    "  1 for a failure, also if the interface is deleted meanwhile\n"
-    "  2 for wrong usage\n"
+    "  COMMAND's own  128+N if signal N killed it, 127 if it is not found, 126 if it cannot be run\n"
+    "  0              after SIGINT or SIGTERM, without COMMAND\n"
+    "  128+N          after another signal N that asks it to end (SIGHUP, SIGQUIT, SIGUSR1, ...)\n"
+    "  1              for a failure, also if the interface is deleted meanwhile\n"
+    "  2              for wrong usage\n"
+    "\n"
+    "While COMMAND runs, signals are passed on to it. Where it has become another user, by sudo say, tunport "
+    "tells\n"
+    "so and ends without it.\n"
     "\n"
     "Whatever ends it, a device that was there before is left as it was. Only after SIGKILL, SIGSEGV, "
     "SIGBUS,\n"
@@ -77,7 +80,8 @@ class Help : public CLI::Formatter {
   std::string make_usage(const CLI::App* app, std::string /*name*/) const override {
     if (app->get_name() == "host")
       return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS... [--mac MAC]\n"
-             "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [-- COMMAND ARG...]\n";
+             "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [-- COMMAND ARG...]\n"
+             "       tunport host --explain REASON\n";
     return "\nUsage: tunport host PORT OPTION... [-- COMMAND ARG...]\n"
            "       tunport host --help\n";
   }
@@ -105,6 +109,9 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
   verb.add_flag("--json", host.json,
                 "Sum up as JSON, the last line on stdout; COMMAND's stdout goes to stderr");
   verb.add_flag("--quiet", host.quiet, "Say nothing but errors (and JSON, if asked for)");
+  verb.add_option("--explain", host.explain,
+                  "Print what a reason for drops in the summary means, and exit; all: each of them")
+      ->option_text("REASON");
 }
 
 /// What CLI11 found wrong, in one line.
@@ -153,6 +160,10 @@ int run(std::vector<std::string> arguments) {
   }
   if (!*verb)
     throw Failure{status::usage, "what to do is missing, such as 'tunport host'; see 'tunport --help'"};
+  if (host.explain) {
+    print(STDOUT_FILENO, explain(*host.explain));
+    return 0;
+  }
   if (host.port.empty()) throw usage_failure("PORT is missing: tap:NAME or tun:NAME, right after 'host'");
   return run_host(make_plan(host));
 }

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <limits>
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -107,6 +109,12 @@ void print_error(std::string_view line) noexcept try {
   // In one go, so that it stays one line beside what COMMAND says.
   write_all(STDERR_FILENO, text, Patience::brief);
 } catch (...) {  // no memory for a line: the status says it
+}
+
+unsigned columns_of(int fd) noexcept {
+  winsize size{};
+  return ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col != 0 ? size.ws_col
+                                                                 : std::numeric_limits<unsigned>::max();
 }
 
 void ensure_standard_descriptors() noexcept {

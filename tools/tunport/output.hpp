@@ -24,6 +24,8 @@ void print(int fd, std::string_view text, Patience patience = Patience::until_as
 /// Says "tunport: LINE" on standard error, as one line whatever the arguments in it were. Never fails, and
 /// waits a second for a reader at the most.
 void print_error(std::string_view line) noexcept;
+/// The columns of the terminal behind `fd`; all that a number holds where there is no terminal.
+unsigned columns_of(int fd) noexcept;
 /// Opens /dev/null for those of the standard descriptors that are closed, so that no device gets their number
 /// and our words.
 void ensure_standard_descriptors() noexcept;

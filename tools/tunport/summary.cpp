@@ -17,16 +17,22 @@ std::string grouped(std::uint64_t number) {
 
 }  // namespace
 
-std::string to_table(const HostSummary& summary) {
+std::string to_table(const HostSummary& summary, unsigned columns) {
   std::string text;
   const auto out = std::back_inserter(text);
   const auto row = [&](std::string_view what, std::uint64_t count) {
     fmt::format_to(out, "  {:<22}{:>14}\n", what, grouped(count));
   };
   const auto& port = summary.port;
-  fmt::format_to(out, "{:<24}{:>14}{:>18}\n", to_string(summary.where), "packets", "bytes");
-  fmt::format_to(out, "  {:<22}{:>14}{:>18}\n", "received", grouped(port.packets_in), grouped(port.bytes_in));
-  fmt::format_to(out, "  {:<22}{:>14}{:>18}\n", "sent", grouped(port.packets_out), grouped(port.bytes_out));
+  fmt::format_to(out, "{:<24}{:>14}{:>18}{:>18}\n", to_string(summary.where), "packets", "bytes",
+                 "super-packets");
+  const auto traffic = [&](std::string_view what, std::uint64_t packets, std::uint64_t bytes,
+                           std::uint64_t super_packets) {
+    fmt::format_to(out, "  {:<22}{:>14}{:>18}{:>18}\n", what, grouped(packets), grouped(bytes),
+                   grouped(super_packets));
+  };
+  traffic("received", port.packets_in, port.bytes_in, port.super_packets_in);
+  traffic("sent", port.packets_out, port.bytes_out, port.super_packets_out);
   fmt::format_to(out, "answered\n");
   if (summary.where.kind == DeviceKind::tap) row("ARP", summary.host.arp_replies);
   row("ICMP echo", summary.host.icmp_echo_replies);
@@ -35,13 +41,22 @@ std::string to_table(const HostSummary& summary) {
   row("protocol unreachable", summary.host.protocol_unreachable);
   row("TCP reset", summary.host.tcp_resets);
   fmt::format_to(out, "dropped\n");
-  port.drops.for_each([&](DropReason reason, std::uint64_t count) { row(to_string(reason), count); });
+  bool all_are_explained = true;
+  port.drops.for_each([&](DropReason reason, std::uint64_t count) {
+    std::string line = fmt::format("  {:<22}{:>14}", to_string(reason), grouped(count));
+    const std::string_view explanation = explanation_of(reason);
+    const bool has_room = line.size() + 2 + explanation.size() <= columns;
+    if (has_room) line.append("  ").append(explanation);
+    all_are_explained = all_are_explained && has_room;
+    text += line + '\n';
+  });
   if (summary.kernel_drops != 0) row("by the kernel, unread", summary.kernel_drops);
   if (port.drops.total() == 0 && summary.kernel_drops == 0) fmt::format_to(out, "  nothing\n");
   if (port.exceptions != 0) {
     fmt::format_to(out, "failed\n");
     row("exceptions", port.exceptions);
   }
+  if (!all_are_explained) fmt::format_to(out, "'tunport host --explain REASON' says more of a drop\n");
   return text;
 }
 
@@ -58,6 +73,8 @@ std::string to_json(const HostSummary& summary) {
         {"packets_out", summary.port.packets_out},
         {"bytes_in", summary.port.bytes_in},
         {"bytes_out", summary.port.bytes_out},
+        {"super_packets_in", summary.port.super_packets_in},
+        {"super_packets_out", summary.port.super_packets_out},
         {"bursts", summary.port.bursts},
         {"drops", drops},
         {"exceptions", summary.port.exceptions},

@@ -2,6 +2,7 @@
 /// What a host on a port has done, for people and for programs.
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "tunport/host/host.hpp"
@@ -18,12 +19,13 @@ struct HostSummary {
   std::uint64_t kernel_drops = 0;  ///< packets that nobody read in time
 };
 
-/// A table; only those reasons for drops that occurred. Ends with a newline.
-std::string to_table(const HostSummary& summary);
+/// A table; only those reasons for drops that occurred. Each has its explanation beside it where `columns`
+/// leave room, or else the last line says how to ask for one. Ends with a newline.
+std::string to_table(const HostSummary& summary, unsigned columns = std::numeric_limits<unsigned>::max());
 /// One line of JSON, without its end:
 /// `{"port":{"name","kind","packets_in","packets_out","bytes_in","bytes_out",
-/// "bursts","drops":{reason:count},"exceptions","kernel_drops"},"host":{"arp_replies","icmp_echo_replies","udp_echoes",
-/// "port_unreachable","protocol_unreachable","tcp_resets"}}`.
+/// "super_packets_in","super_packets_out","bursts","drops":{reason:count},"exceptions","kernel_drops"},
+/// "host":{"arp_replies","icmp_echo_replies","udp_echoes","port_unreachable","protocol_unreachable","tcp_resets"}}`.
 std::string to_json(const HostSummary& summary);
 
 }  // namespace tunport::tool

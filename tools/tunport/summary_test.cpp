@@ -14,6 +14,8 @@ HostSummary example() {
                   .packets_out = 12,
                   .bytes_in = 89'000'000,
                   .bytes_out = 999,
+                  .super_packets_in = 21'000,
+                  .super_packets_out = 1,
                   .bursts = 7,
                   .exceptions = 0,
                   .drops = {}};
@@ -30,9 +32,9 @@ HostSummary example() {
 
 TEST(Summary, IsATable) {
   EXPECT_EQ(to_table(example()),
-            "tap:tp0                        packets             bytes\n"
-            "  received                   1,234,567        89,000,000\n"
-            "  sent                              12               999\n"
+            "tap:tp0                        packets             bytes     super-packets\n"
+            "  received                   1,234,567        89,000,000            21,000\n"
+            "  sent                              12               999                 1\n"
             "answered\n"
             "  ARP                                1\n"
             "  ICMP echo                          5\n"
@@ -41,8 +43,17 @@ TEST(Summary, IsATable) {
             "  protocol unreachable               6\n"
             "  TCP reset                          7\n"
             "dropped\n"
-            "  unknown_ethertype                  3\n"
-            "  link_down                      1,000\n");
+            "  unknown_ethertype                  3  an EtherType without a protocol here, such as IPv6\n"
+            "  link_down                      1,000  the interface was down ('ip link set NAME up')\n");
+}
+
+TEST(Summary, ExplainsADropWhereThereIsRoom) {
+  EXPECT_THAT(to_table(example(), 86),
+              testing::EndsWith(
+                  "dropped\n"
+                  "  unknown_ethertype                  3\n"
+                  "  link_down                      1,000  the interface was down ('ip link set NAME up')\n"
+                  "'tunport host --explain REASON' says more of a drop\n"));
 }
 
 TEST(Summary, TellsOfNothingAndOfWhatIsRare) {
@@ -59,12 +70,12 @@ TEST(Summary, TellsOfNothingAndOfWhatIsRare) {
 TEST(Summary, IsOneLineOfJsonInAFixedOrder) {
   HostSummary summary = example();
   summary.kernel_drops = 12;
-  EXPECT_EQ(
-      to_json(summary),
-      R"({"port":{"name":"tp0","kind":"tap","packets_in":1234567,"packets_out":12,"bytes_in":89000000,)"
-      R"("bytes_out":999,"bursts":7,"drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
-      R"("host":{"arp_replies":1,"icmp_echo_replies":5,"udp_echoes":4,"port_unreachable":2,)"
-      R"("protocol_unreachable":6,"tcp_resets":7}})");
+  EXPECT_EQ(to_json(summary),
+            R"({"port":{"name":"tp0","kind":"tap","packets_in":1234567,"packets_out":12,"bytes_in":89000000,)"
+            R"("bytes_out":999,"super_packets_in":21000,"super_packets_out":1,"bursts":7,)"
+            R"("drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
+            R"("host":{"arp_replies":1,"icmp_echo_replies":5,"udp_echoes":4,"port_unreachable":2,)"
+            R"("protocol_unreachable":6,"tcp_resets":7}})");
 }
 
 TEST(Summary, JsonHoldsWhateverTheNameIs) {

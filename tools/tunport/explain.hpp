@@ -1,0 +1,12 @@
+#pragma once
+/// `tunport host --explain`: the reasons for drops, in words.
+
+#include <string>
+
+namespace tunport::tool {
+
+/// The reason of that name, or every reason for "all": a line for each, with its name and its explanation.
+/// Throws `Failure` (wrong usage) for another name.
+std::string explain(const std::string& reason);
+
+}  // namespace tunport::tool
