@@ -1,5 +1,6 @@
-# The installation by `cmake --install`: headers, libraries, the command, the CMake package and the pkg-config files. The
-# installed headers are the targets' file sets: `all_verify_interface_header_sets` compiles each of them alone.
+# The installation by `cmake --install`: headers, libraries, the command with its man page and completion, the CMake
+# package and the pkg-config files. The installed headers are the targets' file sets: `all_verify_interface_header_sets`
+# compiles each of them alone.
 include(CMakePackageConfigHelpers)
 
 set(TUNPORT_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/tunport)
@@ -50,4 +51,10 @@ if(TARGET tunport_command)
     set_target_properties(tunport_command PROPERTIES INSTALL_RPATH $ORIGIN/${library_dir})
   endif()
   install(TARGETS tunport_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES ${PROJECT_SOURCE_DIR}/tools/tunport/completion.bash RENAME tunport
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  if(TARGET tunport_man_page)
+    get_target_property(man_page tunport_man_page FILE)
+    install(FILES ${man_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  endif()
 endif()

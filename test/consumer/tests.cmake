@@ -25,7 +25,14 @@ tunport_consumer_test(refused ${configure} -S ${source}/refused -B ${folder}/ref
 tunport_consumer_test(pkg-config sh -ec "mkdir -p '${folder}/pkg-config' && cd '${folder}/pkg-config' && rm -f consumer &&
   make -f '${source}/Makefile' CXX='${CMAKE_CXX_COMPILER}' && ./consumer")
 if(TARGET tunport_command)
-  tunport_consumer_test(command ${folder}/prefix/${CMAKE_INSTALL_BINDIR}/tunport --help)
+  set(installed ${folder}/prefix/${CMAKE_INSTALL_BINDIR}/tunport)
+  tunport_consumer_test(command ${installed} --help)
+  tunport_consumer_test(completion ${PROJECT_SOURCE_DIR}/test/project/completion_test
+    ${folder}/prefix/${CMAKE_INSTALL_DATADIR}/bash-completion/completions/tunport ${installed})
+  if(TARGET tunport_man_page)
+    tunport_consumer_test(man_page ${PROJECT_SOURCE_DIR}/test/project/man_page_test
+      ${folder}/prefix/${CMAKE_INSTALL_MANDIR}/man1/tunport.1 ${installed})
+  endif()
 endif()
 
 # The tree as a subproject needs no C compiler, and installs nothing.
