@@ -14,7 +14,7 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/device/system.hpp"
 #include "tunport/offload/offload.hpp"
-#include "tunport/testing/memory_offload.hpp"
+#include "tunport/testing/memory_offload_internal.hpp"
 
 #include "kernel/sandbox.hpp"
 

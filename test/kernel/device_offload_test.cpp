@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #include "tunport/device/device.hpp"
-#include "tunport/testing/memory_offload.hpp"
+#include "tunport/testing/memory_offload_internal.hpp"
 
 #include "kernel/sandbox.hpp"
 #include "support/shape.hpp"

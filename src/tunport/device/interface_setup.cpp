@@ -27,13 +27,13 @@ bool is_refusal(const std::error_code& ec) {
   return ec && !is_transient(ec) && ec != std::errc::protocol_error;
 }
 
-/// An address that an interface can have (RFC 1122 3.2.1.3).
+/// An address that an interface can have.
 bool can_be_had(const IpPrefix& prefix) {
   if (prefix.length > prefix.address.bits()) return false;
   if (prefix.address.is_v6())
     return !prefix.address.v6().is_unspecified() && !prefix.address.v6().is_multicast();
   const Ipv4Address address = prefix.address.v4();
-  if (address.value() >> 24 == 0 || address.is_loopback() || address.value() >> 28 == 0xe) return false;
+  if (!is_single_host(address)) return false;
   // RFC 3021: the smallest subnets have neither a network's nor a broadcast address.
   return prefix.length > 30 || (address != prefix.network_v4() && address != prefix.broadcast_v4());
 }

@@ -1,6 +1,6 @@
 #pragma once
 /// The seam to the operating system for interfaces: addresses, MTU, MAC, up and down, routes, namespaces. The
-/// real one is `LinuxLinks` (rtnetlink, by libnl-route); `testing/memory_links.hpp` has the fake.
+/// real one is `LinuxLinks` (rtnetlink, by libnl-route); `testing/memory_system.hpp` has the fake.
 ///
 /// Nothing here happens on its own: an interface is touched exactly as asked.
 

@@ -1,5 +1,3 @@
-#include "tunport/testing/memory_control.hpp"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -8,6 +6,8 @@
 #include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+
+#include "tunport/testing/memory_control_internal.hpp"
 
 namespace tunport {
 namespace {

@@ -1,5 +1,3 @@
-#include "tunport/testing/memory_device.hpp"
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -10,6 +8,7 @@
 
 #include "tunport/device/io_system.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
+#include "tunport/testing/memory_device_internal.hpp"
 
 namespace tunport {
 namespace {

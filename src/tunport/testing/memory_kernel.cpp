@@ -1,11 +1,11 @@
-#include "tunport/testing/memory_kernel.hpp"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include <linux/if.h>
 #include <linux/if_tun.h>
+
+#include "tunport/testing/memory_kernel_internal.hpp"
 
 namespace tunport {
 namespace {

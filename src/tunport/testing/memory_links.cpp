@@ -1,5 +1,3 @@
-#include "tunport/testing/memory_links.hpp"
-
 #include <algorithm>
 #include <cerrno>
 
@@ -7,7 +5,8 @@
 #include <sys/stat.h>
 
 #include "tunport/base/error.hpp"
-#include "tunport/testing/memory_kernel.hpp"
+#include "tunport/testing/memory_kernel_internal.hpp"
+#include "tunport/testing/memory_links_internal.hpp"
 #include "tunport/wire/ipv6.hpp"
 
 namespace tunport {

@@ -1,9 +1,8 @@
-#include "tunport/testing/memory_offload.hpp"
-
 #include <algorithm>
 #include <array>
 
 #include "tunport/offload/layout.hpp"
+#include "tunport/testing/memory_offload_internal.hpp"
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/ipv6.hpp"

@@ -1,6 +1,6 @@
-#include "tunport/testing/memory_offload.hpp"
-
 #include <gtest/gtest.h>
+
+#include "tunport/testing/memory_offload_internal.hpp"
 
 #include "support/shape.hpp"
 

@@ -1,5 +1,3 @@
-#include "tunport/testing/memory_socket.hpp"
-
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -12,7 +10,8 @@
 #include <netinet/udp.h>
 #include <sys/ioctl.h>
 
-#include "tunport/testing/memory_kernel.hpp"
+#include "tunport/testing/memory_kernel_internal.hpp"
+#include "tunport/testing/memory_socket_internal.hpp"
 
 namespace tunport {
 namespace {

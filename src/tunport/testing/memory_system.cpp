@@ -12,6 +12,9 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
+#include "tunport/testing/memory_kernel_internal.hpp"
+#include "tunport/testing/memory_links_internal.hpp"
+#include "tunport/testing/memory_socket_internal.hpp"
 
 namespace tunport {
 namespace {
@@ -114,82 +117,91 @@ bool is_non_blocking(int fd) { return (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0; 
 
 }  // namespace
 
-MemorySystem::MemorySystem() : links_{kernel_}, sockets_{kernel_} {}
+struct MemorySystem::State {
+  MemoryKernel kernel;
+  MemoryLinks links{kernel};
+  MemorySockets sockets{kernel};
+};
+
+MemorySystem::MemorySystem() : state_{std::make_unique<State>()} {}
 MemorySystem::~MemorySystem() = default;
 
+MemorySystem::operator System() { return {*this, state_->links}; }
+LinkSystem& MemorySystem::links() { return state_->links; }
+
 MemorySystem::Tunnel MemorySystem::tunnel(const std::string& name) {
-  kernel_.sweep();
-  auto device = kernel_.find(name);
+  state_->kernel.sweep();
+  auto device = state_->kernel.find(name);
   if (!device || !device->is_tunnel()) throw std::out_of_range{"MemorySystem: there is no tunnel " + name};
-  return {kernel_, std::move(device)};
+  return {state_->kernel, std::move(device)};
 }
 
 MemorySystem::Tunnel MemorySystem::add_persistent(DeviceKind kind, const std::string& name,
                                                   const PreparedDevice& prepared) {
-  kernel_.sweep();
+  state_->kernel.sweep();
   const unsigned flags = (kind == DeviceKind::tap ? IFF_TAP : IFF_TUN) | IFF_NO_PI | IFF_PERSIST |
                          (prepared.multi_queue ? IFF_MULTI_QUEUE : 0);
   std::shared_ptr<MemoryDevice> device;
-  const int error = kernel_.find(name) ? -EEXIST : kernel_.create(name, flags, device);
+  const int error = state_->kernel.find(name) ? -EEXIST : state_->kernel.create(name, flags, device);
   if (error != 0) throw Error{errno_code(-error), name};
   device->owner = prepared.owner;
   device->group = prepared.group;
   device->set_up(prepared.up);
-  return {kernel_, std::move(device)};
+  return {state_->kernel, std::move(device)};
 }
 
-void MemorySystem::set_privileged(bool privileged) { kernel_.privileged = privileged; }
+void MemorySystem::set_privileged(bool privileged) { state_->kernel.privileged = privileged; }
 
 void MemorySystem::set_user(std::uint32_t uid, std::uint32_t gid) {
-  kernel_.uid = uid;
-  kernel_.gid = gid;
+  state_->kernel.uid = uid;
+  state_->kernel.gid = gid;
 }
 
-void MemorySystem::set_clone_error(int error) { kernel_.clone_error = error; }
+void MemorySystem::set_clone_error(int error) { state_->kernel.clone_error = error; }
 
-void MemorySystem::set_knows_uso(bool knows) { kernel_.traits.uso = knows; }
+void MemorySystem::set_knows_uso(bool knows) { state_->kernel.traits.uso = knows; }
 
 void MemorySystem::fail_next(Call call, int error, unsigned times) {
-  if (times > 0) kernel_.faults.push_back({call, std::nullopt, error, times});
+  if (times > 0) state_->kernel.faults.push_back({call, std::nullopt, error, times});
 }
 
 void MemorySystem::fail_next_ioctl(unsigned long request, int error, unsigned times) {
-  if (times > 0) kernel_.faults.push_back({Call::ioctl, request, error, times});
+  if (times > 0) state_->kernel.faults.push_back({Call::ioctl, request, error, times});
 }
 
 int MemorySystem::open(const char* path, int flags) {
-  kernel_.sweep();
-  if (const int error = kernel_.fault(Call::open); error != 0) return error;
+  state_->kernel.sweep();
+  if (const int error = state_->kernel.fault(Call::open); error != 0) return error;
   if (std::strcmp(path, "/dev/net/tun") != 0) return -ENOENT;
-  if (kernel_.clone_error != 0) return -kernel_.clone_error;
+  if (state_->kernel.clone_error != 0) return -state_->kernel.clone_error;
   auto file = std::make_unique<MemoryFile>();
   const int fd = file->readiness.open(flags);
-  if (fd >= 0) kernel_.files.emplace(file->readiness.identity(), std::move(file));
+  if (fd >= 0) state_->kernel.files.emplace(file->readiness.identity(), std::move(file));
   return fd;
 }
 
 bool MemorySystem::holds(const std::string& interface) {
-  const auto device = kernel_.find(interface);
+  const auto device = state_->kernel.find(interface);
   return device && !device->queues.empty();
 }
 
 int MemorySystem::ioctl(int fd, unsigned long request, void* argument) {
   if (takes_number(request)) return ioctl_value(fd, request, reinterpret_cast<std::uintptr_t>(argument));
-  kernel_.sweep();
-  if (sockets_.knows(fd)) {
-    if (const int error = kernel_.fault(Call::ioctl, request); error != 0) return error;
-    return sockets_.ioctl(fd, request, argument);
+  state_->kernel.sweep();
+  if (state_->sockets.knows(fd)) {
+    if (const int error = state_->kernel.fault(Call::ioctl, request); error != 0) return error;
+    return state_->sockets.ioctl(fd, request, argument);
   }
-  MemoryFile* const file = kernel_.find_file(fd);
+  MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
-  if (const int error = kernel_.fault(Call::ioctl, request); error != 0) return error;
+  if (const int error = state_->kernel.fault(Call::ioctl, request); error != 0) return error;
   if (request == TUNGETFEATURES)
     return copy_out(argument,
                     unsigned{IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE});
   if (request == TUNSETIFF) {
     ifreq wanted{};
     if (const int error = copy_in(argument, wanted); error != 0) return error;
-    const int error = kernel_.set_iff(*file, wanted);
+    const int error = state_->kernel.set_iff(*file, wanted);
     return error != 0 ? error : copy_out(argument, wanted);
   }
   if (!file->device || file->device->removed) return -EBADFD;
@@ -198,25 +210,25 @@ int MemorySystem::ioctl(int fd, unsigned long request, void* argument) {
 
 int MemorySystem::ioctl_value(int fd, unsigned long request, unsigned long argument) {
   if (!takes_number(request)) return -EFAULT;  // a number is no address
-  MemoryFile* const file = kernel_.find_file(fd);
+  MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
-  if (const int error = kernel_.fault(Call::ioctl, request); error != 0) return error;
+  if (const int error = state_->kernel.fault(Call::ioctl, request); error != 0) return error;
   if (!file->device || file->device->removed) return -EBADFD;
-  return control(*file->device, request, argument, kernel_.traits);
+  return control(*file->device, request, argument, state_->kernel.traits);
 }
 
 ssize_t MemorySystem::read_packet(int fd, std::span<const iovec> parts) {
-  MemoryFile* const file = kernel_.find_file(fd);
+  MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
-  if (const int error = kernel_.fault(Call::read); error != 0) return error;
+  if (const int error = state_->kernel.fault(Call::read); error != 0) return error;
   if (!file->device || file->device->removed) return -EBADFD;
   return file->device->read(*file, parts, is_non_blocking(fd));
 }
 
 ssize_t MemorySystem::write_packet(int fd, std::span<const iovec> parts) {
-  MemoryFile* const file = kernel_.find_file(fd);
+  MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
-  if (const int error = kernel_.fault(Call::write); error != 0) return error;
+  if (const int error = state_->kernel.fault(Call::write); error != 0) return error;
   if (!file->device || file->device->removed) return -EBADFD;
   return file->device->write(parts, is_non_blocking(fd));
 }
@@ -227,7 +239,7 @@ ssize_t MemorySystem::read(int fd, void* buffer, std::size_t size) {
 
 ssize_t MemorySystem::readv(int fd, std::span<const iovec> parts) {
   // A read of 0 bytes does not reach the driver in the kernel.
-  if (size_of(parts) == 0) return kernel_.find_file(fd) == nullptr ? -EBADF : 0;
+  if (size_of(parts) == 0) return state_->kernel.find_file(fd) == nullptr ? -EBADF : 0;
   return read_packet(fd, parts);
 }
 
@@ -236,62 +248,74 @@ ssize_t MemorySystem::write(int fd, const void* buffer, std::size_t size) {
 }
 
 ssize_t MemorySystem::writev(int fd, std::span<const iovec> parts) {
-  if (size_of(parts) == 0) return kernel_.find_file(fd) == nullptr ? -EBADF : 0;
+  if (size_of(parts) == 0) return state_->kernel.find_file(fd) == nullptr ? -EBADF : 0;
   return write_packet(fd, parts);
 }
 
 int MemorySystem::get_flags(int fd) {
-  if (kernel_.find_file(fd) == nullptr && !sockets_.knows(fd)) return -EBADF;
-  if (const int error = kernel_.fault(Call::fcntl); error != 0) return error;
+  if (state_->kernel.find_file(fd) == nullptr && !state_->sockets.knows(fd)) return -EBADF;
+  if (const int error = state_->kernel.fault(Call::fcntl); error != 0) return error;
   const int flags = ::fcntl(fd, F_GETFL);
   return flags < 0 ? -errno : flags;
 }
 
 int MemorySystem::set_flags(int fd, int flags, bool close_on_exec) {
-  if (kernel_.find_file(fd) == nullptr && !sockets_.knows(fd)) return -EBADF;
-  if (const int error = kernel_.fault(Call::fcntl); error != 0) return error;
+  if (state_->kernel.find_file(fd) == nullptr && !state_->sockets.knows(fd)) return -EBADF;
+  if (const int error = state_->kernel.fault(Call::fcntl); error != 0) return error;
   if (::fcntl(fd, F_SETFL, flags) != 0) return -errno;
   return close_on_exec && ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ? -errno : 0;
 }
 
 int MemorySystem::socket(int domain, int type, int protocol) {
-  const int error = kernel_.fault(Call::socket);
-  return error != 0 ? error : sockets_.socket(domain, type, protocol);
+  const int error = state_->kernel.fault(Call::socket);
+  return error != 0 ? error : state_->sockets.socket(domain, type, protocol);
 }
 
 int MemorySystem::bind(int fd, const sockaddr* address, socklen_t length) {
-  const int error = kernel_.fault(Call::bind);
-  return error != 0 ? error : sockets_.bind(fd, address, length);
+  const int error = state_->kernel.fault(Call::bind);
+  return error != 0 ? error : state_->sockets.bind(fd, address, length);
 }
 
 int MemorySystem::connect(int fd, const sockaddr* address, socklen_t length) {
-  const int error = kernel_.fault(Call::connect);
-  return error != 0 ? error : sockets_.connect(fd, address, length);
+  const int error = state_->kernel.fault(Call::connect);
+  return error != 0 ? error : state_->sockets.connect(fd, address, length);
 }
 
 int MemorySystem::getsockname(int fd, sockaddr* address, socklen_t* length) {
-  return sockets_.getsockname(fd, address, length);
+  return state_->sockets.getsockname(fd, address, length);
 }
 
 int MemorySystem::getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
-  const int error = kernel_.fault(Call::sockopt);
-  return error != 0 ? error : sockets_.getsockopt(fd, level, option, value, length);
+  const int error = state_->kernel.fault(Call::sockopt);
+  return error != 0 ? error : state_->sockets.getsockopt(fd, level, option, value, length);
 }
 
 int MemorySystem::setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
-  const int error = kernel_.fault(Call::sockopt);
-  return error != 0 ? error : sockets_.setsockopt(fd, level, option, value, length);
+  const int error = state_->kernel.fault(Call::sockopt);
+  return error != 0 ? error : state_->sockets.setsockopt(fd, level, option, value, length);
 }
 
 ssize_t MemorySystem::recvmsg(int fd, msghdr* message, int flags) {
-  const int error = kernel_.fault(Call::recvmsg);
-  return error != 0 ? error : sockets_.recvmsg(fd, message, flags);
+  const int error = state_->kernel.fault(Call::recvmsg);
+  return error != 0 ? error : state_->sockets.recvmsg(fd, message, flags);
 }
 
 ssize_t MemorySystem::sendmsg(int fd, const msghdr* message, int flags) {
-  const int error = kernel_.fault(Call::sendmsg);
-  return error != 0 ? error : sockets_.sendmsg(fd, message, flags);
+  const int error = state_->kernel.fault(Call::sendmsg);
+  return error != 0 ? error : state_->sockets.sendmsg(fd, message, flags);
 }
+
+const std::string& MemorySystem::Tunnel::name() const { return device_->name; }
+LinkInfo MemorySystem::Tunnel::info() const { return device_->info(); }
+bool MemorySystem::Tunnel::up() const { return device_->up; }
+bool MemorySystem::Tunnel::inject(Bytes packet, const PacketOffload& offload) {
+  return device_->inject(packet, offload);
+}
+std::vector<WrittenPacket> MemorySystem::Tunnel::collect_packets() { return device_->collect(); }
+void MemorySystem::Tunnel::set_up(bool up) { kernel_->set_up(*device_, up); }
+void MemorySystem::Tunnel::set_writable(bool writable) { device_->set_writable(writable); }
+void MemorySystem::Tunnel::set_tx_queue_length(unsigned packets) { device_->set_tx_queue_length(packets); }
+unsigned long MemorySystem::Tunnel::offload() const { return device_->offload; }
 
 bool MemorySystem::Tunnel::removed() const {
   kernel_->sweep();

@@ -27,17 +27,43 @@
 ///  - The first of several queues gets every packet.
 ///  - UDP datagrams to be fragmented (GSO_UDP, in no mask since Linux 4.14) are taken whole.
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tunport/base/bytes.hpp"
+#include "tunport/base/device_kind.hpp"
 #include "tunport/device/system.hpp"
-#include "tunport/testing/memory_kernel.hpp"
-#include "tunport/testing/memory_links.hpp"
-#include "tunport/testing/memory_socket.hpp"
+#include "tunport/offload/offload.hpp"
 
 namespace tunport {
+
+struct MemoryDevice;
+struct MemoryKernel;
+
+/// The calls with planned failures, named after system calls: `read` includes readv, `write` includes writev,
+/// `sockopt` is for getsockopt and setsockopt.
+enum class Call : std::uint8_t {
+  open,
+  ioctl,
+  read,
+  write,
+  fcntl,
+  socket,
+  bind,
+  connect,
+  sockopt,
+  recvmsg,
+  sendmsg
+};
+
+/// A packet as written to a device, with its offload.
+struct WrittenPacket {
+  std::vector<std::byte> bytes;
+  PacketOffload offload;
+};
 
 /// A device prepared by `ip tuntap add dev NAME mode KIND [user OWNER] [group GROUP] [multi_queue]`.
 struct PreparedDevice {
@@ -57,9 +83,9 @@ class MemorySystem final : public IoSystem {
   ~MemorySystem() override;
 
   /// The system for a port or device. Borrows the fake.
-  operator System() { return {*this, links_}; }  // NOLINT(google-explicit-constructor)
+  operator System();  // NOLINT(google-explicit-constructor)
   /// The interfaces, as a program sees them.
-  LinkSystem& links() { return links_; }
+  LinkSystem& links();
 
   /// The test's side of the device `name`. Throws std::out_of_range without the device.
   Tunnel tunnel(const std::string& name);
@@ -104,12 +130,12 @@ class MemorySystem final : public IoSystem {
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
 
  private:
+  struct State;
+
   ssize_t read_packet(int fd, std::span<const iovec> parts);
   ssize_t write_packet(int fd, std::span<const iovec> parts);
 
-  MemoryKernel kernel_;
-  MemoryLinks links_;
-  MemorySockets sockets_;
+  std::unique_ptr<State> state_;
 };
 
 /// The test's side of a device: the kernel and the network behind the interface. Stays valid after the device
@@ -117,11 +143,11 @@ class MemorySystem final : public IoSystem {
 class MemorySystem::Tunnel {
  public:
   /// The name of the interface.
-  const std::string& name() const { return device_->name; }
+  const std::string& name() const;
   /// The interface as by `LinkSystem::find`: state, MTU, MAC, drops.
-  LinkInfo info() const { return device_->info(); }
+  LinkInfo info() const;
   /// True if the interface is up.
-  bool up() const { return device_->up; }
+  bool up() const;
   /// True after a deletion: by `remove`, by the program, or by the last close of a device not persistent.
   bool removed() const;
   /// True if a program has the device open.
@@ -135,32 +161,32 @@ class MemorySystem::Tunnel {
   /// beyond the mask is done before the ring, and a super-packet that contradicts `offload` is dropped and
   /// counted. A device with a mask but without a virtio header gets the packet unchanged. True if all was
   /// queued.
-  bool inject(Bytes packet, const PacketOffload& offload) { return device_->inject(packet, offload); }
+  bool inject(Bytes packet, const PacketOffload& offload);
   /// The number of packets that wait for the program.
   std::size_t waiting() const;
   /// Takes the packets written since the last call, oldest first, without framing. Super-packets are whole,
   /// and checksums to fill are not filled.
   std::vector<std::vector<std::byte>> collect();
   /// As `collect`, with the offload of each packet, by the virtio header.
-  std::vector<WrittenPacket> collect_packets() { return device_->collect(); }
+  std::vector<WrittenPacket> collect_packets();
   /// As `collect`, but as the network sees the packets: single datagrams with complete checksums. A
   /// super-packet that contradicts its offload is missing.
   std::vector<std::vector<std::byte>> collect_datagrams();
 
   /// `ip link set NAME up`, or down.
-  void set_up(bool up) { kernel_->set_up(*device_, up); }
+  void set_up(bool up);
   /// False: the send buffer is full, writes fail with EAGAIN, and the descriptors are not writable, until
   /// true.
-  void set_writable(bool writable) { device_->set_writable(writable); }
+  void set_writable(bool writable);
   /// `ip link set NAME txqueuelen PACKETS`.
-  void set_tx_queue_length(unsigned packets) { device_->set_tx_queue_length(packets); }
+  void set_tx_queue_length(unsigned packets);
   /// Writes of super-packets of a kind fail with EINVAL from now on, also within the mask. `refused` false
   /// ends the refusal.
   void refuse_super_packets(SegmentKind kind, bool refused = true);
   /// `ip link del NAME`. No effect after a deletion.
   void remove();
   /// The offload mask set by the program (TUNSETOFFLOAD).
-  unsigned long offload() const { return device_->offload; }
+  unsigned long offload() const;
 
  private:
   friend class MemorySystem;

@@ -16,6 +16,7 @@
 
 #include "tunport/device/device.hpp"
 #include "tunport/testing/manual_reactor.hpp"
+#include "tunport/testing/memory_offload_internal.hpp"
 
 #include "support/probe.hpp"
 #include "support/shape.hpp"

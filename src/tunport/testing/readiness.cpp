@@ -1,5 +1,3 @@
-#include "tunport/testing/readiness.hpp"
-
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -9,6 +7,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+
+#include "tunport/testing/readiness_internal.hpp"
 
 namespace tunport {
 namespace {

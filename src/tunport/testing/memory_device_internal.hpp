@@ -24,8 +24,8 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/device/link_system.hpp"
-#include "tunport/testing/memory_offload.hpp"
-#include "tunport/testing/readiness.hpp"
+#include "tunport/testing/memory_offload_internal.hpp"
+#include "tunport/testing/readiness_internal.hpp"
 
 namespace tunport {
 

@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#include "tunport/testing/memory_control.hpp"
-#include "tunport/testing/readiness.hpp"
+#include "tunport/testing/memory_control_internal.hpp"
+#include "tunport/testing/readiness_internal.hpp"
 #include "tunport/wire/address.hpp"
 
 namespace tunport {

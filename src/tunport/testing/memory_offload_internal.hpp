@@ -14,14 +14,9 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
 #include "tunport/offload/offload.hpp"
+#include "tunport/testing/memory_system.hpp"
 
 namespace tunport {
-
-/// A packet as written to a device, with its offload.
-struct WrittenPacket {
-  std::vector<std::byte> bytes;
-  PacketOffload offload;
-};
 
 /// Differences between kernels.
 struct MemoryTraits {

@@ -10,27 +10,12 @@
 #include <vector>
 
 #include "tunport/device/link_system.hpp"
-#include "tunport/testing/memory_device.hpp"
+#include "tunport/testing/memory_device_internal.hpp"
+#include "tunport/testing/memory_system.hpp"
 
 struct ifreq;
 
 namespace tunport {
-
-/// The calls with planned failures, named after system calls: `read` includes readv, `write` includes writev,
-/// `sockopt` is for getsockopt and setsockopt.
-enum class Call : std::uint8_t {
-  open,
-  ioctl,
-  read,
-  write,
-  fcntl,
-  socket,
-  bind,
-  connect,
-  sockopt,
-  recvmsg,
-  sendmsg
-};
 
 struct MemoryKernel {
   MemoryKernel();
