@@ -26,7 +26,7 @@ TEST(Fmt, FormatsAddresses) {
 }
 
 TEST(Fmt, FormatsPortsAndTheirNames) {
-  EXPECT_EQ(fmt::format("{}", PortConfig{DeviceKind::tap, "tp0", OpenMode::either, 9000}),
+  EXPECT_EQ(fmt::format("{}", PortConfig{DeviceKind::tap, "tp0", OpenMode::either, {.mtu = 9000}}),
             "tap:tp0,mtu=9000");
   EXPECT_EQ(fmt::format("{:>9}", TunnelAddress{DeviceKind::tun, "tp0"}), "  tun:tp0");
   ManualReactor clock;
