@@ -11,6 +11,7 @@
 #include "tunport/offload/checksum_state.hpp"
 #include "tunport/offload/coalescer.hpp"
 #include "tunport/offload/segmenter.hpp"
+#include "tunport/port/function_protocol.hpp"
 #include "tunport/port/port_config.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/port/udp_port.hpp"

@@ -1,7 +1,13 @@
 #include "tunport/base/drop_reason.hpp"
 
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <mutex>
 #include <numeric>
 #include <ostream>
+#include <stdexcept>
+#include <string>
 
 namespace tunport {
 
@@ -106,10 +112,62 @@ Text text_of(DropReason reason) {
   return {"unknown", "unknown"};
 }
 
+/// The reasons that the program added. An entry does not change after `count` has passed it.
+struct OwnReasons {
+  struct Entry {
+    std::string name;
+    std::string explanation;
+  };
+  std::mutex adding;
+  std::array<Entry, max_own_drop_reasons> entries;
+  std::atomic<std::size_t> count = 0;
+};
+OwnReasons& own_reasons() {
+  static OwnReasons reasons;
+  return reasons;
+}
+
+Text own_text_of(DropReason reason) {
+  const OwnReasons& own = own_reasons();
+  const std::size_t at = static_cast<std::size_t>(reason) - drop_reason_count;
+  if (at >= own.count) return {"unknown", "unknown"};
+  return {own.entries[at].name, own.entries[at].explanation};
+}
+
+bool is_own(DropReason reason) { return static_cast<std::size_t>(reason) >= drop_reason_count; }
+
+bool is_name(std::string_view name) {
+  return !name.empty() && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+  });
+}
+
 }  // namespace
 
-std::string_view to_string(DropReason reason) { return text_of(reason).name; }
-std::string_view explanation_of(DropReason reason) { return text_of(reason).explanation; }
+DropReason register_drop_reason(std::string_view name, std::string_view explanation) {
+  const std::string quoted = "drop reason '" + std::string{name} + '\'';
+  if (!is_name(name)) throw std::invalid_argument(quoted + ": a name is of a-z, 0-9 and _");
+  for (std::size_t i = 0; i < drop_reason_count; ++i)
+    if (to_string(static_cast<DropReason>(i)) == name)
+      throw std::invalid_argument(quoted + " is one of the library's");
+  OwnReasons& own = own_reasons();
+  const std::lock_guard lock{own.adding};
+  std::size_t at = 0;
+  while (at < own.count && own.entries[at].name != name) ++at;
+  if (at == own.entries.size()) throw std::length_error(quoted + ": there are 16 already");
+  if (at == own.count) {
+    own.entries[at] = {std::string{name}, std::string{explanation}};
+    ++own.count;
+  }
+  return static_cast<DropReason>(drop_reason_count + at);
+}
+
+std::string_view to_string(DropReason reason) {
+  return is_own(reason) ? own_text_of(reason).name : text_of(reason).name;
+}
+std::string_view explanation_of(DropReason reason) {
+  return is_own(reason) ? own_text_of(reason).explanation : text_of(reason).explanation;
+}
 
 std::uint64_t DropCounts::total() const {
   return std::accumulate(counts_.begin(), counts_.end(), std::uint64_t{0});

@@ -66,6 +66,14 @@ enum class DropReason : std::uint8_t {
 /// The number of reasons.
 inline constexpr std::size_t drop_reason_count = static_cast<std::size_t>(DropReason::aborted) + 1;
 
+/// The largest number of reasons that programs add.
+inline constexpr std::size_t max_own_drop_reasons = 16;
+/// Adds a reason of the program's own, for drops by its protocols: `name` and `explanation` as `to_string`
+/// and `explanation_of` give them. The same name gives the same reason again. Lasts as long as the program;
+/// callable from any thread. Throws std::invalid_argument unless `name` is of a-z, 0-9 and '_', and not one
+/// of the library's; std::length_error beyond `max_own_drop_reasons`.
+DropReason register_drop_reason(std::string_view name, std::string_view explanation);
+
 /// The name of the reason, as in summaries and JSON: "link_down".
 std::string_view to_string(DropReason reason);
 /// The reason in words for a person, at most 62 characters: "a wrong UDP checksum".
@@ -75,9 +83,9 @@ std::string_view explanation_of(DropReason reason);
 class DropCounts {
  public:
   /// Counts `n` datagrams as dropped for `reason`.
-  void add(DropReason reason, std::uint64_t n = 1) { counts_[static_cast<std::size_t>(reason)] += n; }
+  void add(DropReason reason, std::uint64_t n = 1) { counts_[index(reason)] += n; }
   /// The datagrams dropped for `reason`.
-  std::uint64_t operator[](DropReason reason) const { return counts_[static_cast<std::size_t>(reason)]; }
+  std::uint64_t operator[](DropReason reason) const { return counts_[index(reason)]; }
   /// The datagrams dropped for all reasons.
   std::uint64_t total() const;
   /// Calls `visit(reason, count)` for every reason with a count above 0, in the order of the list.
@@ -88,7 +96,14 @@ class DropCounts {
   }
 
  private:
-  std::array<std::uint64_t, drop_reason_count> counts_{};
+  static constexpr std::size_t most = drop_reason_count + max_own_drop_reasons;
+  /// The place of a reason. A value of no reason counts as the last.
+  static constexpr std::size_t index(DropReason reason) {
+    const auto value = static_cast<std::size_t>(reason);
+    return value < most ? value : most - 1;
+  }
+
+  std::array<std::uint64_t, most> counts_{};
 };
 /// The counts above 0: "empty 1, link_down 2"; "none" without a drop.
 std::string to_string(const DropCounts& counts);

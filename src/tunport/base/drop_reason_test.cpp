@@ -2,6 +2,7 @@
 
 #include <set>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,6 +41,26 @@ TEST(DropCounts, CountsByReasonAndVisitsWhatOccurred) {
   std::vector<std::pair<DropReason, std::uint64_t>> seen;
   counts.for_each([&](DropReason reason, std::uint64_t count) { seen.emplace_back(reason, count); });
   EXPECT_EQ(seen, (decltype(seen){{DropReason::empty, 1}, {DropReason::link_down, 2}}));
+}
+
+TEST(DropReason, AProgramAddsItsOwn) {
+  const DropReason stale = register_drop_reason("test_stale", "older than the last");
+  EXPECT_EQ(to_string(stale), "test_stale");
+  EXPECT_EQ(explanation_of(stale), "older than the last");
+  EXPECT_EQ(register_drop_reason("test_stale", "again"), stale);
+  EXPECT_NE(register_drop_reason("test_other", "another"), stale);
+  DropCounts counts;
+  counts.add(stale, 3);
+  counts.add(DropReason::aborted);
+  EXPECT_EQ(to_string(counts), "aborted 1, test_stale 3");
+  for (const char* name : {"", "Stale", "a b", "link_down"})
+    EXPECT_THROW(register_drop_reason(name, ""), std::invalid_argument) << name;
+  const auto fill = [] {
+    for (std::size_t i = 0; i <= max_own_drop_reasons; ++i)
+      register_drop_reason("test_" + std::to_string(i), "one of many");
+  };
+  EXPECT_THROW(fill(), std::length_error);
+  EXPECT_EQ(to_string(static_cast<DropReason>(255)), "unknown");
 }
 
 TEST(DropCounts, PrintWhatOccurredInTheOrderOfTheList) {

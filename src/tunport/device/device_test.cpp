@@ -86,10 +86,7 @@ class ScriptedIo final : public IoSystem {
     return static_cast<ssize_t>(written.size());
   }
   int get_flags(int) override { return O_RDWR; }
-  int set_flags(int, int, bool) override {
-    ++flags_set;
-    return 0;
-  }
+  int set_flags(int, int, bool) override { return ++flags_set, 0; }
   int socket(int, int, int) override { return -ENOTTY; }
   int bind(int, const sockaddr*, socklen_t) override { return -ENOTTY; }
   int getsockname(int, sockaddr*, socklen_t*) override { return -ENOTTY; }

@@ -2,10 +2,14 @@
 
 #include <array>
 #include <chrono>
+#include <concepts>
 #include <stdexcept>
 
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
+#if __has_include(<asio/cancel_after.hpp>)
+#include <asio/cancel_after.hpp>
+#endif
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/error.hpp>
@@ -61,6 +65,48 @@ TEST_F(AsioCompletion, ACoroutineServes) {
   EXPECT_EQ(interface().waiting(), 2U) << "the port reads only while a receive is outstanding";
 }
 #endif
+
+/// A completion token that takes the initiation apart, as `asio::cancel_after` of newer versions does.
+struct NeedsExecutor {};
+template <class Initiation>
+concept HasExecutor = requires(const std::decay_t<Initiation>& initiation) {
+  typename std::decay_t<Initiation>::executor_type;
+  { initiation.get_executor() } -> std::convertible_to<asio::any_io_executor>;
+};
+
+}  // namespace
+}  // namespace tunport
+
+template <class Signature>
+class asio::async_result<tunport::NeedsExecutor, Signature> {
+ public:
+  template <class Initiation, class... Args>
+  static asio::any_io_executor initiate(Initiation&& initiation, tunport::NeedsExecutor, Args&&...) {
+    static_assert(tunport::HasExecutor<Initiation>);
+    return initiation.get_executor();
+  }
+};
+
+namespace tunport {
+namespace {
+
+TEST_F(AsioCompletion, EachInitiationHasAnExecutorAsTimeoutsNeed) {
+  listen();
+  std::array<std::byte, 100> buffer;
+  UdpPort udp{reactor_, {*IpAddress::parse("127.0.0.1"), 0}, PortOptions{.system = kernel_}};
+  const asio::any_io_executor executor = io_.get_executor();
+  EXPECT_EQ(port_->async_receive(asio::buffer(buffer), NeedsExecutor{}), executor);
+  EXPECT_EQ(port_->async_send(frame(1), NeedsExecutor{}), executor);
+  EXPECT_EQ(udp.async_receive(asio::buffer(buffer), NeedsExecutor{}), executor);
+  EXPECT_EQ(udp.async_send(udp.get_host(), as_bytes("x"), NeedsExecutor{}), executor);
+#if __has_include(<asio/cancel_after.hpp>)
+  std::error_code end;
+  port_->async_receive(asio::buffer(buffer),
+                       asio::cancel_after(1ms, [&](const std::error_code& ec, const Packet&) { end = ec; }));
+  run();
+  EXPECT_EQ(end, asio::error::operation_aborted);
+#endif
+}
 
 TEST_F(AsioCompletion, NothingIsReadBeforeTheFirstReceive) {
   listen();

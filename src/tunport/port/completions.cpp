@@ -1,14 +1,34 @@
 #include <algorithm>
-#include <stdexcept>
-#include <utility>
 
-#include "tunport/base/error.hpp"
 #include "tunport/port/completions_internal.hpp"
-#include "tunport/port/tuntap_port.hpp"
 
 namespace tunport {
+namespace {
 
-void Completions::receive(MutableBytes buffer, ReceiveHandler handler) {
+void count(FrameTransport& transport, DropReason reason, std::size_t datagrams) {
+  transport.drop(reason, datagrams);
+}
+void count(DatagramTransport& transport, DropReason reason, std::size_t datagrams) {
+  for (std::size_t i = 0; i < datagrams; ++i) transport.drop(reason);
+}
+
+Bytes bytes_of(const Packet& packet) { return packet.bytes(); }
+Bytes bytes_of(const Datagram& datagram) { return datagram.data; }
+
+/// The datagram in the receiver's buffer.
+Packet received_into(Bytes copy, const Packet& packet) {
+  return Packet{copy, packet.truncated() || copy.size() < packet.size()};
+}
+Datagram received_into(Bytes copy, Datagram datagram) {
+  datagram.truncated = copy.size() < datagram.data.size();
+  datagram.data = copy;
+  return datagram;
+}
+
+}  // namespace
+
+template <class Port, class Kept>
+void Completions<Port, Kept>::receive(MutableBytes buffer, ReceiveHandler handler) {
   if (pending_.handler) throw std::logic_error(port_->log_prefix() + ": a receive is outstanding already");
   if (!port_->listening()) {
     port_->reactor().post([handler = std::move(handler)] { handler(Errc::not_listening, {}); });
@@ -16,45 +36,32 @@ void Completions::receive(MutableBytes buffer, ReceiveHandler handler) {
   }
   pending_ = {buffer, std::move(handler)};
   if (!has_kept()) return port_->resume_producing();
-  port_->reactor().post([weak = weak_from_this()] {
+  port_->reactor().post([weak = this->weak_from_this()] {
     if (const auto self = weak.lock()) self->give_kept();
   });
 }
 
-void Completions::end_receive(const std::error_code& why) {
+template <class Port, class Kept>
+void Completions<Port, Kept>::end_receive(const std::error_code& why) {
   const ReceiveHandler handler = std::exchange(pending_, {}).handler;
   if (!handler) return;
   port_->pause_producing();
   port_->reactor().post([handler, why] { handler(why, {}); });
 }
 
-void Completions::send_done(Ticket ticket, const std::error_code& ec) {
-  const auto found = sends_.find(ticket);
-  if (found == sends_.end()) return;
-  port_->reactor().post([handler = std::move(found->second), ec] { handler(ec); });
-  sends_.erase(found);
-}
-
-void Completions::cancel_send(Ticket ticket) { send_done(ticket, Errc::operation_aborted); }
-
-void Completions::port_gone() {
-  end_receive(Errc::operation_aborted);
-  while (!sends_.empty()) send_done(sends_.begin()->first, Errc::operation_aborted);
-  port_ = nullptr;
-}
-
-void Completions::start_protocol() { port_->pause_producing(); }
-
-void Completions::stop_protocol() {
+template <class Port, class Kept>
+void Completions<Port, Kept>::stop_protocol() {
   if (has_kept()) {
-    transport().drop(DropReason::aborted, kept_->segmenter.remaining());
-    kept_->segmenter.reset();
+    count(this->transport(), DropReason::aborted, kept_->left());
+    kept_->drop();
   }
   end_receive(Errc::operation_aborted);
 }
 
-void Completions::frame_received(const Packet& packet) {
-  const auto self = shared_from_this();  // the handler may destroy the port
+template <class Port, class Kept>
+template <class TakeOne, class Keep>
+void Completions<Port, Kept>::take(std::size_t datagrams, bool several, TakeOne take_one, Keep keep) {
+  const auto self = this->shared_from_this();  // the handler may destroy the port
   // Usually the handler starts the next receive, and the burst goes on. Pause otherwise, also if the handler
   // throws.
   struct Pause {
@@ -64,32 +71,62 @@ void Completions::frame_received(const Packet& packet) {
     Completions& of;
   } const pause{*this};
   // After `resume_producing` from elsewhere the port reads without a receive.
-  if (!pending_.handler || has_kept()) return transport().drop(DropReason::not_listening, packet.datagrams());
-  if (packet.is_super_packet()) {
-    keep(*packet.origin());
-    return give_kept();
-  }
-  packet.for_each_plain([this](const Packet& plain) { give(plain.bytes(), plain.truncated()); });
-}
-
-void Completions::keep(const PacketOrigin& packet) {
+  if (!pending_.handler || has_kept()) return count(this->transport(), DropReason::not_listening, datagrams);
+  if (!several) return take_one();
   if (!kept_) kept_ = std::make_unique<Kept>();
-  const MutableBytes copy{kept_->bytes.get(), std::min(packet.bytes.size(), max_super_packet)};
-  std::ranges::copy(packet.bytes.first(copy.size()), copy.begin());
-  kept_->segmenter.start(copy, packet.left, packet.kind);
+  keep(*kept_);
+  give_kept();
 }
 
-void Completions::give(Bytes datagram, bool truncated) {
+template <class Port, class Kept>
+void Completions<Port, Kept>::give(const Received& datagram) {
   const auto [buffer, handler] = std::exchange(pending_, {});
-  const std::size_t size = std::min(buffer.size(), datagram.size());
-  std::ranges::copy(datagram.first(size), buffer.begin());
-  handler({}, Packet{buffer.first(size), truncated || size < datagram.size()});
+  const Bytes bytes = bytes_of(datagram);
+  const std::size_t size = std::min(buffer.size(), bytes.size());
+  std::ranges::copy(bytes.first(size), buffer.begin());
+  handler({}, received_into(buffer.first(size), datagram));
 }
 
-void Completions::give_kept() {
-  const auto self = shared_from_this();
-  while (pending_.handler && has_kept()) give(kept_->segmenter.next_in_place(ChecksumState::verified), false);
+template <class Port, class Kept>
+void Completions<Port, Kept>::give_kept() {
+  const auto self = this->shared_from_this();
+  while (pending_.handler && has_kept()) give(kept_->next());
   if (port_ != nullptr && pending_.handler) port_->resume_producing();
 }
+
+void KeptPacket::keep(const PacketOrigin& packet) {
+  const MutableBytes copy{bytes_.get(), std::min(packet.bytes.size(), max_super_packet)};
+  std::ranges::copy(packet.bytes.first(copy.size()), copy.begin());
+  segmenter_.start(copy, packet.left, packet.kind);
+}
+
+void KeptRun::keep(const Datagrams& run) {
+  const MutableBytes copy{bytes_.get(), std::min(run.bytes.size(), max_super_packet)};
+  std::ranges::copy(run.bytes.first(copy.size()), copy.begin());
+  run_ = run;
+  run_.bytes = copy;
+  next_ = 0;
+}
+
+void PacketCompletions::frame_received(const Packet& packet) {
+  take(
+      packet.datagrams(), packet.is_super_packet(),
+      [&] { packet.for_each_plain([this](const Packet& plain) { give(plain); }); },
+      [&](KeptPacket& kept) { kept.keep(*packet.origin()); });
+}
+
+void DatagramCompletions::datagram_received(const Datagram& datagram) {
+  take(
+      1, false, [&] { give(datagram); }, [](KeptRun&) {});
+}
+
+void DatagramCompletions::datagrams_received(const Datagrams& run) {
+  if (run.size() == 1) return datagram_received(run[0]);
+  take(
+      run.size(), true, [] {}, [&](KeptRun& kept) { kept.keep(run); });
+}
+
+template class Completions<TuntapPort, KeptPacket>;
+template class Completions<UdpPort, KeptRun>;
 
 }  // namespace tunport

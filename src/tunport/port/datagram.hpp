@@ -26,6 +26,8 @@ struct Datagram {
   bool to_group = false;           ///< the address is a multicast or broadcast address
   std::uint8_t traffic_class = 0;  ///< DSCP and ECN (RFC 2474, RFC 3168), if the transport tells; else 0
 
+  bool truncated = false;  ///< longer than the buffer of a receive: the rest is lost
+
   /// The ticket of the datagram, for an answer during or after the delivery. A group is no source: the
   /// transport chooses the address of the answer then.
   ReplyTo reply_to() const { return {.to = from, .from = to_group ? Endpoint{{}, to.port} : to}; }

@@ -30,6 +30,11 @@ Fate fate_of(int error) {
   }
 }
 
+std::error_code error_of(const WriteResult& refused) {
+  return refused.reason() == DropReason::kernel_refused && refused.error() != 0 ? errno_code(refused.error())
+                                                                                : error_of(refused.reason());
+}
+
 bool is_icmp_error(int error) {
   switch (error) {
     case ECONNREFUSED:

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "tunport/base/drop_reason.hpp"
+#include "tunport/port/write_result.hpp"
 
 namespace tunport {
 
@@ -26,6 +27,8 @@ Fate fate_of(int error);
 
 /// The error that tells a program the reason of a refusal.
 std::error_code error_of(DropReason reason);
+/// The error of a refusal: the errno of the kernel if the kernel refused.
+std::error_code error_of(const WriteResult& refused);
 /// True if a socket call may end with `error` because of an ICMP error to an earlier datagram (ip(7),
 /// IP_RECVERR): then the next call tells its own outcome.
 bool is_icmp_error(int error);

@@ -60,9 +60,9 @@ class Outbox final : public AnyOutbox {
   }
 
   /// Counts `datagrams` as dropped for `reason`, and returns the refusal.
-  WriteResult refuse(DropReason reason, std::size_t datagrams = 1) {
+  WriteResult refuse(DropReason reason, std::size_t datagrams = 1, int error = 0) {
     count_drop(statistics_, reason, datagrams);
-    return WriteResult::make_refused(reason);
+    return WriteResult::make_refused(reason, error);
   }
 
   std::size_t queued_bytes() const override { return queue_.bytes(); }
@@ -138,7 +138,7 @@ class Outbox final : public AnyOutbox {
     if (!open_) return refuse(gone_ ? DropReason::device_gone : DropReason::aborted, datagrams);
     const Fate fate = fate_of(error);
     if (fate.kind == Fate::gone) set_gone();
-    if (fate.kind != Fate::wait) return refuse(fate.reason, datagrams);
+    if (fate.kind != Fate::wait) return refuse(fate.reason, datagrams, error);
     const bool first = queue_.empty();
     if (!queue_.push(tag, parts.bytes, ticket)) {
       const std::size_t done = first ? sink_.done() : 0;  // else `done` belongs to the packet at the front

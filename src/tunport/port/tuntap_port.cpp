@@ -16,6 +16,7 @@
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
+#include "tunport/port/send_handlers_internal.hpp"
 #include "tunport/port/tun_sink_internal.hpp"
 
 namespace tunport {
@@ -50,8 +51,8 @@ struct TuntapPort::State {
   std::string wrong_part;  // of the interface's options: why the start failed
   TunSink sink;
   Outbox<TunSink> outbox;
-  std::shared_ptr<Completions> completions;  // shared with cancellations only
-  Ticket last_ticket = 0;
+  std::shared_ptr<PacketCompletions> completions;  // shared with cancellations only, as the next
+  std::shared_ptr<SendHandlers> sends;             // made with the first send
 };
 
 TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, FrameProtocol& protocol,
@@ -60,8 +61,8 @@ TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, Fram
       kind_{kind},
       name_{std::move(name)},
       state_{std::make_unique<State>(*this)},
-      protocol_{protocol} {
-  set_log_prefix(default_prefix(protocol_, kind_));
+      protocol_{&protocol} {
+  set_log_prefix(default_prefix(*protocol_, kind_));
 }
 
 TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, PortOptions options)
@@ -69,8 +70,8 @@ TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, Port
       kind_{kind},
       name_{std::move(name)},
       state_{std::make_unique<State>(*this)},
-      protocol_{*(state_->completions = std::make_shared<Completions>(*this))} {
-  set_log_prefix(default_prefix(protocol_, kind_));
+      protocol_{(state_->completions = std::make_shared<PacketCompletions>(*this)).get()} {
+  set_log_prefix(default_prefix(*protocol_, kind_));
 }
 
 TuntapPort::TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options)
@@ -89,12 +90,19 @@ TuntapPort::TuntapPort(std::string name, IpPacketProtocol& protocol, PortOptions
 TuntapPort::~TuntapPort() {
   abandon();
   if (state_->completions) state_->completions->port_gone();
+  if (state_->sends) state_->sends->cancel_all();
+}
+
+void TuntapPort::set_protocol(FrameProtocol& protocol) {
+  if (!is_closed()) throw std::logic_error(log_prefix() + ": set_protocol on a port that is listening");
+  protocol_ = &protocol;
+  set_log_prefix(default_prefix(protocol, kind_));
 }
 
 std::size_t TuntapPort::bind_device(std::error_code& ec) {
   Device& device = state_->device;
   state_->wrong_part.clear();
-  ec = wants(protocol_, kind_) ? check(options().interface, kind_, state_->wrong_part) : Errc::wrong_kind;
+  ec = wants(*protocol_, kind_) ? check(options().interface, kind_, state_->wrong_part) : Errc::wrong_kind;
   if (ec) {
     device.close();
     return 0;
@@ -116,7 +124,7 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
     return 0;
   }
   state_->sink.reset();
-  accepts_super_packets_ = protocol_.accepts_super_packets();
+  accepts_super_packets_ = protocol_->accepts_super_packets();
   const std::size_t datagram = options().max_packet_size + 1;
   return device.capabilities().offload.any() ? std::max(datagram, max_super_packet + 1) : datagram;
 }
@@ -147,6 +155,7 @@ void TuntapPort::close_device() noexcept {
 int TuntapPort::fileno() const { return state_->device.fileno(); }
 Device& TuntapPort::device() { return state_->device; }
 const Device& TuntapPort::device() const { return state_->device; }
+const tunport::Protocol& TuntapPort::protocol() const { return *protocol_; }
 AnyOutbox& TuntapPort::outbox() const { return state_->outbox; }
 
 ssize_t TuntapPort::receive_packet(MutableBytes space) {
@@ -197,10 +206,10 @@ void TuntapPort::drop(DropReason reason, std::size_t datagrams) {
 void TuntapPort::deliver(const Packet& packet) {
   TUNPORT_PROBE(deliver, packet.size(), this);
   const auto hand_over = [&](const Packet& datagram) {
-    protocol_.make_connection(*this);
-    protocol_.frame_received(datagram);
+    protocol_->make_connection(*this);
+    protocol_->frame_received(datagram);
   };
-  guarded(&protocol_, [&] { accepts_super_packets_ ? hand_over(packet) : packet.for_each_plain(hand_over); });
+  guarded(protocol_, [&] { accepts_super_packets_ ? hand_over(packet) : packet.for_each_plain(hand_over); });
 }
 
 void TuntapPort::do_error() {
@@ -248,29 +257,16 @@ std::size_t TuntapPort::write_some_data(Bytes data, std::error_code& ec) {
 }
 
 void TuntapPort::receive(MutableBytes buffer, ReceiveHandler handler) {
-  if (&protocol_ != state_->completions.get())
+  if (protocol_ != state_->completions.get())
     throw std::logic_error(log_prefix() + ": the packets of this port go to its protocol");
   state_->completions->receive(buffer, std::move(handler));
 }
 
 Ticket TuntapPort::send(Bytes datagram, SendHandler handler) {
-  Reactor& loop = reactor();
-  const Lifeline::Watch watch{lifeline_};  // a paused producer may destroy the port
-  const Ticket ticket = ++state_->last_ticket;
-  const WriteResult result = state_->outbox.write({}, {.bytes = {&datagram, 1}}, ticket);
-  const bool queued = result.status() == WriteResult::queued;
-  if (queued && watch.alive()) {
-    if (!state_->completions) state_->completions = std::make_shared<Completions>(*this);
-    state_->completions->await(ticket, std::move(handler));
-    return ticket;
-  }
-  std::error_code ec;
-  if (queued)
-    ec = Errc::operation_aborted;
-  else if (!result)
-    ec = error_of(result.reason());
-  loop.post([handler = std::move(handler), ec] { handler(ec); });
-  return 0;
+  const Lifeline::Watch watch{lifeline_};
+  return send_with_handler(reactor(), watch, state_->sends, std::move(handler), [&](Ticket ticket) {
+    return state_->outbox.write({}, {.bytes = {&datagram, 1}}, ticket);
+  });
 }
 
 void TuntapPort::cancel_receive() {
@@ -278,7 +274,7 @@ void TuntapPort::cancel_receive() {
 }
 
 void TuntapPort::cancel_send(Ticket ticket) {
-  if (state_->completions) state_->completions->cancel_send(ticket);
+  if (state_->sends) state_->sends->cancel(ticket);
 }
 
 std::function<void()> TuntapPort::receive_canceller() const {
@@ -288,13 +284,13 @@ std::function<void()> TuntapPort::receive_canceller() const {
 }
 
 std::function<void()> TuntapPort::send_canceller(Ticket ticket) const {
-  return [weak = std::weak_ptr{state_->completions}, ticket] {
-    if (const auto completions = weak.lock()) completions->cancel_send(ticket);
+  return [weak = std::weak_ptr{state_->sends}, ticket] {
+    if (const auto sends = weak.lock()) sends->cancel(ticket);
   };
 }
 
 void TuntapPort::write_done(Ticket ticket, const std::error_code& ec) {
-  if (state_->completions) state_->completions->send_done(ticket, ec);
+  if (state_->sends) state_->sends->done(ticket, ec);
 }
 
 TunnelAddress TuntapPort::get_host() const { return {kind_, device() ? device().name() : name_}; }

@@ -7,27 +7,10 @@
 #include <string>
 
 #include "tunport/device/device.hpp"
+#include "tunport/port/async_calls.hpp"
 #include "tunport/port/base_port.hpp"
 
-namespace asio {
-class mutable_buffer;
-}
-
 namespace tunport {
-namespace detail {
-
-/// `TuntapPort::async_receive` and `async_send`: as asio_completion.hpp has them, or an error that says so.
-template <class Token, class = void>
-struct AsyncCalls {
-  static void receive(const auto&...) {
-    static_assert(sizeof(Token) == 0, "async_receive needs #include <tunport/asio.hpp>");
-  }
-  static void send(const auto&...) {
-    static_assert(sizeof(Token) == 0, "async_send needs #include <tunport/asio.hpp>");
-  }
-};
-
-}  // namespace detail
 
 /// The address of a tunnel port: the kind of device and the interface's name.
 struct TunnelAddress {
@@ -71,6 +54,13 @@ class TuntapPort final : public BasePort, public FrameTransport {
   TuntapPort(std::string name, IpPacketProtocol& protocol, PortOptions options = {});
   ~TuntapPort() override;
 
+  /// Sets the protocol, which outlives the port: for ports that need each other. Throws std::logic_error
+  /// between start and end. The start checks the kind.
+  void set_protocol(FrameProtocol& protocol);
+
+  /// The kind of protocol, and the result of a receive.
+  using Protocol = FrameProtocol;
+  using Received = Packet;
   /// Called with the packet received into the given buffer; with an error the packet is empty.
   using ReceiveHandler = std::function<void(const std::error_code& ec, const Packet& packet)>;
   /// Called when a datagram is sent, or with the error.
@@ -152,14 +142,14 @@ class TuntapPort final : public BasePort, public FrameTransport {
 
   std::size_t bind_device(std::error_code& ec) override;
   void close_device() noexcept override;
-  void connect_to_protocol() override { protocol_.connect(*this); }
-  void disconnect_protocol() override { protocol_.disconnect(*this); }
+  void connect_to_protocol() override { protocol_->connect(*this); }
+  void disconnect_protocol() override { protocol_->disconnect(*this); }
   /// What `PortOptions::interface` asks for.
   void set_up_interface(std::error_code& ec);
   ssize_t receive_packet(MutableBytes space) override;
   AnyOutbox& outbox() const override;
   void write_done(Ticket ticket, const std::error_code& ec) override;
-  const Protocol& protocol() const override { return protocol_; }
+  const tunport::Protocol& protocol() const override;
   std::string subject() const override;
   void deliver(const Packet& packet);
   template <class Token, class>
@@ -172,7 +162,7 @@ class TuntapPort final : public BasePort, public FrameTransport {
   DeviceKind kind_;
   std::string name_;
   std::unique_ptr<State> state_;
-  FrameProtocol& protocol_;
+  FrameProtocol* protocol_;
   bool accepts_super_packets_ = false;
 };
 

@@ -11,10 +11,12 @@
 #include <sys/socket.h>
 
 #include "tunport/event/poll_reactor.hpp"
+#include "tunport/port/completions_internal.hpp"
 #include "tunport/port/control_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
+#include "tunport/port/send_handlers_internal.hpp"
 #include "tunport/port/udp_sink_internal.hpp"
 #include "tunport/port/udp_socket_internal.hpp"
 
@@ -45,6 +47,8 @@ struct UdpPort::State {
   const Datagrams* delivered = nullptr;  // the run being delivered
   const char* failed_option = "";        // the refused option of the last start
   DatagramErrorCounts errors;
+  std::shared_ptr<DatagramCompletions> completions;  // shared with cancellations only, as the next
+  std::shared_ptr<SendHandlers> sends;               // made with the first send
 
   /// True if the port receives for several addresses.
   bool is_wildcard() const { return bound.address.is_unspecified(); }
@@ -61,7 +65,20 @@ UdpPort::UdpPort(Reactor& reactor, const Endpoint& local, DatagramProtocol& prot
 UdpPort::UdpPort(const Endpoint& local, DatagramProtocol& protocol, PortOptions options)
     : UdpPort{default_reactor(), local, protocol, std::move(options)} {}
 
-UdpPort::~UdpPort() { abandon(); }
+UdpPort::UdpPort(Reactor& reactor, const Endpoint& local, PortOptions options)
+    : BasePort{reactor, std::move(options)},
+      local_{local},
+      protocol_{nullptr},
+      state_{std::make_unique<State>(*this)} {
+  protocol_ = (state_->completions = std::make_shared<DatagramCompletions>(*this)).get();
+  set_log_prefix(protocol_->name() + " (UDP)");
+}
+
+UdpPort::~UdpPort() {
+  abandon();
+  if (state_->completions) state_->completions->port_gone();
+  if (state_->sends) state_->sends->cancel_all();
+}
 
 std::size_t UdpPort::bind_device(std::error_code& ec) try {
   UniqueFd socket = create_internet_socket(local_.address.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM);
@@ -182,7 +199,7 @@ void UdpPort::do_error() {
   tell_errors();
 }
 
-const Protocol& UdpPort::protocol() const { return *protocol_; }
+const tunport::Protocol& UdpPort::protocol() const { return *protocol_; }
 
 /// The source of a datagram to `to`: the address asked by `to`, during the delivery of the question.
 IpAddress UdpPort::source_for(const Endpoint& to) const {
@@ -267,6 +284,48 @@ void UdpPort::set_protocol(DatagramProtocol& protocol) {
   if (!is_closed()) throw std::logic_error(log_prefix() + ": set_protocol on a port that is listening");
   protocol_ = &protocol;
   set_log_prefix(protocol.name() + " (UDP)");
+}
+
+void UdpPort::receive(MutableBytes buffer, ReceiveHandler handler) {
+  if (protocol_ != state_->completions.get())
+    throw std::logic_error(log_prefix() + ": the datagrams of this port go to its protocol");
+  state_->completions->receive(buffer, std::move(handler));
+}
+
+Ticket UdpPort::send(const Endpoint& to, Bytes data, SendHandler handler) {
+  const Lifeline::Watch watch{lifeline_};
+  return send_with_handler(reactor(), watch, state_->sends, std::move(handler), [&](Ticket ticket) {
+    return state_->outbox.write({to, 0, source_for(to)}, {.bytes = {&data, 1}}, ticket);
+  });
+}
+
+void UdpPort::cancel_receive() {
+  if (state_->completions) state_->completions->cancel_receive();
+}
+
+void UdpPort::cancel_send(Ticket ticket) {
+  if (state_->sends) state_->sends->cancel(ticket);
+}
+
+std::function<void()> UdpPort::receive_canceller() const {
+  return [weak = std::weak_ptr{state_->completions}] {
+    if (const auto completions = weak.lock()) completions->cancel_receive();
+  };
+}
+
+std::function<void()> UdpPort::send_canceller(Ticket ticket) const {
+  return [weak = std::weak_ptr{state_->sends}, ticket] {
+    if (const auto sends = weak.lock()) sends->cancel(ticket);
+  };
+}
+
+void UdpPort::write_done(Ticket ticket, const std::error_code& ec) {
+  if (state_->sends) state_->sends->done(ticket, ec);
+}
+
+void UdpPort::connection_lost(const std::error_code& reason) {
+  if (reason && state_->completions) state_->completions->fail_receive(reason);
+  BasePort::connection_lost(reason);
 }
 
 std::size_t UdpPort::receive_buffer() const { return buffer_size(options().system.io, fileno(), SO_RCVBUF); }

@@ -1,11 +1,13 @@
 #pragma once
 /// A port on a plain UDP socket: the protocols and the port of a tunnel, without a tunnel.
 
+#include <functional>
 #include <iosfwd>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "tunport/port/async_calls.hpp"
 #include "tunport/port/base_port.hpp"
 #include "tunport/wire/address.hpp"
 
@@ -43,7 +45,17 @@ class UdpPort final : public BasePort, public DatagramTransport {
   UdpPort(Reactor& reactor, const Endpoint& local, DatagramProtocol& protocol, PortOptions options = {});
   /// A port on the calling thread's `default_reactor()`.
   UdpPort(const Endpoint& local, DatagramProtocol& protocol, PortOptions options = {});
+  /// Without a protocol: `receive` or `async_receive` takes datagrams one by one.
+  UdpPort(Reactor& reactor, const Endpoint& local, PortOptions options = {});
   ~UdpPort() override;
+
+  /// The kind of protocol, and the result of a receive.
+  using Protocol = DatagramProtocol;
+  using Received = Datagram;
+  /// Called with the datagram received into the given buffer; with an error the datagram is empty.
+  using ReceiveHandler = std::function<void(const std::error_code& ec, const Datagram& datagram)>;
+  /// Called when a datagram is sent, or with the error.
+  using SendHandler = std::function<void(const std::error_code& ec)>;
 
   /// The socket's descriptor; -1 when closed.
   int fileno() const override;
@@ -81,6 +93,30 @@ class UdpPort final : public BasePort, public DatagramTransport {
   /// As the throwing form, with the error in `ec`.
   void leave(const IpAddress& group, const std::string& interface_name, std::error_code& ec);
 
+  /// Receives one datagram into `buffer`, which is borrowed until `handler` is called. As
+  /// `TuntapPort::receive`.
+  void receive(MutableBytes buffer, ReceiveHandler handler);
+  /// Sends one datagram, copied or sent on return. As `TuntapPort::send`; EHOSTUNREACH for an address without
+  /// a route, or of the other family.
+  Ticket send(const Endpoint& to, Bytes data, SendHandler handler);
+  /// Ends the outstanding receive with `operation_aborted`. No effect without a receive.
+  void cancel_receive();
+  /// Calls the handler of a queued send with `operation_aborted`; the datagram is sent all the same.
+  void cancel_send(Ticket ticket);
+  /// `receive` with a completion token: `Datagram d = co_await port.async_receive(asio::buffer(b),
+  /// asio::use_awaitable);` Needs tunport/asio.hpp, and a port on an `AsioReactor`. Cancellable.
+  template <class Token>
+  auto async_receive(const asio::mutable_buffer& buffer, Token&& token) {
+    return detail::AsyncCalls<Token>::receive(*this, buffer, token);
+  }
+  /// `send` with a completion token. As `async_receive`.
+  template <class Token>
+  auto async_send(const Endpoint& to, Bytes data, Token&& token) {
+    return detail::AsyncCalls<Token>::send(*this, data, token, to);
+  }
+  /// Ends the outstanding receive with `reason`, if any, then the port.
+  void connection_lost(const std::error_code& reason) override;
+
   /// Sets the protocol, which outlives the port. Throws std::logic_error between start and end.
   void set_protocol(DatagramProtocol& protocol);
 
@@ -104,8 +140,13 @@ class UdpPort final : public BasePort, public DatagramTransport {
   void disconnect_protocol() override { protocol_->disconnect(*this); }
   ssize_t receive_packet(MutableBytes space) override;
   AnyOutbox& outbox() const override;
-  const Protocol& protocol() const override;
+  const tunport::Protocol& protocol() const override;
   std::string subject() const override;
+  void write_done(Ticket ticket, const std::error_code& ec) override;
+  template <class Token, class>
+  friend struct detail::AsyncCalls;
+  std::function<void()> receive_canceller() const;
+  std::function<void()> send_canceller(Ticket ticket) const;
   void deliver(const Datagrams& run);
   ssize_t tell_errors();
   IpAddress source_for(const Endpoint& to) const;

@@ -2,6 +2,8 @@
 
 #include <ostream>
 
+#include "tunport/base/error.hpp"
+
 namespace tunport {
 
 std::string to_string(const WriteResult& result) {
@@ -13,7 +15,9 @@ std::string to_string(const WriteResult& result) {
     case WriteResult::refused:
       break;
   }
-  return "refused: " + std::string{to_string(result.reason())};
+  std::string text = "refused: " + std::string{to_string(result.reason())};
+  if (result.error() != 0) text += " (" + errno_code(result.error()).message() + ')';
+  return text;
 }
 
 std::ostream& operator<<(std::ostream& out, const WriteResult& result) { return out << to_string(result); }

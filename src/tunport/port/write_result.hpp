@@ -27,6 +27,12 @@ class WriteResult {
   static constexpr WriteResult make_queued() { return WriteResult{queued, {}}; }
   /// The outcome of a datagram that was dropped for `reason`.
   static constexpr WriteResult make_refused(DropReason reason) { return WriteResult{refused, reason}; }
+  /// The outcome of a datagram that the kernel refused with `error`, an errno.
+  static constexpr WriteResult make_refused(DropReason reason, int error) {
+    WriteResult result{refused, reason};
+    result.error_ = static_cast<std::int16_t>(error);
+    return result;
+  }
 
   /// The status of the outcome.
   constexpr Status status() const { return status_; }
@@ -34,14 +40,20 @@ class WriteResult {
   constexpr DropReason reason() const { return reason_; }
   /// True unless refused.
   constexpr explicit operator bool() const { return status_ != refused; }
-  constexpr bool operator==(const WriteResult&) const = default;
+  /// The errno of the kernel's refusal: EINVAL, EACCES, ENOBUFS, ...; 0 if the kernel was not asked.
+  constexpr int error() const { return error_; }
+  /// True for the same status and reason; the errno is a mere hint.
+  constexpr bool operator==(const WriteResult& other) const {
+    return status_ == other.status_ && reason_ == other.reason_;
+  }
 
  private:
   constexpr WriteResult(Status status, DropReason reason) : status_{status}, reason_{reason} {}
   Status status_;
   DropReason reason_;
+  std::int16_t error_ = 0;
 };
-/// "sent", "queued", or why not: "refused: link_down".
+/// "sent", "queued", or why not: "refused: link_down", "refused: kernel_refused (Permission denied)".
 std::string to_string(const WriteResult& result);
 /// Prints the text form.
 std::ostream& operator<<(std::ostream& out, const WriteResult& result);

@@ -1,5 +1,6 @@
 #include "tunport/port/write_result.hpp"
 
+#include <cerrno>
 #include <sstream>
 
 #include <gtest/gtest.h>
@@ -21,6 +22,14 @@ TEST(WriteResult, PrintsItsReason) {
   std::ostringstream out;
   out << WriteResult::make_refused(DropReason::too_long);
   EXPECT_EQ(out.str(), "refused: too_long");
+}
+
+TEST(WriteResult, TellsTheErrnoOfTheKernel) {
+  const auto refused = WriteResult::make_refused(DropReason::kernel_refused, EACCES);
+  EXPECT_EQ(refused.error(), EACCES);
+  EXPECT_EQ(to_string(refused), "refused: kernel_refused (Permission denied)");
+  EXPECT_EQ(refused, WriteResult::make_refused(DropReason::kernel_refused));
+  EXPECT_EQ(WriteResult::make_refused(DropReason::empty).error(), 0);
 }
 
 }  // namespace
