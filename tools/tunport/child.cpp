@@ -23,7 +23,7 @@
 namespace tunport::tool {
 namespace {
 
-/// Closes the descriptors from `first` up to `end`, which is not closed.
+/// Closes the descriptors from `first` up to `end`, without `end`.
 void close_all(int first, int end) {
   if (first >= end || ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(end - 1), 0) == 0)
     return;
@@ -38,7 +38,7 @@ void close_all(int first, int end) {
     ::_exit(status::not_found);
   };
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(status::failed);  // it died before the line above
+  if (::getppid() != parent) ::_exit(status::failed);  // the parent died before the line above
   char byte = 0;
   if (::read(go, &byte, 1) != 1) ::_exit(status::failed);  // there is no guard
   for (const int signal : {SIGINT, SIGTERM, SIGCHLD, SIGPIPE}) ::signal(signal, SIG_DFL);
@@ -84,7 +84,7 @@ Failure cannot_run(const std::string& name, int error) {
   return {status::not_executable, subject + std::strerror(error) + "; it cannot be run"};
 }
 
-/// There is no process to run it in: not the command's fault.
+/// There is no process for the command: not the command's fault.
 Failure no_process(const std::string& name, int error) {
   const std::string_view known = remedy(errno_code(error));
   const std::string what_to_do = error == EAGAIN   ? "raise the limit of processes ('ulimit -u')"

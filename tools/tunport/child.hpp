@@ -1,13 +1,13 @@
 #pragma once
-/// COMMAND: a child process that does not outlive us.
+/// COMMAND: a child process with our lifetime at the most.
 ///
-/// Theory. The kernel kills COMMAND if we die first (PR_SET_PDEATHSIG), but forgets that when COMMAND becomes
-/// another user or gets capabilities from its file. So a third process, the guard, holds a descriptor of
-/// COMMAND (pidfd) and the reading end of a pipe whose other end is ours alone. When that end closes, the
-/// guard kills COMMAND. The guard has a session of its own and blocks all signals, so that what ends our
-/// process group does not end the guard first, and it holds nothing else of ours. Linux before 5.3 has no
-/// pidfd, and so no guard. Neither we nor the guard can kill the process of another user without privilege:
-/// `send` says so.
+/// Theory. The kernel kills COMMAND at our death (PR_SET_PDEATHSIG), but forgets to after COMMAND became
+/// another user or got capabilities from a file. So a third process, the guard, holds a descriptor of COMMAND
+/// (pidfd) and the reading end of a pipe whose writing end is ours alone. At the close of the writing end the
+/// guard kills COMMAND. The guard has a session of its own and blocks all signals, so a signal to our process
+/// group does not end the guard first. The guard has no further descriptors. Linux before 5.3 has no pidfd,
+/// and so no guard. Without privilege neither we nor the guard can signal the process of another user: `send`
+/// says so.
 
 #include <optional>
 #include <string>
@@ -19,17 +19,16 @@
 
 namespace tunport::tool {
 
-/// A running child. Destroying it kills it, if it still runs, and reaps it; one that we may not signal is
-/// left alone.
+/// A running child. The destructor kills and reaps a child that still runs, and leaves a child alone that we
+/// may not signal.
 class Child {
  public:
   /// Where the child's standard output goes.
   enum class Output : bool { ours, to_stderr };
 
   /// Starts `command`, looked up in PATH, with SIGINT, SIGTERM, SIGCHLD and SIGPIPE as every program expects
-  /// them and no signal blocked. The kernel kills it if we die first. Throws `Failure` (`not_found`,
-  /// `not_executable`) if it cannot be run, `failed` if there is no process for it. Precondition: `command`
-  /// is not empty; one thread.
+  /// them and no signal blocked. Throws `Failure`: `not_found` or `not_executable` for a command that cannot
+  /// be run, `failed` without a process for the command. Precondition: `command` is not empty; one thread.
   static Child start(const std::vector<std::string>& command, Output output);
 
   Child(Child&& other) noexcept;
@@ -37,12 +36,12 @@ class Child {
   Child& operator=(const Child&) = delete;
   ~Child();
 
-  /// Reaps it if it has ended. Its exit status, or 128 and the signal that killed it. Precondition: not
-  /// reaped yet.
+  /// Reaps the child if the child has ended. Returns the exit status, or 128 and the number of the deadly
+  /// signal. Precondition: not reaped yet.
   std::optional<int> poll();
-  /// Sends it a signal. False if that is not permitted: it has become another user.
+  /// Sends a signal. False if the kernel does not permit to: the child has become another user.
   bool send(int signal) const;
-  /// True if it is in our process group, and so gets what a terminal sends.
+  /// True if the child is in our process group, and so gets the signals of a terminal.
   bool in_our_group() const;
   pid_t pid() const { return pid_; }
 
@@ -52,7 +51,7 @@ class Child {
 
   pid_t pid_;
   pid_t guard_ = -1;
-  UniqueFd life_;  // the guard waits for its end
+  UniqueFd life_;  // the guard waits for the close
 };
 
 }  // namespace tunport::tool

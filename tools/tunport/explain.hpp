@@ -5,7 +5,7 @@
 
 namespace tunport::tool {
 
-/// The reason of that name, or every reason for "all": a line for each, with its name and its explanation.
+/// The reason named `reason`, or every reason for "all": a line for each reason, with name and explanation.
 /// Throws `Failure` (wrong usage) for another name.
 std::string explain(const std::string& reason);
 

@@ -1,21 +1,21 @@
 #pragma once
-/// How the command fails: one line, and a status.
+/// How the command fails: with a line, and a status.
 
 #include <stdexcept>
 #include <string>
 
 namespace tunport::tool {
 
-/// Statuses of the command's own; a COMMAND's status is its own.
+/// Statuses of the command's own, beside the status of COMMAND.
 namespace status {
 inline constexpr int failed = 1;            ///< anything but wrong usage
 inline constexpr int usage = 2;             ///< wrong usage
-inline constexpr int not_executable = 126;  ///< COMMAND is there and cannot be run, as shells have it
-inline constexpr int not_found = 127;       ///< there is no COMMAND of that name, as shells have it
-inline constexpr int signalled = 128;       ///< and the signal's number, as shells have it
+inline constexpr int not_executable = 126;  ///< COMMAND exists and cannot be run, as in shells
+inline constexpr int not_found = 127;       ///< COMMAND does not exist, as in shells
+inline constexpr int signalled = 128;       ///< plus the signal's number, as in shells
 }  // namespace status
 
-/// Ends the command with `status()`; `what()` is the line to say, the remedy included.
+/// Ends the command with `status()`; `what()` is the line for the user, with the remedy.
 class Failure : public std::runtime_error {
  public:
   Failure(int status, const std::string& line) : std::runtime_error{line}, status_{status} {}

@@ -21,11 +21,11 @@
 #include "signals.hpp"
 #include "summary.hpp"
 
-// Theory. Everything is made in this order: the device, its settings, COMMAND; and ends in the reverse one.
-// The end has two sides, the port's and COMMAND's: whichever comes first asks the other to end, and when both
-// have, the signals are let go of, so that the loop has nothing left to wait for. Signals are blocked all the
-// while and read by the loop, so nothing is interrupted halfway. Destructors put back whatever an exception
-// leaves.
+// Theory. The parts are made in this order: the device, the device's settings, COMMAND; the end is in
+// reverse. The end has two sides, the port's and COMMAND's: the first asks the second to end, and after both
+// the signals are let go of, so that the loop has nothing left to wait for. Signals are blocked throughout
+// and read by the loop, so no step is interrupted halfway. Destructors put everything back after an
+// exception.
 
 namespace tunport::tool {
 namespace {
@@ -70,7 +70,7 @@ class HostRun {
   std::optional<int> status_;  // from the decision to end on
   bool port_lost_ = false;
   bool is_interrupted_ = false;  // from a terminal
-  bool is_hurried_ = false;      // a signal asked us to end: nobody may keep us waiting
+  bool is_hurried_ = false;      // a signal asked us to end: no reader may keep us waiting
   HostSummary summary_;
 };
 
@@ -83,7 +83,7 @@ HostOptions host_options(const HostPlan& plan) {
   return options;
 }
 
-/// The interface is set up by `LinkSetup`, which says by which command the same can be done.
+/// `LinkSetup` sets the interface up, and names the commands that do the same.
 PortOptions port_options(const HostPlan& plan) {
   PortOptions options = plan.port.options();
   options.interface = {};
@@ -104,7 +104,7 @@ int HostRun::run() {
   start_listening();
   set_link_up();
   announce();
-  signals_.do_read();  // what came meanwhile: do not start what would be ended at once
+  signals_.do_read();  // pending ones: COMMAND would be ended at once
   start_command();
   context_.run();
   const bool is_as_it_was = link_->put_back_or_say_so();
@@ -131,7 +131,7 @@ void HostRun::start_listening() try { port_.start_listening(); } catch (const Ca
 
 void HostRun::set_link_up() {
   summary_.where = port_.get_host();
-  // A device that is not persistent goes with its descriptor, and all its settings with it.
+  // A device that is not persistent goes with the descriptor, and the settings go with the device.
   device_link_ = port_.device().link();
   link_.emplace(device_link_.system(), summary_.where.name, port_.device().capabilities().persistent);
   const InterfaceOptions& interface = plan_.port.interface;
@@ -171,7 +171,7 @@ void HostRun::start_command() {
 
 void HostRun::on_signal(const signalfd_siginfo& info) {
   const int signal = static_cast<int>(info.ssi_signo);
-  // What a terminal sends, as Ctrl-C, the kernel sends to the whole foreground group.
+  // The kernel sends the signals of a terminal, as Ctrl-C, to the whole foreground group.
   const bool is_terminals =
       info.ssi_code == SI_KERNEL && (signal == SIGINT || signal == SIGQUIT || signal == SIGHUP);
   is_interrupted_ = is_interrupted_ || is_terminals;
@@ -216,7 +216,7 @@ void HostRun::stop(int status) {
   port_.lose_connection();
 }
 
-/// COMMAND has become another user: nobody can ask it to end for us.
+/// COMMAND has become another user, and cannot be asked to end.
 void HostRun::leave_child(int signal) {
   print_error(
       fmt::format("command '{0}': signal {1} cannot be passed on, as it has become another user; "
@@ -231,7 +231,7 @@ void HostRun::leave_child(int signal) {
 void HostRun::terminate_child() {
   if (!child_) return;
   if (!child_->send(SIGTERM)) return leave_child(SIGTERM);
-  child_->send(SIGCONT);  // a stopped one could not take it
+  child_->send(SIGCONT);  // a stopped COMMAND could not take the first
   kill_timer_ = reactor_.call_later(termination_grace, [this] {
     if (child_) child_->send(SIGKILL);
   });

@@ -5,8 +5,8 @@
 
 namespace tunport::tool {
 
-/// Does it, from the sandbox to the summary. The status to exit with. Throws `Failure` or `Error`; nothing
-/// that it made is left behind then. Precondition: one thread.
+/// Runs the plan, from the sandbox to the summary, and returns the exit status. Throws `Failure` or `Error`;
+/// nothing made by then is left behind. Precondition: one thread.
 int run_host(const HostPlan& plan);
 
 }  // namespace tunport::tool

@@ -10,7 +10,7 @@
 namespace tunport::tool {
 namespace {
 
-// These options take several values, and so a COMMAND that stands right behind them.
+// These options take several values, and so a COMMAND right behind the values.
 std::string or_command(const std::string& problem) { return problem + " (COMMAND stands behind '--')"; }
 
 [[noreturn]] void wrong(const std::string& option, const std::string& value, const std::string& problem) {

@@ -1,5 +1,5 @@
 #pragma once
-/// What `tunport host` was asked to do: the words of the command line, and what they mean.
+/// The task of `tunport host`: the words of the command line, and their meaning.
 
 #include <cstdint>
 #include <optional>
@@ -38,7 +38,7 @@ struct HostPlan {
   std::vector<std::string> command;
 };
 
-/// Throws `Failure` (wrong usage) with what is wrong and what would be right.
+/// Throws `Failure` (wrong usage) with the wrong part and a right one.
 HostPlan make_plan(const HostArguments& arguments);
 
 }  // namespace tunport::tool

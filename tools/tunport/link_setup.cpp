@@ -71,7 +71,7 @@ void LinkSetup::add_address(const IpPrefix& address) {
   std::error_code ec;
   setup_.add_address(address, ec);
   if (address.address.is_v6() && ec == std::errc::permission_denied)
-    // A device that goes with us takes its switch along: the next one begins with the default.
+    // A device that goes with us takes the switch along: the next device begins with the default.
     throw Failure{status::failed, name_ + ": address " + to_string(address) +
                                       ": IPv6 is switched off; switch it on with "
                                       "'sysctl -w net.ipv6.conf." +

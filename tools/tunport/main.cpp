@@ -73,7 +73,7 @@ constexpr auto host_footer =
     "interface's\n"
     "IPv6 settings (sysctl net.ipv6.conf.NAME) with it.";
 
-/// CLI11's help, with usage lines that say what may stand where.
+/// CLI11's help, with usage lines of our own.
 class Help : public CLI::Formatter {
  public:
   Help() { column_width(34); }
@@ -114,7 +114,7 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
       ->option_text("REASON");
 }
 
-/// What CLI11 found wrong, in one line.
+/// The complaint of CLI11, in a line.
 std::string describe(const CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
     if (const auto unknown = app.remaining(true); !unknown.empty())
@@ -130,7 +130,7 @@ std::string describe(const CLI::App& app, const CLI::ParseError& error) {
 
 int run(std::vector<std::string> arguments) {
   HostArguments host;
-  // All behind the first "--" is COMMAND's, whatever it looks like.
+  // The words behind the first "--" are COMMAND's, whatever their looks.
   const auto dashes = std::ranges::find(arguments, "--");
   if (dashes != arguments.end()) {
     host.command.assign(dashes + 1, arguments.end());
@@ -182,7 +182,7 @@ int main(int argc, char** argv) {
   } catch (const Failure& failure) {
     print_error(failure.what());
     return failure.status();
-  } catch (const tunport::Error& error) {  // it has its remedy
+  } catch (const tunport::Error& error) {  // with a remedy
     print_error(error.what());
     return status::failed;
   } catch (const std::system_error& error) {  // Asio's, say

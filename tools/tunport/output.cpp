@@ -26,7 +26,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds between_tries{50};
 constexpr milliseconds brief{1000};
 
-/// True if a signal is waiting that asks us to end. Signals that are not blocked end us by themselves.
+/// True if a blocked signal is waiting that asks us to end. Other signals end us by themselves.
 bool is_asked_to_end() {
   sigset_t pending;
   if (::sigpending(&pending) != 0) return false;
@@ -42,7 +42,7 @@ class Sink {
     if (::fstat(fd, &status) != 0) return;
     is_socket_ = S_ISSOCK(status.st_mode);
     if (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode)) return;
-    // COMMAND shares the description behind `fd`, and expects writes that block.
+    // COMMAND shares the description behind `fd`, and expects blocking writes.
     const std::string path = "/proc/self/fd/" + std::to_string(fd);
     own_.reset(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   }
@@ -51,7 +51,7 @@ class Sink {
   ssize_t write(std::string_view text) const {
     if (is_socket_) return ::send(fd_, text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (own_) return ::write(own_.get(), text.data(), text.size());
-    // It may not be opened anew. What poll(2) calls writable takes a small piece.
+    // Opening anew is not permitted. A file that poll(2) calls writable takes a small piece.
     constexpr std::size_t piece = 512;
     pollfd entry{fd_, POLLOUT, 0};
     if (::poll(&entry, 1, 0) == 0) {
@@ -72,7 +72,7 @@ class Sink {
   UniqueFd own_;
 };
 
-/// Zero, or the errno: EAGAIN if nobody read it in time.
+/// Zero, or the errno: EAGAIN without a reader in time.
 int write_all(int fd, std::string_view text, Patience patience) {
   const Sink sink{fd};
   milliseconds waited{0};
@@ -106,9 +106,9 @@ void print_error(std::string_view line) noexcept try {
   std::string text = "tunport: ";
   for (const char c : line) text += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
   text += '\n';
-  // In one go, so that it stays one line beside what COMMAND says.
+  // In a single write, so that the line stays whole beside COMMAND's.
   write_all(STDERR_FILENO, text, Patience::brief);
-} catch (...) {  // no memory for a line: the status says it
+} catch (...) {  // no memory for a line: the status tells
 }
 
 unsigned columns_of(int fd) noexcept {
@@ -118,7 +118,7 @@ unsigned columns_of(int fd) noexcept {
 }
 
 void ensure_standard_descriptors() noexcept {
-  // Each open takes the lowest number that is free.
+  // Each open takes the lowest free number.
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
     if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", O_RDWR);
 }

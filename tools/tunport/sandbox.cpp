@@ -33,7 +33,7 @@ std::optional<long> read_sysctl(const std::string& path) {
 /// True if the error tells of a shortage on the way, and not of user namespaces.
 bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
 
-/// Writes a file of /proc/self in one go, as the kernel wants it.
+/// Writes a file of /proc/self in a single write, as the kernel demands.
 void write_own(const char* name, const std::string& text) {
   const std::string path = std::string{"/proc/self/"} + name;
   const UniqueFd file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
@@ -47,7 +47,7 @@ void enter_user_namespace() {
   const std::string uid = std::to_string(::geteuid());
   const std::string gid = std::to_string(::getegid());
   if (::unshare(CLONE_NEWUSER) != 0) fail(why_no_user_namespace(errno, read_sysctl));
-  // user_namespaces(7): without privilege outside, one's own ids only, and setgroups given up first.
+  // user_namespaces(7): without privilege outside, the own ids only, and setgroups given up first.
   write_own("setgroups", "deny");
   write_own("uid_map", "0 " + uid + " 1");
   write_own("gid_map", "0 " + gid + " 1");
@@ -55,12 +55,12 @@ void enter_user_namespace() {
 
 /// Zero, or the errno.
 int mount_own_sysfs() {
-  // A mount that propagates would show it to everybody.
+  // A mount that propagates would reach everybody.
   if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
     return errno;
   struct statfs outer {};
   unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  // The kernel refuses one that allows more.
+  // The kernel refuses a sysfs that allows more.
   if (::statfs("/sys", &outer) == 0 && (outer.f_flags & ST_RDONLY) != 0) flags |= MS_RDONLY;
   return ::mount("tunport", "/sys", "sysfs", flags, nullptr) == 0 ? 0 : errno;
 }

@@ -30,9 +30,9 @@ sigset_t blocked_signals() {
 }  // namespace
 
 void block_signals() {
-  // A parent that ignores SIGCHLD would have us lose the child's status.
+  // After a parent that ignores SIGCHLD the child's status would be lost.
   ::signal(SIGCHLD, SIG_DFL);
-  // Whoever reads our output may go away; the summary is then written in vain, and that is all.
+  // The reader of our output may go away; the summary is then written in vain.
   ::signal(SIGPIPE, SIG_IGN);
   const sigset_t set = blocked_signals();
   ::sigprocmask(SIG_BLOCK, &set, nullptr);

@@ -1,10 +1,10 @@
 #pragma once
 /// Signals as events of the reactor.
 ///
-/// Theory. What ends the command, and what tells of its child, is blocked from the start, so that no step can
-/// be interrupted halfway and nothing is left behind; it waits in the kernel and is read by signalfd(2) when
-/// the loop comes round. Whoever has SIGHUP, SIGQUIT or a rarer one ignored when we start (nohup, a
-/// shell's background job) keeps it ignored.
+/// Theory. Signals that end the command, and SIGCHLD, are blocked from the start, so that no step can be
+/// interrupted halfway and nothing is left behind. The signals wait in the kernel and are read by signalfd(2)
+/// when the loop comes round. SIGHUP, SIGQUIT or a rarer signal that is ignored at our start (nohup, a
+/// shell's background job) stays ignored.
 
 #include <functional>
 
@@ -15,13 +15,13 @@
 
 namespace tunport::tool {
 
-/// Blocks SIGCHLD and the signals that would end us from outside: all but SIGKILL, those of a fault of ours
-/// (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and the C library's own (32 and 33). A call of abort(3) ends us still,
-/// and so does a forbidden system call or a breakpoint. Ignores SIGPIPE. Before anything is made, and before
-/// any thread.
+/// Blocks SIGCHLD and the signals that would end us from outside: all but SIGKILL, the signals of a crash
+/// (SIGSEGV, SIGBUS, SIGFPE, SIGILL) and the C library's own (32 and 33). A call of abort(3), a forbidden
+/// system call or a breakpoint ends us still. Ignores SIGPIPE. Precondition: nothing is made yet, and there
+/// is no thread.
 void block_signals();
 
-/// Calls `handler` for each blocked signal that has come.
+/// Calls `handler` for each pending signal.
 class Signals final : public Watched {
  public:
   using Handler = std::function<void(const signalfd_siginfo& info)>;
@@ -32,13 +32,13 @@ class Signals final : public Watched {
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
 
-  /// Takes no more; the reactor has one descriptor fewer to wait for. Safe from the handler.
+  /// Ends the reading of signals; the reactor has a descriptor fewer to wait for. Safe from the handler.
   void close();
 
   int fileno() const override { return fd_.get(); }
   bool reading() const override { return true; }
   bool writing() const override { return false; }
-  /// Handles all that has come.
+  /// Handles every pending signal.
   void do_read() override;
   void do_write() override {}
   void do_error() override {}

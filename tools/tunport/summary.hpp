@@ -16,13 +16,13 @@ struct HostSummary {
   Statistics port;
   HostStatistics host;
   std::uint64_t udp_echoes = 0;
-  std::uint64_t kernel_drops = 0;  ///< packets that nobody read in time
+  std::uint64_t kernel_drops = 0;  ///< packets without a reader in time
 };
 
-/// A table; only those reasons for drops that occurred. Each has its explanation beside it where `columns`
-/// leave room, or else the last line says how to ask for one. Ends with a newline.
+/// A table, with the reasons of drops that occurred. Each reason has an explanation beside the count where
+/// `columns` leave room, or else the last line says how to ask. Ends with a newline.
 std::string to_table(const HostSummary& summary, unsigned columns = std::numeric_limits<unsigned>::max());
-/// One line of JSON, without its end:
+/// A line of JSON, without the newline:
 /// `{"port":{"name","kind","packets_in","packets_out","bytes_in","bytes_out",
 /// "super_packets_in","super_packets_out","bursts","drops":{reason:count},"exceptions","kernel_drops"},
 /// "host":{"arp_replies","icmp_echo_replies","udp_echoes","port_unreachable","protocol_unreachable","tcp_resets"}}`.
