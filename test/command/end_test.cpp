@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -111,36 +112,58 @@ TEST_F(CommandEnd, KilledItTakesACommandAlongThatBecameAnotherUser) {
   EXPECT_TRUE(sandbox::wait_until([&] { return !is_there("tp0"); }));
 }
 
-TEST_F(CommandEnd, ACommandThatCannotBeSignalledIsLeft) {
-  if (!sandbox::is_real_root())
-    GTEST_SKIP() << "becomes another user, so it needs root. This test was not run.";
-  const PublicDirectory directory;
-  struct statvfs file_system {};
-  ASSERT_EQ(::statvfs((directory / "").c_str(), &file_system), 0);
-  if ((file_system.f_flag & ST_NOSUID) != 0) GTEST_SKIP() << "/tmp is mounted nosuid. This test was not run.";
-  const std::string sudo = directory / "sudo";
-  ASSERT_EQ(sandbox::run({"cp", "/usr/bin/setpriv", sudo}).status, 0);
-  ASSERT_EQ(::chmod(sudo.c_str(), 04755), 0);
-  for (const Words& words :
-       {Words{"ip", "tuntap", "add", "tp1", "mode", "tap", "user", "65534"},
-        Words{"ip", "addr", "add", "10.77.0.1/24", "dev", "tp1"}, Words{"ip", "link", "set", "tp1", "up"}})
-    ASSERT_EQ(sandbox::run(words).status, 0);
-  const sandbox::PublicCloneDevice clone;
-  Circumstances how;
-  how.user = nobody;
-  how.clone_device = clone.path();
-  const std::string become_root = "echo $$; exec " + sudo + " --reuid=0 --regid=0 --clear-groups sleep 60";
-  Running running{host("tap:tp1", {"--quiet"}, {"sh", "-c", become_root}), how};
-  const Stranger command{pid_said(running)};
-  ASSERT_TRUE(sandbox::wait_until([&] { return status_line(command.pid, "Uid:") == "Uid:\t0\t0\t0\t0"; }));
-  running.send(SIGTERM);
-  const auto finished = running.wait();
+/// The command, run by an ordinary user on a prepared device, with a COMMAND that becomes root as by sudo.
+class CommandEndAsOther : public CommandEnd {
+ protected:
+  void SetUp() override {
+    CommandEnd::SetUp();
+    if (IsSkipped()) return;
+    if (!sandbox::is_real_root())
+      GTEST_SKIP() << "becomes another user, so it needs root. This test was not run.";
+    struct statvfs file_system {};
+    ASSERT_EQ(::statvfs((directory_ / "").c_str(), &file_system), 0);
+    if ((file_system.f_flag & ST_NOSUID) != 0)
+      GTEST_SKIP() << "/tmp is mounted nosuid. This test was not run.";
+    const std::string sudo = directory_ / "sudo";
+    ASSERT_EQ(sandbox::run({"cp", "/usr/bin/setpriv", sudo}).status, 0);
+    ASSERT_EQ(::chmod(sudo.c_str(), 04755), 0);
+    for (const Words& words :
+         {Words{"ip", "tuntap", "add", "tp1", "mode", "tap", "user", "65534"},
+          Words{"ip", "addr", "add", "10.77.0.1/24", "dev", "tp1"}, Words{"ip", "link", "set", "tp1", "up"}})
+      ASSERT_EQ(sandbox::run(words).status, 0);
+    clone_.emplace();
+    const std::string become_root = "echo $$; exec " + sudo + " --reuid=0 --regid=0 --clear-groups sleep 60";
+    running_.emplace(host("tap:tp1", {"--quiet"}, {"sh", "-c", become_root}),
+                     Circumstances{.user = nobody, .clone_device = clone_->path()});
+    command_.pid = pid_said(*running_);
+    ASSERT_TRUE(sandbox::wait_until([&] { return status_line(command_.pid, "Uid:") == "Uid:\t0\t0\t0\t0"; }));
+  }
+  std::string left_alone() const {
+    return "tunport: command 'sh': signal 15 cannot be passed on, as it has become another user; tunport "
+           "ends without it: end it with 'sudo kill " +
+           std::to_string(command_.pid) + "'\n";
+  }
+
+  PublicDirectory directory_;
+  std::optional<sandbox::PublicCloneDevice> clone_;
+  Stranger command_{-1};
+  std::optional<Running> running_;
+};
+
+TEST_F(CommandEndAsOther, ACommandThatCannotBeSignalledIsLeft) {
+  running_->send(SIGTERM);
+  const auto finished = running_->wait();
   EXPECT_EQ(finished.status, 128 + SIGTERM);
-  EXPECT_EQ(finished.err,
-            "tunport: command 'sh': signal 15 cannot be passed on, as it has become another "
-            "user; tunport ends without it: end it with 'sudo kill " +
-                std::to_string(command.pid) + "'\n");
-  EXPECT_TRUE(is_running(command.pid));
+  EXPECT_EQ(finished.err, left_alone());
+  EXPECT_TRUE(is_running(command_.pid));
+}
+
+TEST_F(CommandEndAsOther, ADeviceThatIsDeletedEndsTheCommandAlone) {
+  links.remove("tp1", ec);
+  const auto finished = running_->wait();
+  EXPECT_EQ(finished.status, 1);
+  EXPECT_EQ(finished.err, "tunport: tp1: the device was deleted; start tunport again\n" + left_alone());
+  EXPECT_TRUE(is_running(command_.pid));
 }
 
 TEST_F(CommandEnd, AnOutputThatNobodyReadsDoesNotKeepItFromItsEnd) {

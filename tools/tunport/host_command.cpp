@@ -233,7 +233,7 @@ void HostRun::terminate_child() {
   if (!child_->send(SIGTERM)) return leave_child(SIGTERM);
   child_->send(SIGCONT);  // a stopped COMMAND could not take the first
   kill_timer_ = reactor_.call_later(termination_grace, [this] {
-    if (child_) child_->send(SIGKILL);
+    if (child_ && !child_->send(SIGKILL)) leave_child(SIGKILL);
   });
 }
 
