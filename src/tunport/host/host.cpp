@@ -44,6 +44,7 @@ class Host::Arp : public NetworkProtocol {
     DropReason why{};
     const auto arp = ArpView::checked(payload, why);
     if (!arp) return drop(why);
+    if (arp->operation() == arp_operation::reply) return found(*arp, arrival);
     if (arp->operation() != arp_operation::request || !is_one_of(host_.options_.addresses, arp->target_ip()))
       return drop(DropReason::arp_not_for_us);
     // Somebody who claims our address, or a group's: nobody to answer. A probe comes from no address (RFC
@@ -64,6 +65,9 @@ class Host::Arp : public NetworkProtocol {
   }
 
  private:
+  /// The answer to a question of ours; the frame is the sender's own.
+  void found(const ArpView& arp, const Arrival& arrival);
+
   Host& host_;
 };
 
@@ -191,15 +195,40 @@ class Host::Tcp : public TransportProtocol {
 
 class Host::Udp : public UdpDemux {
  public:
-  Udp(Host& host, Icmp& icmp) : host_{host}, icmp_{icmp} {}
+  Udp(Host& host, Icmp& icmp) : UdpDemux{options_of(host)}, host_{host}, icmp_{icmp} {}
+  using UdpDemux::found;
 
  protected:
+  bool ask(FrameTransport& port, Ipv4Address host, Ipv4Address from) override {
+    const HostOptions& options = host_.options_;
+    const bool on_link =
+        options.subnets.empty() ||
+        std::ranges::any_of(options.subnets, [&](const IpPrefix& s) { return s.contains(host); });
+    if (!on_link || !is_source(options, host) || is_one_of(options.addresses, host)) return false;
+    std::array<std::byte, EthernetHeader::size + ArpHeader::size> frame;
+    EthernetHeader{.destination = MacAddress::broadcast(), .source = options.mac, .ethertype = ethertype::arp}
+        .emit(frame);
+    ArpHeader{.operation = arp_operation::request,
+              .sender_mac = options.mac,
+              .sender_ip = from,
+              .target_mac = {},
+              .target_ip = host}
+        .emit(MutableBytes{frame}.subspan(EthernetHeader::size));
+    if (!port.write(frame)) return false;
+    ++host_.statistics_.arp_requests;
+    return true;
+  }
   void nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) override {
     icmp_.refuse(datagram, icmp_unreachable::port, host_.statistics_.port_unreachable,
                  DropReason::unknown_udp_port);
   }
 
  private:
+  static UdpDemuxOptions options_of(const Host& host) {
+    if (host.options_.addresses.empty()) return {};
+    return {.address = host.options_.addresses.front()};
+  }
+
   Host& host_;
   Icmp& icmp_;
 };
@@ -229,6 +258,13 @@ struct Host::Rooms {
 
 Host::Host(HostOptions options) : options_{std::move(options)}, rooms_{std::make_unique<Rooms>(*this)} {}
 Host::~Host() = default;
+
+void Host::Arp::found(const ArpView& arp, const Arrival& arrival) {
+  if (!is_one_of(host_.options_.addresses, arp.target_ip()) ||
+      arp.sender_mac() != arrival.ethernet->source() || arp.sender_mac().is_multicast() ||
+      !is_source(host_.options_, arp.sender_ip()) || !host_.rooms_->udp.found(arp.sender_ip(), arrival))
+    arrival.transport.drop(DropReason::arp_not_for_us);
+}
 
 EthernetFrameProtocol& Host::ethernet() { return rooms_->ethernet; }
 IpPacketProtocol& Host::ip() { return rooms_->ip; }

@@ -37,6 +37,7 @@ struct HostOptions {
 /// What a host has answered. A refused datagram is counted as dropped, too.
 struct HostStatistics {
   std::uint64_t arp_replies = 0;
+  std::uint64_t arp_requests = 0;  ///< for receivers of our own datagrams
   std::uint64_t icmp_echo_replies = 0;
   std::uint64_t port_unreachable = 0;      ///< ICMP errors: no endpoint at the UDP port
   std::uint64_t protocol_unreachable = 0;  ///< ICMP errors: neither ICMP nor UDP nor TCP
@@ -58,8 +59,9 @@ class Host {
   /// The one for a port of this kind.
   FrameProtocol& protocol(DeviceKind kind);
 
-  /// An endpoint at this UDP port of every address; std::out_of_range unless 0 to 65535. It answers the
-  /// sender by `transport().write_to(from, ...)` while a datagram is delivered.
+  /// An endpoint at this UDP port of every address; std::out_of_range unless 0 to 65535. Its
+  /// `transport().write_to(to, ...)` and `reply` send at any time: on TAP, a host that was not heard of
+  /// recently is asked for by ARP, and one datagram waits meanwhile.
   void add_udp(int port, DatagramProtocol& endpoint);
   void remove_udp(int port, DatagramProtocol& endpoint);
 

@@ -4,7 +4,8 @@
 
 namespace tunport {
 
-void Neighbors::learn(const IpAddress& host, const Arrival& arrival, const Endpoint& asked) {
+void Neighbors::learn(const IpAddress& host, const Arrival& arrival, const Endpoint& asked,
+                      std::uint16_t type) {
   Way way{.port = &arrival.transport, .asked = asked};
   if (const EthernetView* const frame = arrival.ethernet) {
     const std::size_t size = frame->header_length();
@@ -14,6 +15,7 @@ void Neighbors::learn(const IpAddress& host, const Arrival& arrival, const Endpo
     frame->source().store(way.header, 0);
     arrival.local_mac.store(way.header, MacAddress::size);
     std::ranges::copy(frame->bytes().subspan(addresses, size - addresses), way.header.begin() + addresses);
+    store_be16(way.header, size - 2, type);
     way.header_size = static_cast<std::uint8_t>(size);
   }
   if (last_ != nullptr && last_host_ == host && *last_ == way) return;

@@ -32,7 +32,11 @@ class Neighbors {
 
   /// Learns the way of the packet being delivered, from `host`. A frame from a group, or with more than two
   /// tags, teaches nothing.
-  void learn(const IpAddress& host, const Arrival& arrival, const Endpoint& asked);
+  void learn(const IpAddress& host, const Arrival& arrival, const Endpoint& asked) {
+    learn(host, arrival, asked, arrival.ethernet != nullptr ? arrival.ethernet->ethertype() : 0);
+  }
+  /// As above, from a frame of another EtherType: packets to the host have the EtherType `type`.
+  void learn(const IpAddress& host, const Arrival& arrival, const Endpoint& asked, std::uint16_t type);
   /// Sets a way, from an answer to an address request.
   void set(const IpAddress& host, const Way& way);
   /// The way to a host; null if unknown. Valid until the next call.

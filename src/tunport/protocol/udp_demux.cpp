@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "tunport/protocol/neighbors_internal.hpp"
+#include "tunport/protocol/unresolved_internal.hpp"
 
 namespace tunport {
 namespace {
@@ -48,6 +49,7 @@ UdpDemux::UdpDemux(UdpDemuxOptions options) : options_{options} {
   if (options_.neighbors == 0 || options_.neighbors > most_neighbors)
     throw std::invalid_argument("neighbors must be from 1 to 1000000");
   neighbors_ = std::make_unique<Neighbors>(options_.neighbors);
+  unresolved_ = std::make_unique<Unresolved>();
 }
 
 UdpDemux::~UdpDemux() = default;
@@ -89,6 +91,7 @@ void UdpDemux::stop_protocol() {
 void UdpDemux::lose_transport(const FrameTransport* transport) {
   ConnectedProtocol::lose_transport(transport);
   neighbors_->forget(transport);
+  unresolved_->forget(transport);
 }
 
 const Protocol& UdpDemux::thrower() const { return defaults_.thrower(protocols_.thrower(*this)); }
@@ -176,6 +179,26 @@ WriteResult UdpDemux::reply(const ReplyTo& ticket, Bytes data) {
   return asked ? send(ticket.from, ticket.to, data) : write_from(ticket.from.port, ticket.to, data);
 }
 
+bool UdpDemux::ask(FrameTransport&, Ipv4Address, Ipv4Address) { return false; }
+
+/// Keeps a datagram while the link is asked for the receiver.
+WriteResult UdpDemux::wait_for_way(FrameTransport& port, const Endpoint& from, const Endpoint& to,
+                                   Bytes data) {
+  if (unresolved_->keep(port, from, to, data) && !ask(port, to.address.v4(), from.address.v4())) {
+    unresolved_->take(to.address);
+    return refuse(DropReason::no_route);
+  }
+  return WriteResult::make_queued();
+}
+
+bool UdpDemux::found(Ipv4Address host, const Arrival& arrival) {
+  const auto kept = unresolved_->take(host);
+  if (!kept) return false;
+  neighbors_->learn(host, arrival, kept->from, ethertype::ipv4);
+  send(kept->from, kept->to, kept->payload);
+  return true;
+}
+
 WriteResult UdpDemux::send(const Endpoint& from, const Endpoint& to, Bytes data) {
   if (!to.address.is_v4() || !from.address.is_v4() || from.address.is_unspecified() || from.port == 0 ||
       to.port == 0)
@@ -195,7 +218,7 @@ WriteResult UdpDemux::send(const Endpoint& from, const Endpoint& to, Bytes data)
     port = way->port;
     link = way->link_header();
   } else if (port == nullptr || port->kind() == DeviceKind::tap) {
-    return refuse(DropReason::no_route);
+    return port == nullptr ? refuse(DropReason::no_route) : wait_for_way(*port, from, to, data);
   }
   std::array<std::byte, Ipv4Header::size> ip;
   // Never fragmented: the identification has no meaning (RFC 6864 4.1).

@@ -13,6 +13,7 @@
 namespace tunport {
 
 class Neighbors;
+class Unresolved;
 
 /// The options of a UDP demultiplexer.
 struct UdpDemuxOptions {
@@ -70,6 +71,14 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
   Reactor& reactor() const override { return transport().reactor(); }
 
  protected:
+  /// Asks the link of `port`, a TAP, for the hardware address of `host`, for a datagram from `from`; the
+  /// answer goes to `found`. False: nothing was asked. Called at most once a second for each host. Default:
+  /// false.
+  virtual bool ask(FrameTransport& port, Ipv4Address host, Ipv4Address from);
+  /// Tells the way to a host that was asked for: the sender of the ARP packet being delivered. The datagram
+  /// that waits for the way is sent. False, without an effect, for a host that was not asked for: nobody is
+  /// believed unasked.
+  bool found(Ipv4Address host, const Arrival& arrival);
   /// Called with a datagram for a port without a protocol. Default: counts `unknown_udp_port`.
   virtual void nobody_home(const UdpView& udp, const IpDatagram& datagram);
 
@@ -90,14 +99,16 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
   WriteResult refuse(DropReason reason);
   WriteResult write_from(std::optional<std::uint16_t> port, const Endpoint& to, Bytes data);
   WriteResult send(const Endpoint& from, const Endpoint& to, Bytes data);
+  WriteResult wait_for_way(FrameTransport& port, const Endpoint& from, const Endpoint& to, Bytes data);
 
   UdpDemuxOptions options_;
   Protocols protocols_{"UDP port", 0xffff};
   Protocols defaults_{"default", 0};
   std::map<int, std::unique_ptr<Port>> ports_;  // the transports of the protocols, by UDP port
   std::unique_ptr<Neighbors> neighbors_;
-  IpAddress last_asked_;              // the last asked address; 0.0.0.0 before the first datagram
-  const Current* current_ = nullptr;  // the datagram being delivered
+  std::unique_ptr<Unresolved> unresolved_;  // datagrams to hosts that were asked for
+  IpAddress last_asked_;                    // the last asked address; 0.0.0.0 before the first datagram
+  const Current* current_ = nullptr;        // the datagram being delivered
 };
 
 }  // namespace tunport
