@@ -7,7 +7,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"

@@ -14,9 +14,9 @@
 
 #include <benchmark/benchmark.h>
 
-#include "tunport/offload/checksum_state.hpp"
-#include "tunport/offload/segmenter.hpp"
-#include "tunport/offload/virtio_header.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 
 #include "port_loop.hpp"
 #include "rows.hpp"

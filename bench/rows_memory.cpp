@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "tunport/offload/coalescer.hpp"
-#include "tunport/offload/segmenter.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
 #include "tunport/wire/checksum.hpp"
 
 #include "bare_loop.h"

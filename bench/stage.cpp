@@ -27,8 +27,8 @@
 #include <unistd.h>
 
 #include "tunport/base/error.hpp"
-#include "tunport/device/linux_links.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/linux_links_internal.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 
 #include "harness.hpp"
 

@@ -9,9 +9,9 @@
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
-#include "tunport/offload/checksum_state.hpp"
-#include "tunport/offload/layout.hpp"
-#include "tunport/offload/virtio_header.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
+#include "tunport/offload/layout_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "tunport/offload/checksum_state.hpp"
-#include "tunport/offload/virtio_header.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 
 #include "input.hpp"
 

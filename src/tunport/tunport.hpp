@@ -3,14 +3,10 @@
 /// (tunport/spdlog.hpp).
 
 #include "tunport/base/log.hpp"
-#include "tunport/device/linux_links.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/device.hpp"
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/host/host.hpp"
 #include "tunport/host/udp_echo.hpp"
-#include "tunport/offload/checksum_state.hpp"
-#include "tunport/offload/coalescer.hpp"
-#include "tunport/offload/segmenter.hpp"
 #include "tunport/port/function_protocol.hpp"
 #include "tunport/port/port_config.hpp"
 #include "tunport/port/tuntap_port.hpp"

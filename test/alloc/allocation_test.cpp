@@ -16,7 +16,7 @@
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/host/udp_echo.hpp"
-#include "tunport/offload/virtio_header.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/protocol/ethernet_demux.hpp"
 #include "tunport/protocol/ip_demux.hpp"

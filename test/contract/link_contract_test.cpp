@@ -13,7 +13,7 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/device/device.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 
 #include "contract/world.hpp"
 

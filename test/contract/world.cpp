@@ -12,7 +12,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 
-#include "tunport/device/linux_links.hpp"
+#include "tunport/device/linux_links_internal.hpp"
 #include "tunport/testing/memory_system.hpp"
 
 namespace tunport::contract {

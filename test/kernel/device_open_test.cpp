@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "tunport/device/device.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 
 #include "kernel/sandbox.hpp"
 

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "tunport/device/device.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/testing/manual_reactor.hpp"
 

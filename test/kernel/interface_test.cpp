@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/testing/manual_reactor.hpp"
 

@@ -1,5 +1,3 @@
-#include "tunport/device/linux_links.hpp"
-
 #include <algorithm>
 #include <cerrno>
 
@@ -7,7 +5,8 @@
 #include <sched.h>
 
 #include "tunport/device/device.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/linux_links_internal.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 
 #include "kernel/sandbox.hpp"
 

@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "tunport/device/device.hpp"
-#include "tunport/device/linux_links.hpp"
+#include "tunport/device/linux_links_internal.hpp"
 
 #include "kernel/sandbox.hpp"
 

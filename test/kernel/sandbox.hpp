@@ -16,7 +16,7 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/unique_fd.hpp"
-#include "tunport/device/linux_links.hpp"
+#include "tunport/device/linux_links_internal.hpp"
 
 #include "support/forwarding_io.hpp"
 

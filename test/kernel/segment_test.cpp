@@ -15,9 +15,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "tunport/offload/layout.hpp"
-#include "tunport/offload/segmenter.hpp"
-#include "tunport/offload/virtio_header.hpp"
+#include "tunport/offload/layout_internal.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "kernel/sandbox.hpp"

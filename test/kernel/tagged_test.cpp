@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "tunport/offload/virtio_header.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 
 #include "kernel/port_kit.hpp"
 #include "support/shape.hpp"

@@ -10,8 +10,8 @@
 #include <fcntl.h>
 #include <sched.h>
 
-#include "tunport/device/net_namespace.hpp"
-#include "tunport/offload/virtio_header.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 
 #include "kernel/port_kit.hpp"
 #include "support/shape.hpp"

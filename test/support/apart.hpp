@@ -8,8 +8,8 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
-#include "tunport/offload/coalescer.hpp"
-#include "tunport/offload/layout.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/offload/offload.hpp"
 #include "tunport/wire/address.hpp"
 #include "tunport/wire/checksum.hpp"

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "tunport/offload/coalescer.hpp"
-#include "tunport/offload/segmenter.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
 
 #include "support/apart.hpp"
 #include "support/shape.hpp"

@@ -15,7 +15,7 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/base/unique_fd.hpp"
-#include "tunport/device/linux_links.hpp"
+#include "tunport/device/linux_links_internal.hpp"
 
 #include "failure.hpp"
 

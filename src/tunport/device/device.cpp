@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tunport/device/tun_offload_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 
 namespace tunport {
 namespace {
@@ -194,6 +195,12 @@ ReadResult Device::read(MutableBytes buffer) noexcept {
                             capabilities_.byte_order, buffer.first(packet), capabilities_.kind, why);
   if (!left) return {.error = EBADMSG};
   return {.size = packet, .offload = *left};
+}
+
+std::optional<PacketOffload> Device::offload_of(Bytes framed, DropReason& why) const {
+  if (!capabilities_.vnet_header) return PacketOffload{};
+  return virtio_header::decode(framed.subspan(capabilities_.virtio_header_offset()), capabilities_.byte_order,
+                               framed.subspan(capabilities_.framing), capabilities_.kind, why);
 }
 
 int Device::write_sequence(std::span<const Bytes> parts) noexcept {

@@ -59,11 +59,11 @@
 #include <poll.h>
 
 #include "tunport/base/bytes.hpp"
+#include "tunport/base/drop_reason.hpp"
 #include "tunport/base/throwing.hpp"
 #include "tunport/device/link.hpp"
 #include "tunport/device/system.hpp"
 #include "tunport/offload/offload.hpp"
-#include "tunport/offload/virtio_header.hpp"
 
 namespace tunport {
 
@@ -155,10 +155,10 @@ class Device {
   /// Opens by name ("tp0"), by template ("tp%d", the kernel fills in a number) or with a name of the kernel's
   /// choice (""). The descriptor is non-blocking and close-on-exec from the start. Throws `Error`:
   /// `invalid_name`, `no_driver`, `clone_device_denied`, `clone_device_forbidden`, `not_clone_device`,
-  /// `not_permitted`, `device_busy` (the only one that
-  /// may pass by itself), `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`,
-  /// `multi_queue_mismatch`, `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`,
-  /// or the kernel's errno. On error nothing is left open or created.
+  /// `not_permitted`, `device_busy` (the only one that may pass by itself), `device_held_here`,
+  /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`,
+  /// `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`, or the kernel's errno. On
+  /// error nothing is left open or created.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options = {},
                      System system = linux_system());
   /// The same; returns a closed device and sets `ec` instead of throwing.
@@ -253,12 +253,7 @@ class Device {
 
   /// What is left to do on a packet that `read_framed` brought; `framed` is framing and packet. Nothing if
   /// the virtio header does not fit the packet: `why` is `bad_offload`.
-  std::optional<PacketOffload> offload_of(Bytes framed, DropReason& why) const {
-    if (!capabilities_.vnet_header) return PacketOffload{};
-    return virtio_header::decode(framed.subspan(capabilities_.virtio_header_offset()),
-                                 capabilities_.byte_order, framed.subspan(capabilities_.framing),
-                                 capabilities_.kind, why);
-  }
+  std::optional<PacketOffload> offload_of(Bytes framed, DropReason& why) const;
   /// Writes the framing that goes before `packet` in `write_framed`; the packet's link header, or on TUN its
   /// first byte, is enough. Precondition: `framing` is as long as `capabilities().framing`. False where the
   /// packet has no EtherType that packet information could tell.

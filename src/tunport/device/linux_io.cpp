@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "tunport/device/io_system.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 
 namespace tunport {
 namespace {

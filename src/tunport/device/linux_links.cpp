@@ -1,5 +1,3 @@
-#include "tunport/device/linux_links.hpp"
-
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -15,7 +13,8 @@
 #include <netlink/route/route.h>
 
 #include "tunport/base/error.hpp"
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/linux_links_internal.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 #include "tunport/device/netlink_internal.hpp"
 #include "tunport/wire/ipv6.hpp"
 

@@ -1,5 +1,3 @@
-#include "tunport/device/net_namespace.hpp"
-
 #include <cerrno>
 
 #include <fcntl.h>
@@ -12,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "tunport/base/throwing.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 
 namespace tunport {
 namespace {

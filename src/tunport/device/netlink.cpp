@@ -1,7 +1,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "tunport/device/net_namespace.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
 #include "tunport/device/netlink_internal.hpp"
 
 namespace tunport::netlink {

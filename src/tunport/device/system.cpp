@@ -1,6 +1,6 @@
 #include "tunport/device/system.hpp"
 
-#include "tunport/device/linux_links.hpp"
+#include "tunport/device/linux_links_internal.hpp"
 
 namespace tunport {
 

@@ -1,5 +1,4 @@
-#include "tunport/offload/checksum_state.hpp"
-
+#include "tunport/offload/checksum_state_internal.hpp"
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/tcp.hpp"

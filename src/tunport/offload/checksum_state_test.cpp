@@ -1,7 +1,6 @@
-#include "tunport/offload/checksum_state.hpp"
-
 #include <gtest/gtest.h>
 
+#include "tunport/offload/checksum_state_internal.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "support/shape.hpp"

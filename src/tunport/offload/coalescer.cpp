@@ -45,12 +45,11 @@
 /// wide as the machine's; a large payload in a single pass: verifying costs little beyond the copy
 /// (bench/micro_coalesce.cpp).
 
-#include "tunport/offload/coalescer.hpp"
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
+#include "tunport/offload/coalescer_internal.hpp"
 #include "tunport/offload/coalescer_state_internal.hpp"
 #include "tunport/offload/flow_internal.hpp"
 #include "tunport/offload/item_internal.hpp"

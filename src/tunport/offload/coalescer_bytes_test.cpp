@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "support/apart.hpp"

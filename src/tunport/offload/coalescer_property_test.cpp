@@ -3,7 +3,7 @@
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
 
-#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
 
 #include "support/traffic.hpp"
 

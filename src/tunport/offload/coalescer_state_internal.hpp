@@ -8,7 +8,7 @@
 
 #include <sys/uio.h>
 
-#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
 #include "tunport/offload/item_internal.hpp"
 
 namespace tunport {

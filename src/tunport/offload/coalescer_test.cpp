@@ -1,8 +1,7 @@
-#include "tunport/offload/coalescer.hpp"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tunport/offload/coalescer_internal.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "support/apart.hpp"

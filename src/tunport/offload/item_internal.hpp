@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "tunport/base/bytes.hpp"
-#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
 #include "tunport/offload/flow_internal.hpp"
 #include "tunport/offload/offload.hpp"
 #include "tunport/wire/checksum.hpp"

@@ -1,7 +1,6 @@
-#include "tunport/offload/layout.hpp"
-
 #include <algorithm>
 
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/wire/ethernet.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/ipv6.hpp"

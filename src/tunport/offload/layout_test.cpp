@@ -1,7 +1,6 @@
-#include "tunport/offload/layout.hpp"
-
 #include <gtest/gtest.h>
 
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "support/shape.hpp"

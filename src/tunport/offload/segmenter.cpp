@@ -1,9 +1,8 @@
-#include "tunport/offload/segmenter.hpp"
-
 #include <bit>
 #include <cstring>
 
-#include "tunport/offload/checksum_state.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/ipv6.hpp"

@@ -1,9 +1,8 @@
-#include "tunport/offload/segmenter.hpp"
-
 #include <functional>
 
 #include <gtest/gtest.h>
 
+#include "tunport/offload/segmenter_internal.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "support/shape.hpp"

@@ -1,9 +1,8 @@
-#include "tunport/offload/virtio_header.hpp"
-
 #include <algorithm>
 
-#include "tunport/offload/checksum_state.hpp"
-#include "tunport/offload/layout.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
+#include "tunport/offload/layout_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/wire/ipv4.hpp"
 #include "tunport/wire/tcp.hpp"
 

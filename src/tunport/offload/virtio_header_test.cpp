@@ -1,10 +1,9 @@
-#include "tunport/offload/virtio_header.hpp"
-
 #include <random>
 
 #include <gtest/gtest.h>
 
-#include "tunport/offload/segmenter.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/testing/packets.hpp"
 
 #include "support/shape.hpp"

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "tunport/base/error.hpp"
-#include "tunport/offload/segmenter.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
 #include "tunport/port/protocol.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/port/udp_port.hpp"

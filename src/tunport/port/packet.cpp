@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "tunport/offload/checksum_state.hpp"
-#include "tunport/offload/layout.hpp"
-#include "tunport/offload/segmenter.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
+#include "tunport/offload/layout_internal.hpp"
+#include "tunport/offload/segmenter_internal.hpp"
 #include "tunport/port/base_port.hpp"
 
 namespace tunport {

@@ -7,7 +7,7 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/drop_reason.hpp"
-#include "tunport/offload/coalescer.hpp"
+#include "tunport/offload/coalescer_internal.hpp"
 
 namespace tunport {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "tunport/base/log.hpp"
-#include "tunport/offload/checksum_state.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
 #include "tunport/port/tun_sink_internal.hpp"

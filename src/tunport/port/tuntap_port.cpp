@@ -10,8 +10,9 @@
 #include "tunport/base/log.hpp"
 #include "tunport/device/interface_setup_internal.hpp"
 #include "tunport/event/poll_reactor.hpp"
-#include "tunport/offload/checksum_state.hpp"
-#include "tunport/offload/layout.hpp"
+#include "tunport/offload/checksum_state_internal.hpp"
+#include "tunport/offload/layout_internal.hpp"
+#include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/port/completions_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
@@ -177,7 +178,9 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
   bool truncated = result.truncated;
   if (device.vnet_header && !truncated) {
     DropReason why{};
-    const auto left = source.offload_of(framed.first(device.framing + result.size), why);
+    // As `Device::offload_of`, inlined.
+    const auto left = virtio_header::decode(framed.subspan(device.virtio_header_offset()), device.byte_order,
+                                            framed.subspan(device.framing, result.size), device.kind, why);
     if (!left) {
       ++statistics_.packets_in;
       statistics_.bytes_in += result.size;

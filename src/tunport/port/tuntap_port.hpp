@@ -132,7 +132,7 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// The device, for reading its settings.
   const Device& device() const;
   /// Hands the open device over, and ends the port as `stop_listening` does. Returns a closed device if the
-  /// port is closed.
+  /// port is closed. What `PortOptions::interface` asked for stays as it is.
   Device release_device();
   /// Ends the outstanding receive with `reason`, if any, then the port.
   void connection_lost(const std::error_code& reason) override;

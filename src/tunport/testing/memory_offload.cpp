@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 
-#include "tunport/offload/layout.hpp"
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/testing/memory_offload_internal.hpp"
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/ipv4.hpp"

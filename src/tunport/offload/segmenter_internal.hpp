@@ -32,7 +32,7 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
-#include "tunport/offload/layout.hpp"
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/offload/offload.hpp"
 
 namespace tunport {

@@ -2,7 +2,7 @@
 /// Changes of a checksum's state: filling a checksum, leaving a checksum to fill, and verifying.
 
 #include "tunport/base/bytes.hpp"
-#include "tunport/offload/layout.hpp"
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/offload/offload.hpp"
 
 namespace tunport {

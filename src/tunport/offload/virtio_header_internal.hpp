@@ -29,7 +29,7 @@
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/device_kind.hpp"
 #include "tunport/base/drop_reason.hpp"
-#include "tunport/offload/layout.hpp"
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/offload/offload.hpp"
 
 namespace tunport {
