@@ -28,8 +28,7 @@ std::error_code request_error(int number) {
   return errno_code(number);
 }
 
-/// What to ask for when the kernel refused `set`: without the latest that kernels have learned, or without
-/// what is left of it.
+/// The next features to ask for after a refusal of `set`: without the latest feature of kernels.
 OffloadFeatures less_than(OffloadFeatures set) {
   if (set.uso)
     set.uso = false;
@@ -56,7 +55,7 @@ int byte_at(std::span<const Bytes> parts, std::size_t offset) {
   return -1;
 }
 
-/// The EtherType that packet information carries for this packet; -1 if it has none.
+/// The EtherType of the packet, for packet information; -1 without an EtherType.
 int ether_type(DeviceKind kind, std::span<const Bytes> parts) {
   if (kind == DeviceKind::tap) {
     const int low = byte_at(parts, 13);
@@ -106,7 +105,7 @@ void Device::set_offload(const OffloadFeatures& wanted, std::error_code& ec) {
     set(TUNSETOFFLOAD, tun_offload::to_mask(asked), ec);  // no privilege is needed
     if (!ec || ec != errno_code(EINVAL) || !asked.any()) break;
   }
-  // Even no mask is refused by kernels that know of none.
+  // Kernels without masks refuse even an empty mask.
   if (ec == errno_code(EINVAL)) ec.clear();
   if (!ec) capabilities_.offload = asked;
 }
@@ -116,7 +115,7 @@ UniqueFd Device::release() { return std::move(fd_); }
 void Device::close() noexcept {
   if (!fd_) return;
   if (waiting_) {
-    waiting_->closing.store(true);  // before the calls are counted: a later one sees it
+    waiting_->closing.store(true);  // before the calls are counted: a later call sees the flag
     cancel();
     while (waiting_->calls.load() != 0) std::this_thread::yield();
   }
@@ -146,7 +145,7 @@ void Device::close_without_mask() noexcept try {
   const UniqueFd again{std::max(opened, -1)};
   const auto queues = [&] { return !ec && info.tunnel ? info.tunnel->queues : std::nullopt; };
   const bool multi_queue = capabilities_.multi_queue;
-  // The queue that is attached still is in the way of another one, unless there may not be another.
+  // The attached queue is in the way of a second queue: EBUSY shows that a second one may be asked for.
   const bool can_look =
       again && (multi_queue ? queues() == 1U : attach_again(again.get(), info.name) == -EBUSY);
   if (!can_look && !multi_queue) io_->ioctl_value(fileno(), TUNSETOFFLOAD, 0);
@@ -167,7 +166,7 @@ void Device::cancel() noexcept {
 }
 
 ssize_t Device::wait(short events) const noexcept {
-  // Without POLLPRI whoever waits to write would not hear of it when the device is deleted.
+  // Without POLLPRI a waiting writer would not hear of the device's deletion.
   std::array<pollfd, 2> entries{pollfd{waiting_->cancelled.get(), POLLIN, 0},
                                 pollfd{fd_.get(), static_cast<short>(events | POLLPRI), 0}};
   const int ready = ::poll(entries.data(), entries.size(), -1);
@@ -229,12 +228,12 @@ bool Device::emit_framing(MutableBytes framing, std::span<const Bytes> parts,
 }
 
 int Device::write_parts(std::span<const Bytes> parts, const PacketOffload& offload) noexcept {
-  // The kernel would not even look at nothing: writev of zero bytes succeeds.
+  // A writev of zero bytes succeeds: the kernel does not look.
   if (parts.size() > max_write_parts || byte_at(parts, 0) < 0) return EINVAL;
   Framing head;
   const MutableBytes framing = MutableBytes{head}.first(capabilities_.framing);
   if (!emit_framing(framing, parts, offload)) return EINVAL;
-  // One write(2) of a copy is cheaper than a writev(2) of two parts while the packet is small.
+  // A write(2) of a copy is cheaper than a writev(2) of two parts for a small packet.
   if (constexpr std::size_t small = 2048; parts.size() == 1 && parts[0].size() <= small) {
     std::array<std::byte, max_framing + small> whole;
     std::memcpy(whole.data(), framing.data(), framing.size());
@@ -264,7 +263,7 @@ Link Device::link(std::error_code& ec) const {
     if (ec) return {};
     if (!around) around = {links_, [](LinkSystem*) {}};
     const auto info = around->find(name, ec);
-    // Renamed or moved meanwhile: the interface of that name may be another.
+    // After a rename or a move the interface found by the name may be a stranger.
     std::error_code gone;
     if (current_name(gone) != name && !gone) continue;
     if (gone) ec = gone;
@@ -278,7 +277,7 @@ Link Device::link(std::error_code& ec) const {
 Device::Opener Device::opener() const {
   std::error_code denied;
   const std::shared_ptr<LinkSystem> around = links_->around(*io_, fileno(), denied);
-  if (denied != Errc::namespace_denied) denied.clear();  // a device that is gone is to be opened again
+  if (denied != Errc::namespace_denied) denied.clear();  // a deleted device may be opened again
   return [kind = kind(), system = System{*io_, *links_}, around, denied](
              const std::string& name, const DeviceOptions& options, std::error_code& ec) {
     const bool is_elsewhere = options.network_namespace.empty() && (around || denied);

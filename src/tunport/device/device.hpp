@@ -3,21 +3,22 @@
 /// loop.
 ///
 /// Theory. A device is a descriptor of /dev/net/tun bound to an interface by TUNSETIFF
-/// (Documentation/networking/tuntap.rst). What was asked for is not always what is there: attaching follows
-/// the device, an adopted descriptor was set up by somebody else. So the flags are read back after every
-/// open, attach and adopt (TUNGETIFF), and `framing` follows what was read, never what was asked. One flag
-/// cannot be read there: TUNGETIFF sets bit 0x1000 for IFF_NO_PI and for IFF_NOFILTER, which is nearly always
-/// true. So whether there is PI is known from the request where that settles it (the only queue), from the
-/// caller's word, or from the link (IFLA_TUN_PI): the device's own, in its own namespace, as a namesake
-/// elsewhere has another framing. With packet information (PI), four bytes precede each packet: they are
-/// taken off and put on here, so that a packet here always starts with its Ethernet or IP header.
+/// (Documentation/networking/tuntap.rst). The flags asked for are not always the device's flags: attaching
+/// follows the device, and an adopted descriptor was set up elsewhere. So the flags are read back after every
+/// open, attach and adopt (TUNGETIFF), and `framing` follows the flags read back. TUNGETIFF hides a flag: bit
+/// 0x1000 is set for IFF_NO_PI and for IFF_NOFILTER, which is nearly always true. So packet information (PI)
+/// is known from the request where the request decides (the only queue), from the caller's word, or from the
+/// link (IFLA_TUN_PI): the device's own, in its own namespace, because a namesake elsewhere has another
+/// framing. With PI, four bytes precede each packet: the device takes them off and puts them on, so that a
+/// packet here always starts with its Ethernet or IP header.
 ///
 /// Offload is a handshake of two parts. The virtio header (IFF_VNET_HDR), by which kernel and program tell
-/// each other what is left to do on a packet, is asked for at TUNSETIFF if any offload is wanted. Its size
-/// (10, 12 or more) and byte order are the device's, may have been set by an earlier process, and are read
-/// back. The mask of what the kernel may leave to do (TUNSETOFFLOAD) is set after that and is granted whole
-/// or not at all, so less is asked for until it is taken. A device without the header is granted nothing:
-/// the mask would bring packets of several segments with checksums still to fill, and nothing to say so.
+/// each other the work left on a packet, is asked for at TUNSETIFF if any offload is wanted. The header's
+/// size (10, 12 or more) and byte order belong to the device, may have been set by an earlier process, and
+/// are read back. The mask of the work that the kernel may leave (TUNSETOFFLOAD) is set after that. The
+/// kernel grants a mask whole or not at all, so less is asked for until the kernel agrees. A device without
+/// the header is granted nothing: a mask would bring packets of several segments with checksums to fill, and
+/// no header to say so.
 ///
 ///   +--------------------+----------------------+-----------------------------+
 ///   | PI, if asked for   | virtio header, ditto | packet                      |
@@ -25,26 +26,26 @@
 ///   +--------------------+----------------------+ header on                   +
 ///    \________ framing, as read back _________/
 ///
-/// Nothing of the interface is touched that was not asked for: no address, route, up state or persistence.
-/// The offload mask is the exception: it belongs to the device, survives processes, and must match the
-/// framing. So it is always set, to nothing where nothing is wanted, and what it was before is neither known
-/// (the kernel has no request that tells) nor put back. A persistent device must not keep the mask when its
-/// last queue is closed: the next program to attach, without the header, would read raw super-packets. Nor
-/// may a closing program clear the mask under another one, which has a queue of its own or a duplicate of the
-/// same descriptor, as after a hand-over. Only the kernel knows of duplicates. So `close` closes first, then
-/// attaches once more with the same flags, and clears the mask if that succeeds: EBUSY means that somebody
-/// has the queue. Where attaching again is not possible (no clone device, no privilege), the mask of a device
-/// of one queue is cleared before the descriptor is closed. A second exception is the kernel's: the first
-/// queue that is attached sets the device's flags (PI, the virtio header), and they stay; a persistent device
-/// made without the header gets it when attached to with offload. Another queue gets the flags that are
-/// there, and shares the one mask with the others.
+/// Nothing of the interface is touched unasked: no address, route, up state or persistence. The offload mask
+/// is the exception: the mask belongs to the device, survives processes, and must match the framing. So the
+/// mask is always set, to nothing where nothing is wanted. The former mask is neither known (the kernel has
+/// no request for reading a mask) nor put back. A persistent device must not keep a mask when its last queue
+/// is closed: the next program to attach, without the header, would read raw super-packets. Nor may a closing
+/// program clear the mask under another program, which has a queue of its own, or a duplicate of the same
+/// descriptor after a hand-over. Only the kernel knows of duplicates. So `close` closes first, then attaches
+/// again with the same flags, and clears the mask after a success: EBUSY means that the queue is in use.
+/// Where attaching again is impossible (no clone device, no privilege), the mask of a device with a single
+/// queue is cleared before the descriptor is closed. A second exception is the kernel's: the first queue that
+/// is attached sets the device's flags (PI, the virtio header), and the flags stay. A persistent device made
+/// without the header gets a header from an attaching program with offload. A further queue gets the present
+/// flags, and shares the mask with the other queues.
 ///
-/// Blocking is done here, not by the kernel, which lets nobody end another thread's read(2): the descriptor
-/// is always non-blocking, and a blocking device that meets EAGAIN waits with poll(2) for the descriptor or
-/// for an eventfd, which `cancel` and `close` signal. Calls under way on a blocking device are counted from
-/// their first instruction to their last: `close` closes the descriptor when none is, so no call meets a
-/// number that is another file's by then. A blocking device pays two atomic additions for each call, another
-/// pays nothing.
+/// Blocking is done here, because the kernel lets no thread end another thread's read(2): the descriptor is
+/// always non-blocking. A blocking device that meets EAGAIN waits with poll(2) for the descriptor or for an
+/// eventfd, which `cancel` and `close` signal. Calls under way on a blocking device are counted from their
+/// first instruction to their last: `close` closes the descriptor when no call is under way, so no call meets
+/// a reused descriptor number. A blocking device pays two atomic additions for each call, a non-blocking
+/// device pays nothing.
 
 #include <atomic>
 #include <bit>
@@ -68,61 +69,62 @@
 namespace tunport {
 
 enum class OpenMode : std::uint8_t {
-  either,  ///< attach if it is there, create it otherwise
-  create,  ///< `Errc::device_exists` if it is there
-  attach,  ///< `Errc::no_such_device` if it is not; needs no privilege on a device prepared for this user
+  either,  ///< attach to a present device, otherwise create a device
+  create,  ///< create; `Errc::device_exists` for a present device
+  attach,  ///< attach; `Errc::no_such_device` without a device; no privilege for a device prepared for the
+           ///< user
 };
 
 /// True if a device can be opened by this name: an interface's name, a template ("tp%d"), or an empty one.
 bool is_device_name(const std::string& name);
 
-/// How a device is opened. The defaults are what most want.
+/// Options for opening a device. The defaults suit most programs.
 struct DeviceOptions {
   OpenMode mode = OpenMode::either;
   bool packet_information = false;  ///< ask for PI (IFF_NO_PI not set); the first queue decides
   bool multi_queue = false;         ///< IFF_MULTI_QUEUE; must be what the device is
   bool blocking = false;            ///< reads and writes wait, see `Device::cancel`; not for use with a port
-  /// What the kernel may leave to do on packets. With none, every packet is a single datagram with its
-  /// checksum. What was granted is in `Capabilities`; it is never more than this.
+  /// The work that the kernel may leave on packets. Without any, every packet is a single datagram with a
+  /// complete checksum. `Capabilities` has the granted features, never more than these.
   OffloadFeatures offload = {};
-  /// Open it inside this namespace (a name as `ip netns` has it, or a path; empty: here); needs CAP_SYS_ADMIN
-  /// over it. The calling thread is back where it was afterwards; the interface is to be found in there.
+  /// The namespace to open the device in: a name as by `ip netns`, or a path; empty: here. Needs
+  /// CAP_SYS_ADMIN over the namespace. The calling thread comes back; the interface stays in there.
   std::string network_namespace = {};
   std::string clone_path = "/dev/net/tun";
-  /// False: nothing is asked by netlink, which some processes do not have (Android, seccomp filters). Then
-  /// `packet_information` must be what the device has if another queue is attached already, and a refusal has
-  /// the kernel's bare errno.
+  /// False: netlink is not used, for processes without netlink (Android, seccomp filters). Then
+  /// `packet_information` must be the device's if another queue is attached already, and a refusal has the
+  /// kernel's bare errno.
   bool netlink = true;
 };
 
-/// How a descriptor is adopted.
+/// Options for adopting a descriptor.
 struct AdoptOptions {
-  /// What the kernel may leave to do on packets, if the device has the virtio header.
+  /// The work that the kernel may leave on packets, if the device has the virtio header.
   OffloadFeatures offload = {};
-  /// Whether the device has packet information, as the caller knows. Then netlink is not needed, and what can
-  /// be seen must agree. Not given: the kernel is asked by netlink.
+  /// The device's packet information, as the caller knows. Then netlink is not needed, and the device must
+  /// not be seen to differ. Not given: the kernel is asked by netlink.
   std::optional<bool> packet_information = {};
-  /// False: nothing is asked by netlink. Packet information that is not given is none then.
+  /// False: netlink is not used. Packet information not given means no packet information then.
   bool netlink = true;
 };
 
-/// What a read brought.
+/// The result of a read.
 struct ReadResult {
   std::size_t size = 0;    ///< bytes of packet in the buffer
   bool truncated = false;  ///< the packet was longer than the buffer: the rest is lost
-  /// Zero, or a positive errno: EAGAIN (nothing there), EINTR, ECANCELED (see `Device::cancel`), EBADFD
-  /// (device gone), EINVAL (a buffer too short for the framing; the packet is lost), EBADMSG (a virtio header
-  /// that does not fit its packet, which is dropped), EIO, and what else read(2) gives.
+  /// Zero, or a positive errno: EAGAIN (no packet), EINTR, ECANCELED (see `Device::cancel`), EBADFD (device
+  /// gone), EINVAL (a buffer too short for the framing; the packet is lost), EBADMSG (a virtio header that
+  /// does not fit the packet; the packet is dropped), EIO, and further errors of read(2).
   int error = 0;
   PacketOffload offload =
-      {};  ///< what is left to do on the packet; not of a truncated one, nor by `read_framed`
+      {};  ///< the work left on the packet; none for a truncated packet, nor by `read_framed`
 };
 
-/// The most that `Capabilities::framing` can be, in bytes; a device with more is not opened. A virtio header
-/// has no upper bound of its own; devices in use have 10 or 12 bytes, 24 with tunnel offload.
+/// The largest `Capabilities::framing`, in bytes; a device with more is not opened. A virtio header has no
+/// upper bound; devices in use have 10 or 12 bytes, 24 with tunnel offload.
 inline constexpr std::size_t max_framing = 64;
 
-/// What a device is, as read back from the kernel.
+/// The properties of a device, as read back from the kernel.
 struct Capabilities {
   DeviceKind kind = DeviceKind::tun;
   bool packet_information = false;
@@ -130,19 +132,19 @@ struct Capabilities {
   bool multi_queue = false;
   bool persistent = false;
   std::size_t framing = 0;                       ///< bytes that precede each packet on the descriptor
-  OffloadFeatures offload;                       ///< what was granted; none without a virtio header
+  OffloadFeatures offload;                       ///< the granted features; none without a virtio header
   std::endian byte_order = std::endian::native;  ///< of the virtio header's fields
 
-  /// Where the virtio header is within the framing, of which it takes the rest.
+  /// The offset of the virtio header within the framing. The header takes the rest.
   constexpr std::size_t virtio_header_offset() const { return packet_information ? 4 : 0; }
 };
 
 /// For log lines: "tap, virtio header, offload checksum+tso4+tso6, multi-queue".
 std::string to_string(const Capabilities& capabilities);
 
-/// An open device. Move-only; closing it deletes the interface unless it is persistent. Used by one thread at
-/// a time. A blocking one may be read by one thread and written by another, and cancelled or closed by a
-/// third at any time. `Device device = Device::open(DeviceKind::tap, "tp0");`
+/// An open device. Move-only; a close deletes the interface unless the device is persistent. For a single
+/// thread at a time. A blocking device may be read by a thread and written by a second thread, and cancelled
+/// or closed by a third at any time. `Device device = Device::open(DeviceKind::tap, "tp0");`
 class Device {
  public:
   Device() = default;
@@ -155,46 +157,45 @@ class Device {
   /// Opens by name ("tp0"), by template ("tp%d", the kernel fills in a number) or with a name of the kernel's
   /// choice (""). The descriptor is non-blocking and close-on-exec from the start. Throws `Error`:
   /// `invalid_name`, `no_driver`, `clone_device_denied`, `clone_device_forbidden`, `not_clone_device`,
-  /// `not_permitted`, `device_busy` (the only one that may pass by itself), `device_held_here`,
+  /// `not_permitted`, `device_busy` (may pass by itself), `device_held_here`,
   /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`,
   /// `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`, or the kernel's errno. On
-  /// error nothing is left open or created.
+  /// an error nothing is left open or created.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options = {},
                      System system = linux_system());
   /// The same; returns a closed device and sets `ec` instead of throwing.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system,
                      std::error_code& ec);
-  /// Takes over a descriptor that somebody else opened and bound (inherited, or received over a socket), in
-  /// whichever namespace its device is: probes kind, name and framing, makes the descriptor non-blocking and
-  /// close-on-exec, and sets the offload mask. `Errc::not_bound` if it is not bound to a device,
-  /// `Errc::not_tun_driver` for a macvtap or ipvtap, `Errc::packet_information_mismatch` if the device is
-  /// seen to differ, `Errc::namespace_denied` if the device's namespace cannot be asked for packet
-  /// information (state it then), EBADF if it is not open for reading and writing. On error the descriptor is
-  /// closed.
+  /// Takes over a descriptor opened and bound elsewhere (inherited, or received over a socket), of a device
+  /// in any namespace: probes kind, name and framing, makes the descriptor non-blocking and close-on-exec,
+  /// and sets the offload mask. `Errc::not_bound` for a descriptor without a device, `Errc::not_tun_driver`
+  /// for a macvtap or ipvtap, `Errc::packet_information_mismatch` for a device seen to differ,
+  /// `Errc::namespace_denied` if the device's namespace cannot be asked for packet information (state packet
+  /// information then), EBADF for a descriptor not open for reading and writing. On an error the descriptor
+  /// is closed.
   static Device adopt(UniqueFd fd, const AdoptOptions& options = {}, System system = linux_system());
   static Device adopt(UniqueFd fd, const AdoptOptions& options, System system, std::error_code& ec);
 
-  /// Lets go of the descriptor: the caller owns it, the device here is closed.
+  /// Gives the descriptor to the caller; the device here is closed.
   UniqueFd release();
-  /// Closes the descriptor. The offload mask of a persistent device that nobody else has open is cleared. On
-  /// a blocking device, from any thread: calls of other threads end first, with ECANCELED where they wait or
-  /// have not begun; then the descriptor is closed, and this returns. The device itself must outlive those
-  /// calls.
+  /// Closes the descriptor. The offload mask of a persistent device is cleared, unless the device is open
+  /// elsewhere. On a blocking device, from any thread: calls of other threads end first, with ECANCELED if
+  /// waiting or late; then the descriptor is closed. The `Device` must outlive those calls.
   void close() noexcept;
-  /// Ends every call that waits on a blocking device, and every later one that would, with ECANCELED; the
-  /// device stays open. From any thread, at any time while the device is there. No effect on a non-blocking
-  /// one.
+  /// Ends waiting calls on a blocking device with ECANCELED, and later calls that would wait; the device
+  /// stays open. From any thread, at any time during the life of the `Device`. No effect on a non-blocking
+  /// device.
   void cancel() noexcept;
 
   explicit operator bool() const { return static_cast<bool>(fd_); }
   int fileno() const { return fd_.get(); }
-  /// The interface's name as it was when opened.
+  /// The interface's name at the time of the open.
   const std::string& name() const { return name_; }
   DeviceKind kind() const { return capabilities_.kind; }
   const Capabilities& capabilities() const { return capabilities_; }
-  /// The device's interface, in the device's own namespace and under whatever name it has now: addresses,
-  /// MTU, up and down. `device.link().set_up(true);` Precondition for this and what follows: open. Fails with
-  /// `device_gone`, or `namespace_denied` without CAP_NET_ADMIN over the namespace that the device is in.
+  /// The device's interface, in the device's own namespace and under the present name: addresses, MTU, up
+  /// and down. `device.link().set_up(true);` Precondition, here and for the calls below: open. Fails with
+  /// `device_gone`, or with `namespace_denied` without CAP_NET_ADMIN over the device's namespace.
   Link link() const {
     return throwing(name_, [&](std::error_code& ec) { return link(ec); });
   }
@@ -202,15 +203,15 @@ class Device {
   /// Opens a device of this kind by name.
   using Opener =
       std::function<Device(const std::string& name, const DeviceOptions& options, std::error_code& ec)>;
-  /// What opens a device like this one after this one is closed: on its system and in the namespace that it
-  /// is in now, unless the options name one. `namespace_denied` if that one is not known.
+  /// A function that opens the device again after a close: on the same system, and in the device's present
+  /// namespace unless the options name a namespace. `namespace_denied` if the present namespace is not known.
   Opener opener() const;
 
   /// Reads one packet into `buffer` (bytes of packet only; the framing goes elsewhere).
   ReadResult read(MutableBytes buffer) noexcept;
-  /// Reads framing and packet as they lie, in one read(2): the packet is `size` bytes from
-  /// `buffer[capabilities().framing]` on, the last byte of `buffer` is the spare. For whoever looks into the
-  /// framing himself. EINVAL, and nothing is read, unless the buffer is longer than the framing.
+  /// Reads framing and packet unchanged, in a single read(2): the packet is `size` bytes from
+  /// `buffer[capabilities().framing]` on, the last byte of `buffer` is the spare. For callers that look into
+  /// the framing. EINVAL, and nothing is read, unless the buffer is longer than the framing.
   ReadResult read_framed(MutableBytes buffer) noexcept {
     const std::size_t framing = capabilities_.framing;
     if (buffer.size() <= framing) return {.error = EINVAL};
@@ -221,62 +222,60 @@ class Device {
     if (size < framing) return {.error = EINVAL};
     return {.size = std::min(size - framing, room), .truncated = size - framing > room};
   }
-  /// From now on nothing waits: EAGAIN. Not while another thread does.
+  /// From now on no call waits: EAGAIN. Precondition: no thread waits.
   void set_non_blocking() noexcept { waiting_.reset(); }
 
-  /// Writes one packet. Zero when the kernel has it, else a positive errno: EAGAIN, EINTR, ENOBUFS, EIO (the
-  /// interface is down: passes), EBADFD (deleted: final), EINVAL (not acceptable).
+  /// Writes a packet. Zero when the kernel has the packet, else a positive errno: EAGAIN, EINTR, ENOBUFS, EIO
+  /// (the interface is down: passes), EBADFD (deleted: final), EINVAL (not acceptable).
   int write(Bytes packet) noexcept {
     if (capabilities_.framing != 0) return write_parts({&packet, 1});
     const ssize_t result =
         waited(POLLOUT, [&] { return io_->write(fd_.get(), packet.data(), packet.size()); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
-  /// Writes a packet on which this is left to do: EOPNOTSUPP if that cannot be told, for want of a virtio
-  /// header. The kernel takes super-packets that it knows whatever was granted, and a super-packet only with
-  /// its checksum to be filled.
+  /// Writes a packet with work left to do: EOPNOTSUPP without a virtio header to tell the work. The kernel
+  /// takes every known kind of super-packet, granted or not, but a super-packet only with the checksum to be
+  /// filled.
   int write(Bytes packet, const PacketOffload& offload) noexcept;
   /// Writes one packet gathered from at most 16 parts. Results as `write`.
   int write_sequence(std::span<const Bytes> parts) noexcept;
-  /// Writes framing and packet as they lie, in one write(2). Results as `write`; EINVAL also for a virtio
-  /// header that the kernel does not believe, or a kind of super-packet that it does not know.
+  /// Writes framing and packet unchanged, in a single write(2). Results as `write`; EINVAL also for a virtio
+  /// header that the kernel does not believe, or an unknown kind of super-packet.
   int write_framed(Bytes framed) noexcept {
     const ssize_t result =
         waited(POLLOUT, [&] { return io_->write(fd_.get(), framed.data(), framed.size()); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
-  /// The same gathered, in one writev(2); the framing comes first and may be cut anywhere.
+  /// The same gathered, in a single writev(2); the framing comes first and may be cut anywhere.
   int write_framed(std::span<const iovec> parts) noexcept {
     const ssize_t result = waited(POLLOUT, [&] { return io_->writev(fd_.get(), parts); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
 
-  /// What is left to do on a packet that `read_framed` brought; `framed` is framing and packet. Nothing if
-  /// the virtio header does not fit the packet: `why` is `bad_offload`.
+  /// The work left on a packet from `read_framed`; `framed` is framing and packet. Nothing if the virtio
+  /// header does not fit the packet: `why` is `bad_offload`.
   std::optional<PacketOffload> offload_of(Bytes framed, DropReason& why) const;
   /// Writes the framing that goes before `packet` in `write_framed`; the packet's link header, or on TUN its
-  /// first byte, is enough. Precondition: `framing` is as long as `capabilities().framing`. False where the
-  /// packet has no EtherType that packet information could tell.
+  /// first byte, is enough. Precondition: `framing` is as long as `capabilities().framing`. False for a
+  /// packet without an EtherType for packet information.
   bool emit_framing(MutableBytes framing, Bytes packet, const PacketOffload& offload = {}) const noexcept {
     return emit_framing(framing, {&packet, 1}, offload);
   }
 
-  /// True once the interface was deleted underneath. Reads nothing, so a paused reader may ask.
+  /// True after a deletion of the interface. Reads nothing, so a paused reader may ask.
   bool is_gone() const noexcept;
 
-  /// Changes what the kernel may leave to do from now on (TUNSETOFFLOAD); what is granted is in
-  /// `capabilities()`, none without a virtio header. Of all queues of the device, and not of packets that
-  /// wait to be read already: their virtio headers go on telling what is left to do. On error nothing has
-  /// changed.
+  /// Changes the work that the kernel may leave from now on (TUNSETOFFLOAD); `capabilities()` has the granted
+  /// features, none without a virtio header. The change is for all queues of the device, and not for packets
+  /// that wait already: their virtio headers are right. On an error nothing has changed.
   void set_offload(const OffloadFeatures& wanted, std::error_code& ec);
 
-  /// Keeps the interface when it is closed (TUNSETPERSIST), or no longer.
+  /// Keeps the interface after a close (TUNSETPERSIST), or no longer.
   void set_persistent(bool persistent, std::error_code& ec);
   /// Lets this user, or members of this group, attach without privilege (TUNSETOWNER, TUNSETGROUP).
   void set_owner(std::uint32_t uid, std::error_code& ec);
   void set_group(std::uint32_t gid, std::error_code& ec);
-  /// Bounds what written packets may take in the kernel, in bytes (TUNSETSNDBUF); beyond it writes say
-  /// EAGAIN.
+  /// Bounds the kernel's memory for written packets, in bytes (TUNSETSNDBUF); beyond, writes say EAGAIN.
   void set_send_buffer(int bytes, std::error_code& ec);
 
   // The throwing forms (`throwing`): `Error` with the interface's name.
@@ -297,7 +296,7 @@ class Device {
   }
 
  private:
-  /// What the calls of a blocking device share.
+  /// The shared state of the calls on a blocking device.
   struct Waiting {
     UniqueFd cancelled;                ///< an eventfd, readable for ever once cancelled
     std::atomic<int> calls{0};         ///< under way
@@ -317,11 +316,11 @@ class Device {
   void set(unsigned long request, unsigned long value, std::error_code& ec);
   /// The interface's name now.
   std::string current_name(std::error_code& ec) const;
-  /// Closes a persistent device, and clears its mask unless somebody else has it open.
+  /// Closes a persistent device, and clears the mask unless the device is open elsewhere.
   void close_without_mask() noexcept;
   /// TUNSETIFF with the flags that the device has; zero or a negated errno.
   int attach_again(int fd, const std::string& name) const;
-  /// Makes a call; on a blocking device again, whenever it need no longer wait.
+  /// Makes a call; on a blocking device again after each wait.
   template <typename Call>
   ssize_t waited(short events, Call call) const noexcept {
     if (!waiting_) [[likely]]
@@ -332,7 +331,7 @@ class Device {
     waiting_->calls.fetch_sub(1);
     return result;
   }
-  /// Waits for the descriptor: zero if a call is to be made again, else how it ends, negated.
+  /// Waits for the descriptor: zero if the call is to be made again, else a negated errno.
   ssize_t wait(short events) const noexcept;
   int write_parts(std::span<const Bytes> parts, const PacketOffload& offload = {}) noexcept;
   bool emit_framing(MutableBytes framing, std::span<const Bytes> parts,
@@ -342,7 +341,7 @@ class Device {
   LinkSystem* links_ = nullptr;
   UniqueFd fd_;
   std::string name_;
-  std::string clone_path_;  ///< of the driver that the descriptor is from
+  std::string clone_path_;  ///< of the driver
   Capabilities capabilities_;
   std::unique_ptr<Waiting> waiting_;  ///< of a blocking device
 };

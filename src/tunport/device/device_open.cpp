@@ -14,13 +14,13 @@
 #include "tunport/device/device.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
 
-// How a device is opened, attached to or adopted, and probed.
+// Opening, attaching, adopting and probing.
 
 namespace tunport {
 namespace {
 
 constexpr std::size_t packet_information_size = sizeof(tun_pi);
-/// struct virtio_net_hdr (linux/virtio_net.h), which longer ones begin with.
+/// struct virtio_net_hdr (linux/virtio_net.h), the beginning of longer headers.
 constexpr int least_virtio_header = 10;
 
 /// True if the kernel chooses the name, or a part of it.
@@ -44,7 +44,7 @@ std::error_code open_error(int number, const char* path, IoSystem& io) {
   }
 }
 
-/// Why a device of this kind cannot be attached to that link; no error if it can.
+/// The obstacle to attaching a device of `kind` to `link`; no error without an obstacle.
 std::error_code mismatch(const LinkInfo& link, DeviceKind kind, const DeviceOptions& options) {
   if (!link.tunnel) return Errc::not_a_tunnel;
   if (link.tunnel->kind != kind) return Errc::wrong_kind;
@@ -52,8 +52,8 @@ std::error_code mismatch(const LinkInfo& link, DeviceKind kind, const DeviceOpti
   return {};
 }
 
-/// What TUNSETIFF meant by `number`: the kernel has one EINVAL and one EBUSY for many causes, the link tells
-/// them apart.
+/// The meaning of `number` from TUNSETIFF: the kernel has a single EINVAL and a single EBUSY for many causes,
+/// and the link tells the causes apart.
 std::error_code bind_error(int number, DeviceKind kind, const std::string& name, const DeviceOptions& options,
                            System system) {
   switch (number) {
@@ -77,8 +77,8 @@ std::error_code bind_error(int number, DeviceKind kind, const std::string& name,
   }
 }
 
-/// True if there is an interface of that name, asked without netlink: TUNSETIFF says EBUSY before anything
-/// else. What is made instead goes with `fd`.
+/// True if there is an interface of `name`, asked without netlink: TUNSETIFF says EBUSY before anything else.
+/// Otherwise a new device may be made; the device goes with `fd`.
 bool is_there(int fd, DeviceKind kind, const std::string& name, IoSystem& io) {
   ifreq request{};
   name.copy(request.ifr_name, IFNAMSIZ - 1);
@@ -87,7 +87,7 @@ bool is_there(int fd, DeviceKind kind, const std::string& name, IoSystem& io) {
   return io.ioctl(fd, TUNSETIFF, &request) == -EBUSY;
 }
 
-/// True if the tunnel is what TUNGETIFF's flags say.
+/// True if TUNGETIFF's flags describe the tunnel.
 bool fits(const TunnelInfo& tunnel, int flags) {
   return (tunnel.kind == DeviceKind::tap) == ((flags & IFF_TAP) != 0) &&
          tunnel.vnet_header == ((flags & IFF_VNET_HDR) != 0) &&
@@ -97,8 +97,8 @@ bool fits(const TunnelInfo& tunnel, int flags) {
 
 }  // namespace
 
-// What the kernel's dev_valid_name takes, in the 15 characters that a request has room for. It would cut a
-// longer name silently.
+// As the kernel's dev_valid_name, within the 15 characters of a request. The kernel would cut a longer name
+// silently.
 bool is_device_name(const std::string& name) {
   if (name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
   const auto is_forbidden = [](unsigned char c) {
@@ -151,7 +151,7 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
     }
   }
 
-  // TUNSETIFF creates what is not there. So look first, and afterwards make sure that it is still the same.
+  // TUNSETIFF creates an absent device. So look first, and make sure afterwards that the device is the same.
   std::optional<LinkInfo> present;
   if (attach && options.netlink) {
     present = system.links.find(name, ec);
@@ -166,10 +166,10 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
       (options.multi_queue ? IFF_MULTI_QUEUE : 0) | (options.mode == OpenMode::create ? IFF_TUN_EXCL : 0);
   const bool wants_header = tun_offload::consistent(options.offload).any();
   device.bind(name, flags | (wants_header ? IFF_VNET_HDR : 0), kind, options, ec);
-  // An EINVAL that nothing explains may be a kernel's that does not know the header.
+  // An unexplained EINVAL may come from a kernel without the header.
   if (wants_header && ec == errno_code(EINVAL)) device.bind(name, flags, kind, options, ec);
   if (ec) return {};
-  // The first queue sets the flags, another one gets those that are there.
+  // The first queue sets the flags, a further queue gets the present flags.
   AdoptOptions known{.offload = options.offload, .netlink = options.netlink};
   const bool is_settled = !options.multi_queue || !options.netlink;
   if (is_settled) known.packet_information = options.packet_information;
@@ -208,7 +208,7 @@ Device Device::adopt(UniqueFd fd, const AdoptOptions& options, System system, st
     ec = errno_code(flags < 0 ? -flags : EBADF);
     return {};
   }
-  // A macvtap answers TUNGETIFF as well, but hangs nobody up when it is deleted, and takes writes after that.
+  // A macvtap answers TUNGETIFF as well, but a deletion hangs no descriptor up, and later writes succeed.
   unsigned features = 0;
   if (system.io.ioctl(device.fileno(), TUNGETFEATURES, &features) == 0 && (features & IFF_TUN) == 0) {
     ec = Errc::not_tun_driver;
@@ -226,7 +226,7 @@ Device Device::adopt(UniqueFd fd, const AdoptOptions& options, System system, st
   return device;
 }
 
-/// Reads back what the device is, and sets its offload mask. `is_settled`: a request has settled packet
+/// Reads the device's properties back, and sets the offload mask. `is_settled`: a request has settled packet
 /// information.
 void Device::probe(const AdoptOptions& options, bool is_settled, std::error_code& ec) {
   ifreq request{};
@@ -258,7 +258,7 @@ bool Device::probe_packet_information(int flags, const AdoptOptions& options, st
   } else if (options.netlink) {
     const Link link = this->link(ec);
     const LinkInfo info = ec ? LinkInfo{} : link.info(ec);
-    // A process that may not know where the device is may have found a namesake.
+    // Without the right to know the device's namespace, a namesake may have been found.
     const bool is_it = info.tunnel && fits(*info.tunnel, flags);
     if (!ec && info.tunnel && !is_it) ec = Errc::no_such_device;
     if (!ec) seen = is_it && info.tunnel->packet_information;
@@ -268,7 +268,7 @@ bool Device::probe_packet_information(int flags, const AdoptOptions& options, st
   return stated.value_or(seen.value_or(false));
 }
 
-/// Its size and byte order are the device's and outlive who set them.
+/// The header's size and byte order belong to the device, and outlive earlier processes.
 void Device::probe_virtio_header(std::error_code& ec) {
   int size = 0;
   if (const int result = io_->ioctl(fileno(), TUNGETVNETHDRSZ, &size); result < 0) {
@@ -280,7 +280,7 @@ void Device::probe_virtio_header(std::error_code& ec) {
     ec = Errc::bad_header_size;
     return;
   }
-  // A kernel that does not know the request has the machine's order. Asked for both, it takes the former.
+  // A kernel without the request has the machine's order. Of both orders, little-endian wins in the kernel.
   const auto is_set = [&](unsigned long request) {
     int value = 0;
     return io_->ioctl(fileno(), request, &value) == 0 && value != 0;

@@ -22,7 +22,7 @@ bool is_link_local(const IpAddress& address) {
   return address.is_v6() && address.v6().octets()[0] == 0xfe && (address.v6().octets()[1] & 0xc0) == 0x80;
 }
 
-/// True if the kernel refused: what was asked for was not done. Otherwise it may have been.
+/// True for a refusal: the change was not made. After other errors the change may have been made.
 bool is_refusal(const std::error_code& ec) {
   return ec && !is_transient(ec) && ec != std::errc::protocol_error;
 }
@@ -126,7 +126,7 @@ const InterfaceAddress* InterfaceSetup::lost_by(unsigned mtu) const {
 void InterfaceSetup::set_mtu(unsigned mtu, std::error_code& ec) {
   ec.clear();
   if (mtu == before_.mtu) return;
-  // The kernel would take the address away, and nobody gives it back.
+  // The kernel would take the address away for good.
   if (lost_by(mtu) != nullptr) {
     ec = Errc::mtu_too_small;
     return;
@@ -189,7 +189,7 @@ std::uint64_t InterfaceSetup::kernel_drops() const {
 }
 
 bool InterfaceSetup::must_stay(const InterfaceAddress& address) const {
-  if (address.prefix.address.is_v4()) return false;  // nothing takes these
+  if (address.prefix.address.is_v4()) return false;  // no change takes IPv4 addresses
   if (has(addresses_before_, address.prefix)) return true;
   const bool is_the_kernels = address.origin == IFAPROT_KERNEL_LL || address.origin == IFAPROT_KERNEL_RA ||
                               (address.flags & IFA_F_TEMPORARY) != 0 || is_link_local(address.prefix.address);
@@ -198,10 +198,10 @@ bool InterfaceSetup::must_stay(const InterfaceAddress& address) const {
 
 std::vector<InterfaceAddress> InterfaceSetup::addresses_to_keep(std::error_code& ec) const {
   auto addresses = link_->interface_addresses(name_, ec);
-  // Not known is not none; and an MTU too short for IPv6 has taken what was there before.
+  // A failed list is not an empty list; and a short MTU has taken the former IPv6 addresses.
   if (ec || (mtu_set_ && mtu_ < least_ipv6_mtu)) addresses = addresses_before_;
   std::erase_if(addresses, [&](const InterfaceAddress& address) { return !must_stay(address); });
-  std::ranges::reverse(addresses);  // the latest is listed first, and is to be added last
+  std::ranges::reverse(addresses);  // the kernel lists the latest address first
   for (InterfaceAddress& address : addresses) address.valid_seconds = std::max(address.valid_seconds, 1U);
   return addresses;
 }
@@ -218,7 +218,7 @@ std::error_code InterfaceSetup::put_back() noexcept try {
   if (ec) return first;
   for (const Route& route : routes_added_) {
     link_->remove_route(route, ec);
-    if (ec != std::errc::no_such_process) keep_first();  // somebody else was faster
+    if (ec != std::errc::no_such_process) keep_first();  // removed by another program
   }
   for (const IpPrefix& address : added_) {
     link_->remove_address(name_, address, ec);

@@ -1,6 +1,6 @@
 #pragma once
-/// The seam to the operating system for descriptors: every call that a device or a socket port makes. The
-/// real one is `linux_io()`; `testing/memory_system.hpp` has a faithful fake.
+/// The seam to the operating system for descriptors: every call of a device or a socket port. The
+/// kernel's is `linux_io()`; `testing/memory_system.hpp` has a faithful fake.
 
 #include <span>
 #include <string>
@@ -20,10 +20,9 @@ inline std::size_t size_of(std::span<const iovec> parts) {
   return size;
 }
 
-/// Descriptor calls. Each is the system call of its name; a result below zero is a negated `errno`. A call
-/// that a signal interrupts is made again by the implementation: callers treat EINTR as EAGAIN. A descriptor
-/// is a real one, so that any loop can watch it and `close(2)` ends it: an implementation notices that by
-/// itself.
+/// Descriptor calls, named after system calls; a result below zero is a negated `errno`. The implementation
+/// makes a call interrupted by a signal again: callers treat EINTR as EAGAIN. Descriptors are real, so that
+/// every loop can watch them, and `close(2)` ends them: an implementation notices a close by itself.
 class IoSystem {
  public:
   virtual ~IoSystem() = default;
@@ -36,20 +35,20 @@ class IoSystem {
   /// faccessat(2) with AT_EACCESS: zero if the file's mode allows `mode` (R_OK, W_OK) to this user. Default:
   /// -ENOSYS, not known.
   virtual int access(const char* path, int mode);
-  /// True if a descriptor of this process is bound to the interface of that name in the caller's namespace.
+  /// True if a descriptor of this process is bound to the interface named so in the caller's namespace.
   /// Default: false, not known.
   virtual bool holds(const std::string& interface);
   /// ioctl(2) with a pointer.
   virtual int ioctl(int fd, unsigned long request, void* argument) = 0;
-  /// ioctl(2) with a number by value: TUNSETPERSIST, TUNSETOWNER and TUNSETGROUP take theirs so.
+  /// ioctl(2) with a number by value: for TUNSETPERSIST, TUNSETOWNER and TUNSETGROUP.
   virtual int ioctl_value(int fd, unsigned long request, unsigned long argument) = 0;
-  /// read(2): one packet.
+  /// read(2): a packet.
   virtual ssize_t read(int fd, void* buffer, std::size_t size) = 0;
-  /// readv(2): one packet, scattered.
+  /// readv(2): a packet, scattered.
   virtual ssize_t readv(int fd, std::span<const iovec> parts) = 0;
-  /// write(2): one packet.
+  /// write(2): a packet.
   virtual ssize_t write(int fd, const void* buffer, std::size_t size) = 0;
-  /// writev(2): one packet, gathered.
+  /// writev(2): a packet, gathered.
   virtual ssize_t writev(int fd, std::span<const iovec> parts) = 0;
   /// fcntl(F_GETFL).
   virtual int get_flags(int fd) = 0;
@@ -63,9 +62,9 @@ class IoSystem {
   virtual int getsockname(int fd, sockaddr* address, socklen_t* length) = 0;
   virtual int getsockopt(int fd, int level, int option, void* value, socklen_t* length) = 0;
   virtual int setsockopt(int fd, int level, int option, const void* value, socklen_t length) = 0;
-  /// recvmsg(2): one datagram, or an entry of the error queue.
+  /// recvmsg(2): a datagram, or an entry of the error queue.
   virtual ssize_t recvmsg(int fd, msghdr* message, int flags) = 0;
-  /// sendmsg(2): one datagram.
+  /// sendmsg(2): a datagram.
   virtual ssize_t sendmsg(int fd, const msghdr* message, int flags) = 0;
 };
 

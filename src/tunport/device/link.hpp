@@ -1,5 +1,5 @@
 #pragma once
-/// The link of a device: the interface that its descriptor is bound to.
+/// The link of a device: the interface bound to the device's descriptor.
 
 #include <functional>
 #include <memory>
@@ -12,24 +12,23 @@
 
 namespace tunport {
 
-/// One interface, in its own namespace and by its index: neither the caller's namespace nor a rename leads to
-/// another. `Device::link` makes it. The calls are those of `LinkSystem`, with their errors; an interface
-/// that was deleted, or moved to another namespace since, is `Errc::no_such_device`. Each call has a throwing
-/// form. Outlived by the system that the device was opened with.
+/// An interface, in its own namespace and by its index: neither the caller's namespace nor a rename leads to
+/// a stranger. Made by `Device::link`. The calls are the calls of `LinkSystem`, with the same errors; an
+/// interface deleted since, or moved to another namespace, is `Errc::no_such_device`. Each call has a
+/// throwing form. The device's system outlives the link.
 class Link {
  public:
   Link() = default;
-  /// `only`: what `LinkSystem::only` returned; `name`: the interface's, for errors.
+  /// `only`: from `LinkSystem::only`; `name`: the interface's, for errors.
   Link(std::shared_ptr<LinkSystem> around, std::shared_ptr<LinkSystem> only, std::string name)
       : around_{std::move(around)}, only_{std::move(only)}, name_{std::move(name)} {}
   explicit operator bool() const { return only_ != nullptr; }
   /// The interface's name when the link was made. Precondition for the calls below: not empty.
   const std::string& name() const { return name_; }
-  /// The same calls as a `LinkSystem`, for code that takes one: each acts on this interface, whatever name
-  /// the call is given.
+  /// The same calls as a `LinkSystem`: each acts on this interface, and ignores the name given.
   LinkSystem& system() const { return *only_; }
 
-  /// The interface as the kernel describes it now.
+  /// The present state of the interface.
   LinkInfo info(std::error_code& ec) const { return only_->find(name_, ec).value_or(LinkInfo{}); }
   void set_up(bool up, std::error_code& ec) const { only_->set_up(name_, up, ec); }
   void set_mtu(unsigned mtu, std::error_code& ec) const { only_->set_mtu(name_, mtu, ec); }
@@ -77,7 +76,7 @@ class Link {
     return route;
   }
 
-  std::shared_ptr<LinkSystem> around_;  ///< what `only_` may refer to
+  std::shared_ptr<LinkSystem> around_;  ///< outlives `only_`
   std::shared_ptr<LinkSystem> only_;
   std::string name_;
 };

@@ -1,8 +1,8 @@
 #pragma once
 /// The seam to the operating system for interfaces: addresses, MTU, MAC, up and down, routes, namespaces. The
-/// real one is `LinuxLinks` (rtnetlink, by libnl-route); `testing/memory_system.hpp` has the fake.
+/// kernel's is `LinuxLinks` (rtnetlink, by libnl-route); `testing/memory_system.hpp` has the fake.
 ///
-/// Nothing here happens on its own: an interface is touched exactly as asked.
+/// An interface is touched exactly as asked, never unasked.
 
 #include <cstdint>
 #include <functional>
@@ -22,7 +22,7 @@ namespace tunport {
 
 class IoSystem;
 
-/// What is known of an interface that is a TUN/TAP device (IFLA_INFO_DATA, linux/if_link.h IFLA_TUN_*).
+/// The properties of an interface of a TUN/TAP device (IFLA_INFO_DATA, linux/if_link.h IFLA_TUN_*).
 struct TunnelInfo {
   DeviceKind kind = DeviceKind::tun;
   bool packet_information = false;
@@ -31,7 +31,7 @@ struct TunnelInfo {
   bool persistent = false;
   std::optional<std::uint32_t> owner;
   std::optional<std::uint32_t> group;
-  std::optional<unsigned> queues;  ///< of a multi-queue device: descriptors attached, enabled or not
+  std::optional<unsigned> queues;  ///< of a multi-queue device: attached descriptors
 };
 
 /// An interface as the kernel describes it.
@@ -42,20 +42,20 @@ struct LinkInfo {
   unsigned mtu = 0;  ///< bytes of IP, without the Ethernet header
   bool up = false;
   unsigned tx_queue_length = 0;      ///< packets that wait for a reader before the kernel drops
-  std::uint64_t tx_dropped = 0;      ///< packets dropped because nobody read them in time
-  std::optional<TunnelInfo> tunnel;  ///< empty if it is neither TUN nor TAP
+  std::uint64_t tx_dropped = 0;      ///< packets dropped for want of a timely reader
+  std::optional<TunnelInfo> tunnel;  ///< empty for other interfaces
 };
 
-/// An address as an interface has it, with what the kernel keeps of it (linux/if_addr.h).
+/// An address of an interface, with the kernel's properties of the address (linux/if_addr.h).
 struct InterfaceAddress {
   static constexpr std::uint32_t forever = 0xffffffff;
 
   IpPrefix prefix;                     ///< the interface's own address; with a peer the length is the peer's
   std::optional<IpAddress> peer = {};  ///< the other end of a point-to-point address
   std::optional<Ipv4Address> broadcast = {};  ///< none in IPv6
-  std::uint32_t flags = 0;                    ///< IFA_F_*; the kernel ignores those that nobody can ask for
+  std::uint32_t flags = 0;                    ///< IFA_F_*; the kernel ignores flags of its own
   std::uint32_t valid_seconds = forever;      ///< the address goes then
-  std::uint32_t preferred_seconds = forever;  ///< new connections avoid the address after that
+  std::uint32_t preferred_seconds = forever;  ///< new connections avoid the address afterwards
   std::uint32_t metric = 0;                   ///< of the route to the prefix; 0: the kernel's own choice
   std::uint8_t origin = 0;                    ///< IFAPROT_*: who made the address; 0: not known
   bool operator==(const InterfaceAddress&) const = default;
@@ -71,9 +71,8 @@ struct Route {
 
 /// Typed operations on interfaces. Every function reports by `ec` (cleared on success):
 /// `Errc::no_such_device` for an unknown name, `Errc::not_permitted` without CAP_NET_ADMIN in the namespace,
-/// else the kernel's errno. None of them helps by trying again unless `is_transient(ec)`. Each has a second
-/// form, below, that throws `Error` with the interface's name instead (`throwing`), and with the address or
-/// the route where there is one.
+/// else the kernel's errno. Trying again helps only if `is_transient(ec)`. Each function has a second form,
+/// below, which throws `Error` (`throwing`) with the interface's name, and with the address or the route.
 class LinkSystem {
  public:
   virtual ~LinkSystem() = default;
@@ -84,38 +83,38 @@ class LinkSystem {
   /// The interface of that name. Needs no privilege.
   virtual std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) = 0;
   virtual void set_up(const std::string& name, bool up, std::error_code& ec) = 0;
-  /// `mtu` in bytes of IP. IPv6 needs 1280 or more. `Errc::mtu_out_of_range` if the interface cannot have it.
+  /// `mtu` in bytes of IP. IPv6 needs 1280 or more. `Errc::mtu_out_of_range` beyond the interface's limits.
   virtual void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) = 0;
-  /// `Errc::no_mac_address` on TUN, `Errc::invalid_mac_address` for zero or a multicast one.
+  /// `Errc::no_mac_address` on TUN, `Errc::invalid_mac_address` for zero or a multicast address.
   virtual void set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) = 0;
-  /// `packets` that wait for a reader before the kernel drops ("txqueuelen").
+  /// The number of packets that wait for a reader before the kernel drops ("txqueuelen").
   virtual void set_tx_queue_length(const std::string& name, unsigned packets, std::error_code& ec) = 0;
-  /// EEXIST if the interface has it already; `Errc::mtu_too_small` for IPv6 on an MTU below 1280.
+  /// EEXIST if the interface has the address already; `Errc::mtu_too_small` for IPv6 on an MTU below 1280.
   virtual void add_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
-  /// As `add_address`, with all that `address` says.
+  /// As `add_address`, with every property of `address`.
   virtual void add_interface_address(const std::string& name, const InterfaceAddress& address,
                                      std::error_code& ec) = 0;
-  /// EADDRNOTAVAIL if the interface does not have it.
+  /// EADDRNOTAVAIL if the interface does not have the address.
   virtual void remove_address(const std::string& name, const IpPrefix& address, std::error_code& ec) = 0;
   virtual std::vector<IpPrefix> addresses(const std::string& name, std::error_code& ec) = 0;
-  /// The interface's addresses with what the kernel keeps of each.
+  /// The interface's addresses with their properties.
   virtual std::vector<InterfaceAddress> interface_addresses(const std::string& name, std::error_code& ec) = 0;
-  /// EEXIST if it is there; ENETDOWN while the interface is down; ENETUNREACH or EHOSTUNREACH if the gateway
-  /// cannot be reached; `Errc::invalid_route` for host bits in the destination.
+  /// EEXIST for a present route; ENETDOWN while the interface is down; ENETUNREACH or EHOSTUNREACH if the
+  /// gateway cannot be reached; `Errc::invalid_route` for host bits in the destination.
   virtual void add_route(const Route& route, std::error_code& ec) = 0;
-  /// ESRCH if it is not there.
+  /// ESRCH for an absent route.
   virtual void remove_route(const Route& route, std::error_code& ec) = 0;
   /// The routes of the main table that leave by this interface.
   virtual std::vector<Route> routes(const std::string& name, std::error_code& ec) = 0;
-  /// Moves the interface into the namespace that `namespace_fd` stands for (a descriptor of /proc/PID/ns/net
-  /// or /run/netns/NAME, borrowed). Its addresses and its up state stay behind. `Errc::not_a_namespace` or
-  /// EBADF if it stands for none.
+  /// Moves the interface into the namespace of `namespace_fd` (a descriptor of /proc/PID/ns/net or
+  /// /run/netns/NAME, borrowed). Addresses and up state stay behind. `Errc::not_a_namespace` or EBADF for
+  /// another descriptor.
   virtual void move_to_namespace(const std::string& name, int namespace_fd, std::error_code& ec) = 0;
   /// Deletes the interface.
   virtual void remove(const std::string& name, std::error_code& ec) = 0;
-  /// Runs `inside` with the calling thread in the namespace of that name (see `open_namespace`), and brings
-  /// the thread back: the errors of `open_namespace` and `in_namespace`. `Errc::no_namespaces`, and nothing
-  /// is run, where the system has none.
+  /// Runs `inside` with the calling thread in the namespace of a name (as by `ip netns`) or path, and brings
+  /// the thread back. `Errc::no_such_namespace`, `Errc::not_a_namespace`, `Errc::namespace_denied`.
+  /// `Errc::no_namespaces`, and nothing is run, on a system without namespaces.
   virtual void in_namespace_of(const std::string& network_namespace, const std::function<void()>& inside,
                                std::error_code& ec) {
     static_cast<void>(network_namespace);
@@ -123,15 +122,15 @@ class LinkSystem {
     ec = Errc::no_namespaces;
   }
 
-  /// The interfaces of the namespace of a device, whatever the caller's: `fd` is bound to the device and used
-  /// through `io`. `Errc::namespace_denied` if the device is elsewhere and the caller without CAP_NET_ADMIN
-  /// there; Linux before 5.2 cannot be asked, and the namespace then is this system's. Null, which is the
-  /// default, if all devices are in this system's own.
+  /// The interfaces of a device's namespace, also outside of the caller's: `fd` is bound to the device, for
+  /// use through `io`. `Errc::namespace_denied` for a device elsewhere without CAP_NET_ADMIN there. Linux
+  /// before 5.2 cannot be asked: the namespace then is this system's. Null, the default, if all devices are
+  /// in this system's own namespace.
   virtual std::unique_ptr<LinkSystem> around(IoSystem& io, int fd, std::error_code& ec);
-  /// One interface of this system's namespace: each call of the result acts on the interface of that index,
-  /// through renames, whatever name the call is given. Default: by `name`.
+  /// A single interface of this system's namespace: each call of the result acts on the interface of `index`,
+  /// through renames, and ignores the name given. Default: by `name`.
   virtual std::unique_ptr<LinkSystem> only(int index, const std::string& name);
-  /// Runs `inside` in the namespace that the calls act in. Default: here.
+  /// Runs `inside` in the namespace of this system's calls. Default: here.
   virtual void inside(const std::function<void()>& inside, std::error_code& ec);
 
   LinkInfo find(const std::string& name) {

@@ -18,14 +18,13 @@
 #include "tunport/device/netlink_internal.hpp"
 #include "tunport/wire/ipv6.hpp"
 
-// Theory. libnl keeps a netlink message, its attributes and its routes; what goes around it is done here,
-// for two reasons. Its calls reduce the kernel's errno to an error number of its own, which loses what
-// callers need (EADDRNOTAVAIL, ENETUNREACH): so requests are built by libnl and sent by `Exchange`, which
-// keeps the errno. And its link object of 3.7 knows no TUN/TAP: IFLA_LINKINFO is parsed here. The same facts
-// stand in sysfs (/sys/class/net/NAME/tun_flags), but a sysfs mount shows the interfaces of the namespace
-// that it was mounted in, which in a new namespace is another one; rtnetlink never lies about that. A request
-// names its interface by IFLA_IFNAME wherever the kernel takes that, so that nothing can change between a
-// look-up and the request.
+// Theory. libnl builds messages, attributes and routes; the rest is done here, for two reasons. libnl's calls
+// reduce the kernel's errno to a number of libnl, which loses EADDRNOTAVAIL or ENETUNREACH: so requests are
+// built by libnl and sent by `Exchange`, which keeps the errno. And the link object of libnl 3.7 knows no
+// TUN/TAP: IFLA_LINKINFO is parsed here. The same facts stand in sysfs (/sys/class/net/NAME/tun_flags), but a
+// sysfs mount shows the namespace of the mount, not the caller's; rtnetlink never lies about namespaces. A
+// request names its interface by index, where known, or by IFLA_IFNAME where the kernel takes a name, so that
+// nothing changes between a look-up and the request.
 
 namespace tunport {
 namespace {
@@ -43,8 +42,8 @@ struct Free : netlink::Free {
 template <typename Type>
 using Owned = std::unique_ptr<Type, Free>;
 
-/// A request about the interface of that index or, with zero, of that name. Longer names than any interface
-/// has are unknown.
+/// A request about the interface of `index` or, with zero, of `name`. Names too long for an interface are
+/// unknown.
 netlink::Owned<nl_msg> link_request(int type, int index, const std::string& name, ifinfomsg header,
                                     std::error_code& ec) {
   ec.clear();
@@ -172,7 +171,7 @@ std::optional<InterfaceAddress> parse_address(nlmsghdr& message, int index) {
     return std::nullopt;
   const auto* const header = static_cast<const ifaddrmsg*>(::nlmsg_data(&message));
   if (header->ifa_index != static_cast<unsigned>(index)) return std::nullopt;
-  // On a point-to-point interface IFA_ADDRESS is the other end's; IPv6 gives IFA_LOCAL only then.
+  // IFA_ADDRESS of a point-to-point interface is the peer's; IPv6 has IFA_LOCAL in that case alone.
   nlattr* const own = attributes[IFA_LOCAL] != nullptr ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
   if (own == nullptr) return std::nullopt;
   const auto read = [&](nlattr* attribute) {
@@ -187,7 +186,7 @@ std::optional<InterfaceAddress> parse_address(nlmsghdr& message, int index) {
     if (const auto peer = read(other); peer && peer != address) result.peer = peer;
   if (nlattr* const all = attributes[IFA_BROADCAST]; all != nullptr && address->is_v4())
     if (const auto broadcast = read(all)) result.broadcast = broadcast->v4();
-  result.flags = header->ifa_flags;  // the lowest eight; kernels since 3.14 give all
+  result.flags = header->ifa_flags;  // the lowest eight; Linux since 3.14 adds IFA_FLAGS
   if (attributes[IFA_FLAGS] != nullptr) result.flags = ::nla_get_u32(attributes[IFA_FLAGS]);
   if (nlattr* const life = attributes[IFA_CACHEINFO]; life != nullptr) {
     ifa_cacheinfo times{};
@@ -200,7 +199,7 @@ std::optional<InterfaceAddress> parse_address(nlmsghdr& message, int index) {
   return result;
 }
 
-/// Appends the route if it is in the main table and leaves by interface `index`.
+/// Appends a route of the main table that leaves by interface `index`.
 void parse_route(nlmsghdr& message, int index, const std::string& name, std::vector<Route>& routes) {
   rtnl_route* parsed = nullptr;
   if (message.nlmsg_type != RTM_NEWROUTE || ::rtnl_route_parse(&message, &parsed) < 0) return;
@@ -390,11 +389,11 @@ void LinuxLinks::change_route(bool add, const Route& route, std::error_code& ec)
     else
       ::rtnl_route_nh_set_gateway(hop, gateway.get());
   }
-  ::rtnl_route_add_nexthop(request.get(), hop);  // takes it over
+  ::rtnl_route_add_nexthop(request.get(), hop);  // takes `hop` over
   ::rtnl_route_set_family(request.get(), family_of(route.destination.address));
   ::rtnl_route_set_dst(request.get(), destination.get());
   ::rtnl_route_set_table(request.get(), RT_TABLE_MAIN);
-  // Whoever added it: "unspecified" matches any when removing.
+  // For a removal "unspecified" matches every origin.
   ::rtnl_route_set_protocol(request.get(), add ? RTPROT_STATIC : RTPROT_UNSPEC);
   const int result = add ? ::rtnl_route_build_add_request(request.get(), NLM_F_EXCL, &built)
                          : ::rtnl_route_build_del_request(request.get(), 0, &built);
