@@ -76,6 +76,23 @@ void bare_write(struct BareLoop* loop, const struct BarePacket* packets, size_t 
  * readable. A packet written counts as a datagram, a super-packet, too. */
 void bare_forward(struct BareLoop* one, struct BareLoop* other, struct Tally* tally);
 
+/* Sets a UDP socket up as the port does: buffers of 4 MiB, UDP_GRO. */
+void bare_udp_options(int socket);
+
+/* A loop on a UDP socket, which stays the caller's. Returns 0 or an errno. */
+int bare_udp_open(struct BareLoop* loop, int socket, int stop_fd);
+
+/* Receives runs (UDP_GRO) until `stop_fd` is readable. Counts datagrams, and bytes of payload. */
+void bare_udp_receive(struct BareLoop* loop, struct Tally* tally);
+
+/* Sends copies of a datagram to the socket's peer until `*stop` is not 0: 64 in a call (UDP_SEGMENT). */
+void bare_udp_write(int socket, const void* datagram, size_t size, const uint32_t* stop, struct Tally* tally);
+
+/* Carries packets between a TUN, without offload, and a connected UDP socket, until `stop_fd` is readable:
+ * what a burst of reads finds goes out in runs (UDP_SEGMENT), and the datagrams of a run (UDP_GRO) into the
+ * TUN. The tally counts packets into the TUN. `loop->size`: at least 64 KiB more than a packet. */
+void bare_relay(struct BareLoop* loop, int socket, struct Tally* tally);
+
 /* The memcpy of the C library. */
 void bare_copy_memory(void* to, const void* from, size_t size);
 

@@ -16,29 +16,20 @@
 
 namespace tunport::bench {
 
-/// A listening port, and its loop. The protocol is borrowed.
-class PortLoop {
+/// A loop on Asio that ends with the stage.
+class StageLoop {
  public:
-  PortLoop(FrameProtocol& protocol, const Stage& stage, PortOptions options = {},
-           DeviceKind kind = DeviceKind::tun)
-      : stage_{stage},
-        stop_{io_, stage.stop_fd()},
-        port_{reactor_, kind, interface_name, protocol, std::move(options)} {
-    port_.start_listening();
+  explicit StageLoop(const Stage& stage) : stage_{stage}, stop_{io_, stage.stop_fd()} {
     stop_.async_wait(asio::posix::stream_descriptor::wait_read,
                      [this](const asio::error_code&) { io_.stop(); });
   }
-  ~PortLoop() {
-    note_refused(port_);
-    stop_.release();
-  }
-  PortLoop(const PortLoop&) = delete;
-  PortLoop& operator=(const PortLoop&) = delete;
+  ~StageLoop() { stop_.release(); }
+  StageLoop(const StageLoop&) = delete;
+  StageLoop& operator=(const StageLoop&) = delete;
 
-  TuntapPort& port() { return port_; }
   AsioReactor& reactor() { return reactor_; }
   /// Adds a port's drops and exceptions to the stage's page.
-  void note_refused(const TuntapPort& port) const {
+  void note_refused(const BasePort& port) const {
     const auto& statistics = port.statistics();
     stage_.page().refused += statistics.drops.total() + statistics.exceptions;
   }
@@ -55,6 +46,21 @@ class PortLoop {
   asio::io_context io_{1};
   AsioReactor reactor_{io_};
   asio::posix::stream_descriptor stop_;
+};
+
+/// A listening port, and its loop. The protocol is borrowed.
+class PortLoop : public StageLoop {
+ public:
+  PortLoop(FrameProtocol& protocol, const Stage& stage, PortOptions options = {},
+           DeviceKind kind = DeviceKind::tun)
+      : StageLoop{stage}, port_{reactor(), kind, interface_name, protocol, std::move(options)} {
+    port_.start_listening();
+  }
+  ~PortLoop() { note_refused(port_); }
+
+  TuntapPort& port() { return port_; }
+
+ private:
   TuntapPort port_;
 };
 

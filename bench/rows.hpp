@@ -12,5 +12,7 @@ std::vector<Comparison> write_rows();
 std::vector<Comparison> forward_rows();
 std::vector<Comparison> latency_rows();
 std::vector<Comparison> memory_rows();
+std::vector<Comparison> udp_rows();
+std::vector<Comparison> vpn_rows();
 
 }  // namespace tunport::bench

@@ -8,17 +8,7 @@
 /// more than the cores do. forward_uso_64B: a flood of UDP super-packets to a socket without a reader and
 /// without super-packets. Datagrams count as delivered when the socket drops them.
 
-#include <cmath>
-#include <fstream>
-
-#include <netinet/in.h>
-#include <nlohmann/json.hpp>
-#include <sched.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "tunport/device/net_namespace_internal.hpp"
-
+#include "iperf.hpp"
 #include "port_loop.hpp"
 #include "rows.hpp"
 #include "traffic.hpp"
@@ -26,14 +16,7 @@
 namespace tunport::bench {
 namespace {
 
-constexpr std::uint16_t iperf_port = 5201;
 constexpr std::size_t ethernet_mtu = 1500;
-
-void inside(int network_namespace, const std::function<void()>& call) {
-  std::error_code ec;
-  in_namespace(network_namespace, call, ec);
-  if (ec) throw Error{ec, "the other namespace"};
-}
 
 /// Opens two devices, and forwards between them until the stage stops.
 using Forwarder = void (*)(const Stage&, DeviceKind, int other_namespace, const std::function<void()>& ready);
@@ -88,77 +71,29 @@ void forward_ports(const Stage& stage, DeviceKind kind, int other_namespace,
   one.note_refused(other);
 }
 
-/// True if a socket listens on the TCP port in the caller's namespace.
-bool is_listening(std::uint16_t port) {
-  constexpr char listening[] = "0A";
-  std::ifstream file{"/proc/self/net/tcp"};
-  std::string line;
-  std::getline(file, line);
-  for (std::string number, local, remote, state; file >> number >> local >> remote >> state;) {
-    std::getline(file, line);
-    if (state == listening && std::stoul(local.substr(local.find(':') + 1), nullptr, 16) == port) return true;
-  }
-  return false;
-}
-
-UniqueFd memory_file() {
-  UniqueFd fd{::memfd_create("bench", MFD_CLOEXEC)};
-  require(static_cast<bool>(fd), "no memory for a command's output");
-  return fd;
-}
-
-std::string text_of(const UniqueFd& fd) {
-  std::string text(static_cast<std::size_t>(::lseek(fd.get(), 0, SEEK_END)), ' ');
-  require(::pread(fd.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()),
-          "a command's output cannot be read");
-  return text;
-}
-
 /// Gbit/s of a TCP stream, and the forwarder's CPU seconds for each GB of the stream.
 std::vector<double> forward_tcp(Forwarder forward, DeviceKind kind, const Settings& settings) {
   need_uso();
-  static const bool has_iperf = has_command("iperf3");
-  if (!has_iperf) throw NotHere{"iperf3 is not there"};
+  need_iperf();
   const Stage stage;
   const Page& page = stage.page();
   const UniqueFd other_namespace = make_namespace();
   Child forwarder{Core::measured,
                   [&](const auto& ready) { forward(stage, kind, other_namespace.get(), ready); }};
   forwarder.wait_ready();
-  const std::string port = std::to_string(iperf_port);
-  const UniqueFd output = memory_file();
-  Child server{Core::both, [&](const auto&) {
-                 require(::setns(other_namespace.get(), CLONE_NEWNET) == 0, "no way into the namespace");
-                 run_command({"iperf3", "-4", "-s", "-1", "-p", port}, memory_file().get());
-               }};
-  const double patience = now() + 10;
-  bool listening = false;
-  while (!listening && now() < patience) {
-    sleep_for(0.01);
-    inside(other_namespace.get(), [&] { listening = is_listening(iperf_port); });
-  }
-  require(listening, "iperf3 does not listen");
-
   const double cpu_before = forwarder.cpu_time();
-  const std::string seconds = std::to_string(std::max(1, static_cast<int>(std::lround(settings.seconds))));
-  Child client{Core::both, [&](const auto&) {
-                 run_command({"iperf3", "-4", "-c", to_string(our_address), "-p", port, "-t", seconds, "-J"},
-                             output.get());
-               }};
-  client.join(std::chrono::seconds{30 + std::stoi(seconds)});
-  server.join(std::chrono::seconds{10});
+  const TcpStream stream = run_iperf(other_namespace.get(), our_address, settings.seconds);
   const double cpu = forwarder.cpu_time() - cpu_before;
   stage.stop_measured();
   forwarder.join();
 
-  const auto sum = nlohmann::json::parse(text_of(output)).at("end").at("sum_received");
-  const double bytes = sum.at("bytes").get<double>();
+  const double bytes = stream.bytes;
   require(bytes > 0 && static_cast<double>(page.tally.bytes) >= bytes,
           "more has been received than was passed on");
   // The packets include acknowledgments, and the first round trips send small packets.
   require(page.tally.bytes / page.tally.packets > ethernet_mtu, "no super-packets were passed on");
   require(page.refused <= strangers, "the ports dropped packets");
-  return {sum.at("bits_per_second").get<double>() / 1e9, cpu / (bytes / 1e9)};
+  return {stream.bits_per_second / 1e9, cpu / (bytes / 1e9)};
 }
 
 /// Delivered datagrams per second, and the forwarder's CPU time for each.

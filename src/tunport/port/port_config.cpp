@@ -193,7 +193,7 @@ PortConfigResult PortConfig::parse(std::string_view text) {
         !option->repeats)
       return wrong(key, "given twice");
     if (key.ended_by_delimiter && !option->takes_value)
-      return wrong(value, "'" + std::string{option->name} + "' has no value");
+      return wrong(value, std::string{"'"}.append(option->name).append("' has no value"));
     if (option->set == set_mtu) mtu_part = value;
     if (std::string problem = option->set(config, value.text); !problem.empty())
       return wrong(value, std::move(problem));

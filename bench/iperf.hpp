@@ -1,0 +1,29 @@
+#pragma once
+/// TCP streams of iperf3 between the two namespaces of a measurement.
+
+#include <functional>
+
+#include "tunport/wire/address.hpp"
+
+namespace tunport::bench {
+
+/// The outcome of a stream.
+struct TcpStream {
+  double bits_per_second = 0;
+  double bytes = 0;        ///< received
+  double retransmits = 0;  ///< segments that the sender sent again
+};
+
+/// Which end sends.
+enum class Direction : std::uint8_t { there, back };
+
+/// Throws `NotHere` without iperf3.
+void need_iperf();
+/// Runs a stream for `seconds`, at least 1, from here to a server at `address` in another namespace, or back.
+/// Both ends run on both cores. Throws std::runtime_error for a failure.
+TcpStream run_iperf(int server_namespace, Ipv4Address address, double seconds,
+                    Direction direction = Direction::there);
+/// Runs `call` in another namespace. Throws `Error` without a way in.
+void inside(int network_namespace, const std::function<void()>& call);
+
+}  // namespace tunport::bench
