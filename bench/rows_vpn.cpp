@@ -149,6 +149,8 @@ Measure small_datagrams(Relay relay) {
     const Stage stage;
     Page& page = stage.page();
     Tunnel tunnel{stage, relay};
+    UniqueFd sink;
+    inside(tunnel.other_namespace(), [&] { sink = udp_socket(discard_port, our_address); });
     Child sender{Core::both, [&](const auto&) { flood(page, 32); }};
     constexpr double warm_up = 0.2;
     sleep_for(warm_up);

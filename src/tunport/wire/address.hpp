@@ -187,6 +187,10 @@ class IpAddress {
   /// True for 224.0.0.0/4 and ff00::/8.
   constexpr bool is_multicast() const { return is_v6_ ? v6_.is_multicast() : v4_.is_multicast(); }
   constexpr auto operator<=>(const IpAddress&) const = default;
+  /// Compares the address of the family only: ports compare an address for each datagram.
+  constexpr bool operator==(const IpAddress& other) const {
+    return is_v6_ == other.is_v6_ && (is_v6_ ? v6_ == other.v6_ : v4_ == other.v4_);
+  }
 
  private:
   bool is_v6_ = false;
