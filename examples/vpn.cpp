@@ -1,54 +1,41 @@
-// IP packets carried over UDP between two machines: a TUN on each side, and no cipher.
+// IP packets carried over UDP between two machines: a TUN at each end, and no cipher.
 //
-//   a# example_vpn tun0 192.0.2.1:5000 192.0.2.2:5000 & ip addr add 10.0.0.1/24 dev tun0; ip link set tun0 up
-//   b# example_vpn tun0 192.0.2.2:5000 192.0.2.1:5000 & ip addr add 10.0.0.2/24 dev tun0; ip link set tun0 up
+//   a# example_vpn tun0 192.0.2.1:5000 192.0.2.2:5000 10.9.0.1/24
+//   b# example_vpn tun0 192.0.2.2:5000 192.0.2.1:5000 10.9.0.2/24
 //
-// The packets of a burst from the interface are sent in few calls, and datagrams received in a call go into
-// the interface as few packets, without effort of the program.
+// A burst of packets leaves in few calls, and a run of datagrams enters the interface as few packets: both by
+// default.
 #include <iostream>
 
 #include <asio/io_context.hpp>
 #include <tunport/asio.hpp>
 
-class ToPeer : public tunport::IpPacketProtocol {
- public:
-  ToPeer(tunport::UdpPort& udp, const tunport::Endpoint& peer) : udp_{udp}, peer_{peer} {}
-  void frame_received(const tunport::Packet& packet) override { udp_.write_to(peer_, packet.bytes()); }
-
- private:
-  tunport::UdpPort& udp_;
-  tunport::Endpoint peer_;
-};
-
-class FromPeer : public tunport::DatagramProtocol {
- public:
-  explicit FromPeer(const tunport::Endpoint& peer) : peer_{peer} {}
-  void datagram_received(const tunport::Datagram& datagram) override {
-    if (datagram.from == peer_)
-      tun->write(datagram.data);
-    else
-      transport().drop(tunport::DropReason::ip_bad_source);
-  }
-  tunport::TuntapPort* tun = nullptr;
-
- private:
-  tunport::Endpoint peer_;
-};
-
 int main(int argc, char** argv) try {
-  const auto local = tunport::Endpoint::parse(argc == 4 ? argv[2] : "");
-  const auto peer = tunport::Endpoint::parse(argc == 4 ? argv[3] : "");
-  if (!local || !peer) {
-    std::cerr << "usage: example_vpn TUN ADDRESS:PORT PEER-ADDRESS:PORT\n";
+  const auto local = tunport::Endpoint::parse(argc == 5 ? argv[2] : "");
+  const auto peer = tunport::Endpoint::parse(argc == 5 ? argv[3] : "");
+  const auto address = tunport::IpPrefix::parse(argc == 5 ? argv[4] : "");
+  if (!local || !peer || !address) {
+    std::cerr << "usage: example_vpn TUN ADDRESS:PORT PEER-ADDRESS:PORT TUN-ADDRESS/LENGTH\n";
     return 2;
   }
   asio::io_context io;
   tunport::AsioReactor reactor{io};
-  FromPeer from_peer{*peer};
+  tunport::TuntapPort tun{reactor,
+                          tunport::DeviceKind::tun,
+                          argv[1],
+                          {.interface = {.addresses = {*address}, .mtu = 1420, .up = true}}};
+
+  auto from_peer = tunport::on_datagram([&](const tunport::Datagram& datagram) {
+    if (datagram.from == *peer)
+      tun.write(datagram.data);
+    else
+      tun.drop(tunport::DropReason::ip_bad_source);
+  });
   tunport::UdpPort udp{reactor, *local, from_peer};
-  ToPeer to_peer{udp, *peer};
-  tunport::TuntapPort tun{reactor, argv[1], to_peer};
-  from_peer.tun = &tun;
+  auto to_peer =
+      tunport::on_frame([&](const tunport::Packet& packet) { udp.write_to(*peer, packet.bytes()); });
+  tun.set_protocol(to_peer);
+
   std::error_code lost;
   tun.on_connection_lost([&](const std::error_code& reason) {
     lost = reason;
