@@ -40,6 +40,14 @@ TEST(HostPlan, MeansWhatWasTyped) {
   EXPECT_FALSE(plan.quiet || plan.sandbox);
 }
 
+TEST(HostPlan, TheNameOfThePortMayHaveTheInterfaceAddresses) {
+  auto arguments = good();
+  arguments.port = "tap:tp0,address=10.77.0.1/24,address=fd00::1/64";
+  arguments.interface_addresses = {};
+  EXPECT_THAT(make_plan(arguments).interface_addresses,
+              ElementsAre(*IpPrefix::parse("10.77.0.1/24"), *IpPrefix::parse("fd00::1/64")));
+}
+
 TEST(HostPlan, TheSameTwiceIsOnce) {
   auto arguments = good();
   arguments.interface_addresses.emplace_back("10.77.0.1/24");

@@ -75,6 +75,17 @@ TEST_F(PortInterface, IsPutBackWhereTheDeviceStays) {
   EXPECT_THAT(kernel.links().addresses("tap0"), ElementsAre(IpPrefix{"10.5.0.1/24"}));
 }
 
+TEST_F(PortInterface, WhatCannotBePutBackIsLogged) {
+  kernel.add_persistent(DeviceKind::tap, "tap0");
+  std::string said;
+  set_log_sink([&](LogLevel, std::string_view, std::string_view what) { said = what; });
+  make(with({.mtu = 1400})).start_listening();
+  kernel.set_privileged(false);
+  port->stop_listening();
+  clock.run_ready();
+  EXPECT_THAT(said, HasSubstr("the interface could not be put back as it was: "));
+}
+
 TEST_F(PortInterface, OfAnAdoptedDeviceIsPutBackToo) {
   Device device = Device::open(DeviceKind::tap, "tap0", {}, kernel);
   const UniqueFd copy{::fcntl(device.fileno(), F_DUPFD_CLOEXEC, 0)};

@@ -139,17 +139,21 @@ void TuntapPort::set_up_interface(std::error_code& ec) {
   state_->setup->apply(options().interface, state_->wrong_part, ec);
 }
 
-void TuntapPort::close_device() noexcept {
+void TuntapPort::put_interface_back() noexcept try {
+  const auto setup = std::exchange(state_->setup, nullptr);
+  if (!setup) return;
   const Device& device = state_->device;
-  if (const auto setup = std::exchange(state_->setup, nullptr)) {
-    const Capabilities& capabilities = device.capabilities();
-    const bool stays = state_->is_given || capabilities.persistent || capabilities.multi_queue;
-    if (!device || !stays)
-      setup->keep_all();
-    else if (const std::error_code left = setup->put_back(); left)
-      log(LogLevel::warning, log_prefix(),
-          "the interface could not be put back as it was: " + left.message());
-  }
+  const Capabilities& capabilities = device.capabilities();
+  const bool stays = state_->is_given || capabilities.persistent || capabilities.multi_queue;
+  if (!device || !stays)
+    setup->keep_all();
+  else if (const std::error_code left = setup->put_back(); left)
+    log(LogLevel::warning, log_prefix(), "the interface could not be put back as it was: " + left.message());
+} catch (...) {  // no memory for the line
+}
+
+void TuntapPort::close_device() noexcept {
+  put_interface_back();
   state_->device.close();
   state_->is_given = false;
 }

@@ -146,6 +146,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void disconnect_protocol() override { protocol_->disconnect(*this); }
   /// What `PortOptions::interface` asks for.
   void set_up_interface(std::error_code& ec);
+  /// Undoes `set_up_interface` if the device stays.
+  void put_interface_back() noexcept;
   ssize_t receive_packet(MutableBytes space) override;
   AnyOutbox& outbox() const override;
   void write_done(Ticket ticket, const std::error_code& ec) override;
