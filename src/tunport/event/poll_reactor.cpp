@@ -41,12 +41,9 @@ const std::vector<pollfd>& PollReactor::wanted() {
   if (std::exchange(wanted_stale_, false)) {
     wanted_.clear();
     wanted_.push_back({wake_.get(), POLLIN, 0});
-    // POLLPRI stands for the error watch of a descriptor that neither reads nor writes: with no event armed
-    // the kernel does not report a deleted device.
     for (Watch& watch : watches_) {
       watch.offered = true;
-      const int events = POLLPRI | (watch.fd->reading() ? POLLIN : 0) | (watch.fd->writing() ? POLLOUT : 0);
-      wanted_.push_back({watch.number, static_cast<short>(events), 0});
+      wanted_.push_back({watch.number, events_of(*watch.fd), 0});
     }
   }
   return wanted_;
@@ -58,6 +55,17 @@ TimePoint PollReactor::next_deadline() const {
     if (!posted_.empty()) return TimePoint::min();
   }
   return timers_.empty() ? TimePoint::max() : timers_.begin()->first.first;
+}
+
+int PollReactor::number_of(const Watched& fd) const {
+  const auto found = std::ranges::find_if(watches_, [&](const Watch& watch) { return watch.fd == &fd; });
+  return found == watches_.end() ? -1 : found->number;
+}
+
+// POLLPRI stands for the error watch of a descriptor that neither reads nor writes: with no event armed the
+// kernel does not report a deleted device.
+short PollReactor::events_of(const Watched& fd) {
+  return static_cast<short>(POLLPRI | (fd.reading() ? POLLIN : 0) | (fd.writing() ? POLLOUT : 0));
 }
 
 std::size_t PollReactor::dispatch(int number, short revents) {

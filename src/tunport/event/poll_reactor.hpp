@@ -1,7 +1,6 @@
 #pragma once
-/// A reactor on poll(2) with an open interior: the watched events and the next deadline are public. A program
-/// can run the reactor (`run`), step it (`run_once`), or let a loop of another library do the waiting (the
-/// foreign-loop contract).
+/// A reactor on poll(2). A program runs the reactor (`run`) or steps it (`run_once`). `EpollReactor` is for
+/// loops of other libraries, and `ManualReactor` (testing) runs in virtual time.
 
 #include <deque>
 #include <map>
@@ -15,9 +14,7 @@
 
 namespace tunport {
 
-/// The foreign-loop contract, for a program that waits with another loop: watch the descriptors of `wanted()`
-/// for their events (refresh after each turn) and wake at `next_deadline()`; then call `dispatch(fd,
-/// revents)` for each ready descriptor, and `run_due()`. Pass `POLLERR` and `POLLHUP` on, asked for or not.
+/// A loop: `PollReactor reactor; TuntapPort port{reactor, ...}; port.start_listening(); reactor.run();`
 class PollReactor : public Reactor {
  public:
   /// Throws `Error` if no descriptor is left for waking the loop; trying again helps after a close.
@@ -37,6 +34,7 @@ class PollReactor : public Reactor {
   /// Makes `run` return after the present call. For the reactor's thread; `post` the call from elsewhere.
   void stop() { stopped_ = true; }
 
+ protected:
   /// The events to wait for: an entry for each watched descriptor, and an entry by which `post` wakes the
   /// loop. Valid until the next call of any member.
   const std::vector<pollfd>& wanted();
@@ -48,9 +46,12 @@ class PollReactor : public Reactor {
   /// made.
   std::size_t run_due();
 
- protected:
   std::uint64_t start_timer(Duration delay, std::function<void()> call) override;
   void cancel_timer(std::uint64_t id) noexcept override;
+  /// The descriptor of a watched `fd`, as of `add`; -1 if it is not watched.
+  int number_of(const Watched& fd) const;
+  /// The events that `fd` wants (poll.h).
+  static short events_of(const Watched& fd);
   /// True while nothing is watched, pending or posted.
   bool idle() const;
 
