@@ -1,0 +1,190 @@
+/// The states of an interface, told by the kernel.
+
+#include "tunport/event/link_watch.hpp"
+
+#include <sched.h>
+#include <sys/resource.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/device/device.hpp"
+#include "tunport/device/net_namespace_internal.hpp"
+
+#include "kernel/port_kit.hpp"
+
+namespace tunport::sandbox {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using enum LinkState;
+
+class KernelLinkWatch : public LoopTest {
+ protected:
+  void SetUp() override {
+    LoopTest::SetUp();
+    if (!IsSkipped()) device = Device::open(DeviceKind::tap, "tp0");
+  }
+  LinkWatch::Handler remember() {
+    return [this](LinkState state) { states.push_back(state); };
+  }
+  /// Turns the loop until the last state is `state`.
+  bool is_told(LinkState state) {
+    return turn_until([&] { return !states.empty() && states.back() == state; });
+  }
+
+  Device device;
+  std::vector<LinkState> states;
+};
+
+TEST_P(KernelLinkWatch, TellsThePresentStateAndEachChange) {
+  LinkWatch watch{reactor(), device.link(), remember()};
+  EXPECT_THAT(states, IsEmpty()) << "the reactor tells";
+  EXPECT_TRUE(is_told(down));
+  set_up("tp0");
+  EXPECT_TRUE(is_told(up));
+  set_up("tp0", false);
+  set_up("tp0");
+  ASSERT_TRUE(turn_until([&] { return states.size() == 4; }));
+  device.close();
+  EXPECT_TRUE(is_told(gone));
+  EXPECT_THAT(states, ElementsAre(down, up, down, up, down, gone)) << "the kernel sets it down first";
+}
+
+TEST_P(KernelLinkWatch, TellsNothingOfOtherChangesAndOtherInterfaces) {
+  set_up("tp0");
+  LinkWatch watch{reactor(), device.link(), remember()};
+  ASSERT_TRUE(is_told(up));
+  const Device other = Device::open(DeviceKind::tap, "tp1");
+  set_up("tp1");
+  set_up("tp1", false);
+  links.set_mtu("tp0", 1400);
+  links.set_mac("tp0", "02:00:00:00:00:07");
+  EXPECT_THAT(rest(), is_at_rest());
+  EXPECT_THAT(states, ElementsAre(up));
+}
+
+TEST_P(KernelLinkWatch, OutlivesALossOfMessages) {
+  set_up("tp0");
+  LinkWatch watch{reactor(), device.link(), remember()};
+  ASSERT_TRUE(is_told(up));
+  constexpr int flaps = 300;  // more than the socket's buffer holds
+  for (int i = 0; i < flaps; ++i) {
+    links.set_up("tp0", false);
+    links.set_up("tp0", true);
+  }
+  ASSERT_TRUE(is_told(up));
+  EXPECT_THAT(rest(), is_at_rest());
+  EXPECT_EQ(states.back(), up);
+  EXPECT_LT(states.size(), 2U * flaps) << "nothing was lost: the test needs more changes";
+  set_up("tp0", false);
+  EXPECT_TRUE(is_told(down));
+}
+
+TEST_P(KernelLinkWatch, AStateThatALossHidTheEndOfIsToldAgain) {
+  set_up("tp0");
+  LinkWatch watch{reactor(), device.link(), remember()};
+  ASSERT_TRUE(is_told(up));
+  // The buffer is full of other news when the interface goes down and comes up again.
+  for (unsigned i = 0; i < 600; ++i) links.set_mtu("tp0", 1400 + i % 2);
+  links.set_up("tp0", false);
+  links.set_up("tp0", true);
+  EXPECT_TRUE(turn_until([&] { return states.size() > 1; }));
+  EXPECT_THAT(rest(), is_at_rest());
+  EXPECT_THAT(states, ElementsAre(up, up));
+}
+
+TEST_P(KernelLinkWatch, TheHandlerMayDestroyIt) {
+  std::unique_ptr<LinkWatch> watch;
+  int calls = 0;
+  watch = std::make_unique<LinkWatch>(reactor(), device.link(), [&](LinkState) {
+    ++calls;
+    watch.reset();
+  });
+  set_up("tp0");
+  EXPECT_TRUE(turn_until([&] { return calls > 0; }));
+  set_up("tp0", false);
+  EXPECT_THAT(rest(), is_at_rest());
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(KernelLinkWatch, AnEndThatALossHidIsToldAllTheSame) {
+  set_up("tp0");
+  LinkWatch watch{reactor(), device.link(), remember()};
+  ASSERT_TRUE(is_told(up));
+  for (unsigned i = 0; i < 600; ++i) links.set_mtu("tp0", 1400 + i % 2);
+  device.close();
+  EXPECT_TRUE(is_told(gone));
+  EXPECT_THAT(rest(), is_at_rest());
+}
+
+TEST_P(KernelLinkWatch, FollowsARename) {
+  LinkWatch watch{reactor(), device.link(), remember()};
+  ASSERT_TRUE(is_told(down));
+  ASSERT_EQ(run({"ip", "link", "set", "tp0", "name", "tp7"}).status, 0);
+  const Device namesake = Device::open(DeviceKind::tap, "tp0");
+  set_up("tp0");
+  set_up("tp7");
+  EXPECT_TRUE(is_told(up));
+  set_up("tp0", false);
+  EXPECT_THAT(rest(), is_at_rest());
+  EXPECT_THAT(states, ElementsAre(down, up));
+}
+
+TEST_P(KernelLinkWatch, WatchesInTheNamespaceOfTheInterface) {
+  std::optional<UniqueFd> other;
+  std::thread{[&] {
+    if (::unshare(CLONE_NEWNET) == 0) other = current_namespace();
+  }}.join();
+  ASSERT_TRUE(other);
+  std::optional<LinkWatch> first{std::in_place, reactor(), device.link(), remember()};
+  ASSERT_TRUE(is_told(down));
+  links.move_to_namespace("tp0", other->get());
+  EXPECT_TRUE(is_told(gone));
+  first.reset();
+  const Device namesake = Device::open(DeviceKind::tap, "tp0");
+  Device there;
+  in_namespace(other->get(), [&] { there = Device::open(DeviceKind::tap, "tp1"); });
+  states.clear();
+  LinkWatch second{reactor(), there.link(), remember()};
+  ASSERT_TRUE(is_told(down));
+  there.link().set_up(true);
+  EXPECT_TRUE(is_told(up));
+  set_up("tp0");
+  EXPECT_THAT(rest(), is_at_rest());
+  EXPECT_THAT(states, ElementsAre(down, up));
+}
+
+TEST_P(KernelLinkWatch, AnInterfaceThatIsGoneIsAnError) {
+  const Link link = device.link();
+  device.close();
+  try {
+    const LinkWatch watch{reactor(), link, remember()};
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::no_such_device);
+    EXPECT_EQ(error.subject(), "tp0");
+  }
+}
+
+TEST_P(KernelLinkWatch, WithoutADescriptorItSaysSo) {
+  const Link link = device.link();
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const UniqueFd next{::dup(0)};
+  const rlimit none{static_cast<rlim_t>(next.get()), before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  try {
+    const LinkWatch watch{reactor(), link, remember()};
+    ADD_FAILURE() << "there was a descriptor";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), errno_code(EMFILE));
+    EXPECT_EQ(error.subject(), "tp0");
+  }
+  EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(On, KernelLinkWatch, testing::Values("Asio", "Poll"),
+                         [](const auto& of) { return std::string{of.param}; });
+
+}  // namespace
+}  // namespace tunport::sandbox
