@@ -112,8 +112,9 @@ TEST_F(CommandHost, SumsUpInATable) {
               testing::StartsWith("tunport: tap:tp0 is up with 10.77.0.1/24; answering for 10.77.0.2\n"));
   for (const char* row :
        {"packets             bytes     super-packets\n", "\n  received                           2",
-        "\n  sent                               2", "\n  ARP                                1\n",
-        "\n  ICMP echo                          1\n", "\ndropped\n  nothing\n"})
+        "\n  sent                               3", "\n  ARP                                1\n",
+        "\n  ARP announcements                  1\n", "\n  ICMP echo                          1\n",
+        "\ndropped\n  nothing\n"})
     EXPECT_THAT(finished.out, HasSubstr(row));
   EXPECT_EQ(finished.err, "");
 }
@@ -129,8 +130,9 @@ TEST_F(CommandHost, SumsUpInJsonOnTheLastLine) {
   EXPECT_THAT(keys(json["port"]), ElementsAre("name", "kind", "packets_in", "packets_out", "bytes_in",
                                               "bytes_out", "super_packets_in", "super_packets_out", "bursts",
                                               "drops", "exceptions", "kernel_drops"));
-  EXPECT_THAT(keys(json["host"]), ElementsAre("arp_replies", "icmp_echo_replies", "udp_echoes",
-                                              "port_unreachable", "protocol_unreachable", "tcp_resets"));
+  EXPECT_THAT(keys(json["host"]),
+              ElementsAre("arp_replies", "arp_announcements", "icmp_echo_replies", "udp_echoes",
+                          "port_unreachable", "protocol_unreachable", "tcp_resets"));
   EXPECT_TRUE(json["port"]["drops"].is_object());
   EXPECT_THAT(finished.err, HasSubstr("of the command\n"));
   EXPECT_THAT(finished.err, HasSubstr("UDP echo on 7 9"));
@@ -182,6 +184,35 @@ TEST_F(CommandHost, AnswersWithTheMacThatWasAskedFor) {
       run(host("tap:tp0", {"--quiet", "--mac", "02:00:00:00:12:34"},
                {"sh", "-c", "ping -q -c 1 -W 5 10.77.0.2 >/dev/null; ip neigh show 10.77.0.2"}));
   EXPECT_THAT(finished.out, HasSubstr("lladdr 02:00:00:00:12:34"));
+}
+
+TEST_F(CommandHost, HasAMacOfItsOwnThatStaysTheSame) {
+  const auto mac = [&](const std::string& name, const std::string& address) {
+    const auto finished = run({"host", "tap:" + name, "--interface-address", "10.77.0.1/24", "--host-address",
+                               address, "--quiet", "--", "sh", "-c",
+                               "ping -q -c 1 -W 5 " + address + " >/dev/null; ip neigh show " + address});
+    const auto at = finished.out.find("lladdr ");
+    EXPECT_NE(at, std::string::npos) << finished.out << finished.err;
+    return finished.out.substr(at, sizeof "lladdr 02:00:00:00:00:00" - 1);
+  };
+  const std::string first = mac("tp0", "10.77.0.2");
+  EXPECT_EQ(mac("tp0", "10.77.0.2"), first);
+  EXPECT_NE(mac("tp1", "10.77.0.2"), first);
+  EXPECT_NE(mac("tp0", "10.77.0.3"), first);
+}
+
+TEST_F(CommandHost, AnnouncesItsMacEachTimeTheInterfaceComesUp) {
+  Running running{host("tap:tp0", {"--json", "--host-address", "10.77.0.3"})};
+  ASSERT_TRUE(running.has_said("is up"));
+  const auto answers = [] { return sandbox::run({"ping", "-c", "1", "-W", "5", "10.77.0.2"}).status == 0; };
+  ASSERT_TRUE(answers());
+  links.set_up("tp0", false, ec);
+  links.set_up("tp0", true, ec);
+  ASSERT_TRUE(answers());
+  running.send(SIGINT);
+  const auto json = ordered_json::parse(lines(running.wait().out).back());
+  EXPECT_EQ(json["host"]["arp_announcements"], 4) << "two addresses, twice";
+  EXPECT_EQ(json["port"]["drops"], ordered_json::object());
 }
 
 TEST_F(CommandHost, AnInterfaceDownAndUpAgainIsWaitedFor) {

@@ -7,6 +7,7 @@
 
 #include <netinet/udp.h>
 
+#include "tunport/event/link_watch.hpp"
 #include "tunport/host/udp_echo.hpp"
 #include "tunport/wire/icmp.hpp"
 #include "tunport/wire/ipv4.hpp"
@@ -116,6 +117,54 @@ TEST_P(KernelHost, IsTheKernelsNeighbourWithItsMac) {
   EXPECT_THAT(nobody.output, HasSubstr(" 0 received"));
   EXPECT_GE(drops(DropReason::arp_not_for_us), 1U);
   EXPECT_EQ(host->statistics().arp_replies, 1U);
+}
+
+TEST_P(KernelHost, AnAnnouncementTakesTheAddressFromAnEarlierMac) {
+  start(DeviceKind::tap);
+  ASSERT_EQ(
+      run({"ip", "neigh", "add", "10.77.0.2", "lladdr", "02:00:00:00:99:99", "nud", "stale", "dev", "tp0"})
+          .status,
+      0);
+  host->announce(*port);
+  EXPECT_EQ(host->statistics().arp_announcements, 1U);
+  EXPECT_THAT(run({"ip", "neigh", "show", "dev", "tp0"}).output,
+              HasSubstr("10.77.0.2 lladdr 02:00:00:00:77:02"));
+}
+
+TEST_P(KernelHost, IsAnnouncedEachTimeTheInterfaceComesUp) {
+  start(DeviceKind::tap);
+  LinkWatch watch{reactor(), port->device().link(), [&](LinkState state) {
+                    if (state == LinkState::up) host->announce(*port);
+                  }};
+  EXPECT_TRUE(turn_until([&] { return host->statistics().arp_announcements == 1; }));
+  set_up("tp0", false);
+  EXPECT_THAT(rest(), is_at_rest());
+  EXPECT_EQ(host->statistics().arp_announcements, 1U);
+  set_up("tp0");
+  EXPECT_TRUE(turn_until([&] { return host->statistics().arp_announcements == 2; }));
+  EXPECT_EQ(port->statistics().drops.total(), 0U);
+}
+
+TEST_P(KernelHost, TwoLiveOnOneBridge) {
+  if (run({"ip", "link", "add", "br0", "type", "bridge"}).status != 0)
+    GTEST_SKIP() << "this kernel has no bridges";
+  links.add_address("br0", "10.77.0.1/24");
+  std::vector<std::unique_ptr<Host>> hosts;
+  std::vector<std::unique_ptr<TuntapPort>> ports;
+  for (const char* name : {"tp0", "tp1"}) {
+    const Ipv4Address address{0x0a4d0002 + static_cast<std::uint32_t>(hosts.size())};
+    hosts.push_back(std::make_unique<Host>(HostOptions{.addresses = {address}}));
+    ports.push_back(std::make_unique<TuntapPort>(reactor(), name, hosts.back()->ethernet()));
+    ports.back()->start_listening();
+    ASSERT_EQ(run({"ip", "link", "set", name, "master", "br0"}).status, 0);
+    set_up(name);
+  }
+  set_up("br0");
+  EXPECT_NE(hosts[0]->mac(), hosts[1]->mac());
+  for (int i = 0; i < 3; ++i)
+    for (const char* address : {"10.77.0.2", "10.77.0.3"})
+      EXPECT_THAT(command({"ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", address}).output,
+                  HasSubstr(" 2 received"));
 }
 
 TEST_P(KernelHost, EchoesTheDatagramsOfARealSocket) {

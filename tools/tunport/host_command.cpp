@@ -9,6 +9,7 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/event/asio_reactor.hpp"
+#include "tunport/event/link_watch.hpp"
 #include "tunport/host/host.hpp"
 #include "tunport/host/udp_echo.hpp"
 #include "tunport/port/tuntap_port.hpp"
@@ -50,6 +51,7 @@ class HostRun {
   void finish_if_done();
   void start_listening();
   void set_link_up();
+  void watch_link();
   void announce() const;
   void start_command();
 
@@ -62,6 +64,7 @@ class HostRun {
   TuntapPort port_;
   Link device_link_;
   std::optional<LinkSetup> link_;
+  std::optional<LinkWatch> watch_;
   Signals signals_;
   Reactor::Timer kill_timer_;
   Reactor::Timer start_timer_;
@@ -77,7 +80,7 @@ class HostRun {
 HostOptions host_options(const HostPlan& plan) {
   HostOptions options;
   options.addresses = plan.host_addresses;
-  if (plan.mac) options.mac = *plan.mac;
+  options.mac = plan.mac;
   for (const IpPrefix& prefix : plan.interface_addresses)
     if (prefix.address.is_v4()) options.subnets.push_back(prefix);
   return options;
@@ -103,6 +106,7 @@ HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox)
 int HostRun::run() {
   start_listening();
   set_link_up();
+  watch_link();
   announce();
   signals_.do_read();  // pending ones: COMMAND would be ended at once
   start_command();
@@ -140,6 +144,13 @@ void HostRun::set_link_up() {
   if (interface.tx_queue_length) link_->set_tx_queue_length(*interface.tx_queue_length);
   for (const IpPrefix& address : plan_.interface_addresses) link_->add_address(address);
   link_->set_up();
+}
+
+void HostRun::watch_link() {
+  if (summary_.where.kind != DeviceKind::tap) return;
+  watch_.emplace(reactor_, device_link_, [this](LinkState state) {
+    if (state == LinkState::up) host_.announce(port_);
+  });
 }
 
 void HostRun::announce() const {
@@ -200,6 +211,7 @@ void HostRun::on_child_signal() {
 
 void HostRun::on_port_lost(const std::error_code& reason) {
   port_lost_ = true;
+  watch_.reset();
   if (reason && !status_) {
     status_ = status::failed;
     print_error(fmt::format("{}: {}; start tunport again{}", summary_.where.name, cause(reason),

@@ -99,7 +99,8 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
       ->option_text("CIDR...");
   verb.add_option("--host-address", host.host_addresses, "IPv4 addresses that are answered by us")
       ->option_text("ADDRESS...");
-  verb.add_option("--mac", host.mac, "Our MAC address (TAP; default " + to_string(HostOptions{}.mac) + ")")
+  verb.add_option("--mac", host.mac,
+                  "Our MAC address (TAP; default: made from the first host address and PORT's name)")
       ->option_text("MAC");
   verb.add_option("--udp-echo", host.udp_echo, "UDP ports that send back what they receive")
       ->option_text("PORT...");

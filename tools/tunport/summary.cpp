@@ -34,7 +34,10 @@ std::string to_table(const HostSummary& summary, unsigned columns) {
   traffic("received", port.packets_in, port.bytes_in, port.super_packets_in);
   traffic("sent", port.packets_out, port.bytes_out, port.super_packets_out);
   fmt::format_to(out, "answered\n");
-  if (summary.where.kind == DeviceKind::tap) row("ARP", summary.host.arp_replies);
+  if (summary.where.kind == DeviceKind::tap) {
+    row("ARP", summary.host.arp_replies);
+    row("ARP announcements", summary.host.arp_announcements);
+  }
   row("ICMP echo", summary.host.icmp_echo_replies);
   row("UDP echo", summary.udp_echoes);
   row("port unreachable", summary.host.port_unreachable);
@@ -81,6 +84,7 @@ std::string to_json(const HostSummary& summary) {
         {"kernel_drops", summary.kernel_drops}}},
       {"host",
        {{"arp_replies", summary.host.arp_replies},
+        {"arp_announcements", summary.host.arp_announcements},
         {"icmp_echo_replies", summary.host.icmp_echo_replies},
         {"udp_echoes", summary.udp_echoes},
         {"port_unreachable", summary.host.port_unreachable},

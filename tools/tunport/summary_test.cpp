@@ -22,6 +22,7 @@ HostSummary example() {
   summary.port.drops.add(DropReason::unknown_ethertype, 3);
   summary.port.drops.add(DropReason::link_down, 1000);
   summary.host = {.arp_replies = 1,
+                  .arp_announcements = 3,
                   .icmp_echo_replies = 5,
                   .port_unreachable = 2,
                   .protocol_unreachable = 6,
@@ -37,6 +38,7 @@ TEST(Summary, IsATable) {
             "  sent                              12               999                 1\n"
             "answered\n"
             "  ARP                                1\n"
+            "  ARP announcements                  3\n"
             "  ICMP echo                          5\n"
             "  UDP echo                           4\n"
             "  port unreachable                   2\n"
@@ -70,12 +72,13 @@ TEST(Summary, TellsOfNothingAndOfWhatIsRare) {
 TEST(Summary, IsOneLineOfJsonInAFixedOrder) {
   HostSummary summary = example();
   summary.kernel_drops = 12;
-  EXPECT_EQ(to_json(summary),
-            R"({"port":{"name":"tp0","kind":"tap","packets_in":1234567,"packets_out":12,"bytes_in":89000000,)"
-            R"("bytes_out":999,"super_packets_in":21000,"super_packets_out":1,"bursts":7,)"
-            R"("drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
-            R"("host":{"arp_replies":1,"icmp_echo_replies":5,"udp_echoes":4,"port_unreachable":2,)"
-            R"("protocol_unreachable":6,"tcp_resets":7}})");
+  EXPECT_EQ(
+      to_json(summary),
+      R"({"port":{"name":"tp0","kind":"tap","packets_in":1234567,"packets_out":12,"bytes_in":89000000,)"
+      R"("bytes_out":999,"super_packets_in":21000,"super_packets_out":1,"bursts":7,)"
+      R"("drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
+      R"("host":{"arp_replies":1,"arp_announcements":3,"icmp_echo_replies":5,"udp_echoes":4,"port_unreachable":2,)"
+      R"("protocol_unreachable":6,"tcp_resets":7}})");
 }
 
 TEST(Summary, JsonHoldsWhateverTheNameIs) {

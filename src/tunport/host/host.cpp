@@ -4,6 +4,7 @@
 #include <array>
 
 #include "tunport/base/token_bucket_internal.hpp"
+#include "tunport/host/host_mac_internal.hpp"
 #include "tunport/protocol/ethernet_demux.hpp"
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/udp_demux.hpp"
@@ -19,7 +20,7 @@ bool is_one_of(const std::vector<Ipv4Address>& addresses, Ipv4Address address) {
   return std::ranges::find(addresses, address) != addresses.end();
 }
 
-/// RFC 1122 3.2.1.3: what may be a source.
+/// True for an address that may be a source (RFC 1122 3.2.1.3).
 bool is_source(const HostOptions& host, Ipv4Address address) {
   return is_single_host(address) && std::ranges::none_of(host.subnets, [&](const IpPrefix& subnet) {
            return subnet.address.is_v4() && subnet.length < 31 &&
@@ -27,8 +28,7 @@ bool is_source(const HostOptions& host, Ipv4Address address) {
          });
 }
 
-/// The TOS of an answer to a datagram: the same service (RFC 1122 3.2.2.6), without the bits of ECN, which
-/// are the question's own.
+/// The TOS of an answer: the DSCP of the question (RFC 1122 3.2.2.6), not the ECN bits.
 std::uint8_t tos_of_answer(const Ipv4View& question) {
   return static_cast<std::uint8_t>(question.dscp() << 2);
 }
@@ -47,14 +47,14 @@ class Host::Arp : public NetworkProtocol {
     if (arp->operation() == arp_operation::reply) return found(*arp, arrival);
     if (arp->operation() != arp_operation::request || !is_one_of(host_.options_.addresses, arp->target_ip()))
       return drop(DropReason::arp_not_for_us);
-    // Somebody who claims our address, or a group's: nobody to answer. A probe comes from no address (RFC
+    // A sender with an address of ours, or of a group, is not answered. A probe comes from no address (RFC
     // 5227).
     const Ipv4Address sender = arp->sender_ip();
     if (arp->sender_mac().is_multicast() || is_one_of(host_.options_.addresses, sender) ||
         (!sender.is_unspecified() && !is_source(host_.options_, sender)))
       return drop(DropReason::answer_not_allowed);
     const ArpHeader answer{.operation = arp_operation::reply,
-                           .sender_mac = host_.options_.mac,
+                           .sender_mac = host_.mac_,
                            .sender_ip = arp->target_ip(),
                            .target_mac = arp->sender_mac(),
                            .target_ip = sender};
@@ -90,19 +90,19 @@ class Host::Icmp : public TransportProtocol {
     if (send(datagram, answer, icmp->payload(), fields)) ++host_.statistics_.icmp_echo_replies;
   }
 
-  /// Drops a datagram for `reason`, and tells the sender: "destination unreachable" of this `code`, counted
-  /// by `told`. The screen has already kept out what RFC 1122 3.2.2 forbids to answer: groups, and sources
-  /// that are no single host; fragments do not get here, and ICMP errors have a protocol.
+  /// Drops a datagram for `reason`, and sends "destination unreachable" with `code`, counted by `told`. The
+  /// rules of RFC 1122 3.2.2 hold already: the screen keeps out groups and sources that are no single host,
+  /// fragments are dropped before, and ICMP errors have a protocol.
   void refuse(const IpDatagram& datagram, std::uint8_t code, std::uint64_t& told, DropReason reason) {
     FrameTransport& port = datagram.arrival.transport;
     if (!errors_.take(port.reactor().now())) return port.drop(DropReason::rate_limited);
-    // Quoted as it was sent (RFC 1122 3.2.2): the checksum that the kernel left to fill is filled in place.
+    // The datagram is quoted as sent (RFC 1122 3.2.2): a checksum left to fill is filled in place.
     datagram.arrival.packet.for_each_plain([](const Packet&) {});
-    // As much of it as fits into what every host takes (RFC 1812 4.3.2.3).
+    // The quotation ends at the size that every host takes (RFC 1812 4.3.2.3).
     constexpr std::size_t most = 576 - Ipv4Header::size - IcmpHeader::size;
     const Bytes original = datagram.ip.bytes();
     const IcmpHeader error{.type = icmp_type::destination_unreachable, .code = code};
-    // A refused answer is counted by whoever refused it.
+    // The port counts a refused answer.
     if (!send(datagram, error, original.first(std::min(most, original.size())))) return;
     ++told;
     // The answer may have paused a producer, which may have destroyed the port.
@@ -147,7 +147,7 @@ class Host::Ip : public IpDemux {
   Icmp& icmp_;
 };
 
-/// There is no TCP: each segment belongs to no connection (RFC 9293 3.10.7.1).
+/// TCP without connections: each segment is reset (RFC 9293 3.10.7.1).
 class Host::Tcp : public TransportProtocol {
  public:
   explicit Tcp(Host& host)
@@ -206,10 +206,10 @@ class Host::Udp : public UdpDemux {
         std::ranges::any_of(options.subnets, [&](const IpPrefix& s) { return s.contains(host); });
     if (!on_link || !is_source(options, host) || is_one_of(options.addresses, host)) return false;
     std::array<std::byte, EthernetHeader::size + ArpHeader::size> frame;
-    EthernetHeader{.destination = MacAddress::broadcast(), .source = options.mac, .ethertype = ethertype::arp}
+    EthernetHeader{.destination = MacAddress::broadcast(), .source = host_.mac_, .ethertype = ethertype::arp}
         .emit(frame);
     ArpHeader{.operation = arp_operation::request,
-              .sender_mac = options.mac,
+              .sender_mac = host_.mac_,
               .sender_ip = from,
               .target_mac = {},
               .target_ip = host}
@@ -235,7 +235,7 @@ class Host::Udp : public UdpDemux {
 
 struct Host::Rooms {
   explicit Rooms(Host& host)
-      : ethernet{host.options_.mac}, arp{host}, icmp{host}, ip{host, icmp}, tcp{host}, udp{host, icmp} {
+      : ethernet{host}, arp{host}, icmp{host}, ip{host, icmp}, tcp{host}, udp{host, icmp} {
     ip.add_proto(ip_protocol::icmp, icmp);
     ip.add_proto(ip_protocol::tcp, tcp);
     ip.add_proto(ip_protocol::udp, udp);
@@ -244,8 +244,17 @@ struct Host::Rooms {
   }
 
   struct Ethernet : EthernetDemux {
-    explicit Ethernet(const MacAddress& mac) : EthernetDemux{{.address = mac}} {}
+    explicit Ethernet(Host& of) : EthernetDemux{{.address = of.mac_}}, host{of} {}
     std::string name() const override { return "Host"; }
+    void start_protocol() override {
+      FrameTransport* const port = connected_transport();
+      const LinkInfo interface = port != nullptr ? port->link_info() : LinkInfo{};
+      host.settle_mac(interface);
+      set_address(host.mac_);
+      if (interface.up) host.announce(*port);
+      EthernetDemux::start_protocol();  // may destroy the port
+    }
+    Host& host;
   };
 
   Ethernet ethernet;
@@ -256,8 +265,16 @@ struct Host::Rooms {
   Udp udp;
 };
 
-Host::Host(HostOptions options) : options_{std::move(options)}, rooms_{std::make_unique<Rooms>(*this)} {}
+Host::Host(HostOptions options) : options_{std::move(options)} {
+  settle_mac({});
+  rooms_ = std::make_unique<Rooms>(*this);
+}
 Host::~Host() = default;
+
+void Host::settle_mac(const LinkInfo& interface) {
+  const Ipv4Address first = options_.addresses.empty() ? Ipv4Address{} : options_.addresses.front();
+  mac_ = options_.mac ? *options_.mac : derive_mac(first, interface.name, interface.mac);
+}
 
 void Host::Arp::found(const ArpView& arp, const Arrival& arrival) {
   if (!is_one_of(host_.options_.addresses, arp.target_ip()) ||
@@ -271,6 +288,18 @@ IpPacketProtocol& Host::ip() { return rooms_->ip; }
 FrameProtocol& Host::protocol(DeviceKind kind) {
   if (kind == DeviceKind::tap) return ethernet();
   return ip();
+}
+
+void Host::announce(FrameTransport& port) {
+  if (port.kind() == DeviceKind::tun) return;
+  std::array<std::byte, EthernetHeader::size> ethernet;
+  EthernetHeader{MacAddress::broadcast(), mac_, ethertype::arp}.emit(ethernet);
+  for (const Ipv4Address address : options_.addresses) {
+    std::array<std::byte, ArpHeader::size> arp;
+    ArpHeader{.sender_mac = mac_, .sender_ip = address, .target_ip = address}.emit(arp);
+    const std::array<Bytes, 2> parts{ethernet, arp};
+    if (port.write_sequence(parts)) ++statistics_.arp_announcements;
+  }
 }
 
 void Host::add_udp(int port, DatagramProtocol& endpoint) { rooms_->udp.add_proto(port, endpoint); }

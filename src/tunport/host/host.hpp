@@ -1,18 +1,22 @@
 #pragma once
-/// A small IPv4 host on a port: it answers ARP, ICMP echo and UDP, and refuses what nobody serves.
+/// A small IPv4 host on a port: the host answers ARP, ICMP echo and UDP, and refuses other datagrams.
 ///
-/// Theory. The host is the demultiplexers with three protocols behind them, and a screen in front: a datagram
-/// is for one of our addresses, came from a single host, and to us alone, or it is dropped and counted (RFC
-/// 1122 3.2.1.3, 3.3.6), as is a datagram with a source route that has stations left. So no answer can be had
-/// by a broadcast, a forged group address or our own address. A datagram that nobody serves is refused: UDP
-/// by "port unreachable", TCP by a reset (RFC 9293 3.10.7.1), another protocol by "protocol unreachable".
-/// ICMP errors are made only where RFC 1122 3.2.2 allows them: the screen keeps out groups, fragments never
-/// arrive, and ICMP has a protocol. Errors and resets have a bounded rate. An echo has the DSCP of the
-/// request, and its route recorded (RFC 1122 3.2.2.6); other options are not answered. Answers go back the
-/// way the question came, so the host needs no neighbour cache. It serves one TAP or TUN port, or several.
+/// Theory. The host is a chain of demultiplexers, with a protocol each for ARP, ICMP, TCP and UDP, and a
+/// screen before these. The screen drops and counts a datagram for another address, from no single host, or
+/// from a link broadcast (RFC 1122 3.2.1.3, 3.3.6), and a datagram with a source route that has stations
+/// left. So no broadcast, no forged group address, and no datagram from the host's own address has an answer.
+///
+/// A datagram without a receiver is refused: UDP by "port unreachable", TCP by a reset (RFC 9293 3.10.7.1),
+/// another protocol by "protocol unreachable". ICMP errors keep the rules of RFC 1122 3.2.2: the screen keeps
+/// out groups, fragments are dropped before, and ICMP has a protocol. Errors and resets have a bounded rate.
+///
+/// An echo reply has the DSCP of the request, and records the route if the request does (RFC 1122 3.2.2.6);
+/// replies have no other options. Answers go back the way of the question, without a neighbour cache. A host
+/// serves one TAP or TUN port, or several.
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "tunport/port/protocol.hpp"
@@ -20,13 +24,14 @@
 
 namespace tunport {
 
-/// What a host is.
+/// The settings of a `Host`.
 struct HostOptions {
-  /// Those that are answered.
+  /// The addresses of the host.
   std::vector<Ipv4Address> addresses{};
-  /// On TAP: ours. Locally administered by default.
-  MacAddress mac{{0x02, 0x74, 0x75, 0x6e, 0x00, 0x02}};
-  /// The subnets on the link, so that their broadcast addresses are known: nothing from there is answered.
+  /// The MAC address of the host on TAP. By default the address is made of the first of `addresses` and of
+  /// the interface's name: the same at each start, another for each host, never that of the kernel's side.
+  std::optional<MacAddress> mac{};
+  /// The subnets on the link. Datagrams from the broadcast address of a subnet are dropped.
   std::vector<IpPrefix> subnets{};
   /// ICMP errors a second, and TCP resets a second. Datagrams beyond the rate are counted as `rate_limited`.
   double errors_per_second = 100;
@@ -34,14 +39,15 @@ struct HostOptions {
   double errors_at_once = 50;
 };
 
-/// What a host has answered. A refused datagram is counted as dropped, too.
+/// The answers of a host. A refused datagram is counted as dropped, too.
 struct HostStatistics {
-  std::uint64_t arp_replies = 0;
-  std::uint64_t arp_requests = 0;  ///< for receivers of our own datagrams
-  std::uint64_t icmp_echo_replies = 0;
+  std::uint64_t arp_replies = 0;           ///< answers to ARP requests
+  std::uint64_t arp_requests = 0;          ///< questions for receivers on the link
+  std::uint64_t arp_announcements = 0;     ///< ARP packets of `Host::announce`
+  std::uint64_t icmp_echo_replies = 0;     ///< answers to pings
   std::uint64_t port_unreachable = 0;      ///< ICMP errors: no endpoint at the UDP port
   std::uint64_t protocol_unreachable = 0;  ///< ICMP errors: neither ICMP nor UDP nor TCP
-  std::uint64_t tcp_resets = 0;            ///< there is no TCP here: each segment is reset
+  std::uint64_t tcp_resets = 0;            ///< resets: the host has no TCP
 };
 
 /// See the theory above. `Host host{{.addresses = {"10.0.0.2"}}};`
@@ -49,22 +55,33 @@ struct HostStatistics {
 /// endpoints.
 class Host {
  public:
+  /// A host without endpoints.
   explicit Host(HostOptions options);
   ~Host();
 
-  /// What a TAP port serves.
+  /// The protocol of a TAP port.
   EthernetFrameProtocol& ethernet();
-  /// What a TUN port serves.
+  /// The protocol of a TUN port.
   IpPacketProtocol& ip();
-  /// The one for a port of this kind.
+  /// The protocol of a port of the given kind.
   FrameProtocol& protocol(DeviceKind kind);
 
-  /// An endpoint at this UDP port of every address; std::out_of_range unless 0 to 65535. Its
-  /// `transport().write_to(to, ...)` and `reply` send at any time: on TAP, a host that was not heard of
-  /// recently is asked for by ARP, and one datagram waits meanwhile.
+  /// Adds an endpoint at the UDP port `port` of every address; std::out_of_range unless 0 to 65535. The
+  /// endpoint's `transport().write_to(to, ...)` and `reply` send at any time: on TAP, a host that was not
+  /// heard of recently is asked for by ARP, and one datagram waits meanwhile.
   void add_udp(int port, DatagramProtocol& endpoint);
+  /// Removes an endpoint. No effect if the endpoint is not there.
   void remove_udp(int port, DatagramProtocol& endpoint);
 
+  /// The MAC address in use. A start of the first TAP port makes the address anew, unless the options had
+  /// one.
+  const MacAddress& mac() const { return mac_; }
+  /// Writes an ARP announcement (RFC 5227 3) for each address to a TAP port: neighbours and switches learn
+  /// the MAC address. The start of the first port announces by itself, if the interface is up then; a
+  /// `LinkWatch` tells when the interface comes up later. The port counts refusals. No effect on TUN.
+  void announce(FrameTransport& port);
+
+  /// The answers so far. Valid as long as the host.
   const HostStatistics& statistics() const { return statistics_; }
 
  private:
@@ -75,7 +92,10 @@ class Host {
   class Udp;
   struct Rooms;
 
+  void settle_mac(const LinkInfo& interface);
+
   HostOptions options_;
+  MacAddress mac_;
   HostStatistics statistics_;
   std::unique_ptr<Rooms> rooms_;
 };

@@ -41,6 +41,8 @@ class FrameTransport {
   virtual DeviceKind kind() const = 0;
   /// The delivering loop, whose clock protocols use.
   virtual Reactor& reactor() const = 0;
+  /// The interface as the kernel describes it now, as far as known. Default: nothing is known.
+  virtual LinkInfo link_info() const { return {}; }
 };
 
 /// The way to write for a datagram protocol: a UDP port, or a UDP demultiplexer.

@@ -158,6 +158,13 @@ void TuntapPort::close_device() noexcept {
   state_->is_given = false;
 }
 int TuntapPort::fileno() const { return state_->device.fileno(); }
+LinkInfo TuntapPort::link_info() const {
+  std::error_code ec = Errc::not_listening;
+  LinkInfo info;
+  if (const Link link = state_->device ? state_->device.link(ec) : Link{}) info = link.info(ec);
+  if (ec) info.name = get_host().name;
+  return info;
+}
 Device& TuntapPort::device() { return state_->device; }
 const Device& TuntapPort::device() const { return state_->device; }
 const tunport::Protocol& TuntapPort::protocol() const { return *protocol_; }

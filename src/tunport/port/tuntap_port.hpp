@@ -93,6 +93,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   DeviceKind kind() const override { return kind_; }
   /// The reactor given to the constructor.
   Reactor& reactor() const override { return BasePort::reactor(); }
+  /// The interface as the kernel describes it now, by netlink; the name alone while closed, and on an error.
+  LinkInfo link_info() const override;
 
   /// Receives one packet into `buffer`, which is borrowed until `handler` is called. `handler` gets the
   /// filled part of the buffer, marked as truncated if the packet was longer. The port reads only while a

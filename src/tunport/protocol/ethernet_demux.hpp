@@ -48,6 +48,10 @@ class EthernetDemux : public EthernetFrameProtocol {
     protocols_.lose_transport(transport);
   }
 
+ protected:
+  /// Changes the station's address, from the next frame on.
+  void set_address(const MacAddress& address) { options_.address = address; }
+
  private:
   using Protocols = ProtocolTable<NetworkProtocol>;
 
