@@ -185,6 +185,7 @@ void BasePort::finish(const std::error_code& reason) {
 
 bool BasePort::tear_down(DropReason reason) {
   const Lifeline::Watch watch{lifeline_};
+  tearing_down_ = true;
   outbox().send_gathered();
   outbox().shut();
   state_ = State::ending;
@@ -197,11 +198,12 @@ bool BasePort::tear_down(DropReason reason) {
   if (!watch.alive()) return false;
   close_device();
   state_ = State::closed;
+  tearing_down_ = false;
   return true;
 }
 
 void BasePort::connection_lost(const std::error_code& reason) {
-  if (state_ == State::closed) return;
+  if (state_ == State::closed || tearing_down_) return;  // the latter: called by the protocol that is stopped
   if (reason && !lost_handler_) log(LogLevel::error, log_prefix(), subject() + ": " + reason.message());
   if (!tear_down(reason ? DropReason::device_gone : DropReason::aborted)) return;
   // From here on each call may restart or destroy the port.

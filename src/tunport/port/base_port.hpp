@@ -199,6 +199,7 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   bool connected_ = false;  // to the protocol
   WriteEnd write_end_ = WriteEnd::none;
   bool in_burst_ = false;
+  bool tearing_down_ = false;  // the producer and the protocol are being stopped
   std::size_t packet_space_ = 0;
   std::shared_ptr<Slab> slab_;  // held by a burst too: its packets outlive the port
   Timers timers_;

@@ -91,5 +91,30 @@ TEST_F(End, ALostDeviceIsNeverSilent) {
   EXPECT_EQ(said, "") << "the handler tells";
 }
 
+TEST_F(End, AnEndCalledByTheProtocolThatIsStoppedLeavesTheNextLifeAlone) {
+  struct Hostile : FrameProtocol {
+    void start_protocol() override { ++starts; }
+    void stop_protocol() override {
+      ++stops;
+      end();
+    }
+    void frame_received(const Packet&) override {}
+    std::function<void()> end = [] {};
+    int starts = 0;
+    int stops = 0;
+  } hostile;
+  TuntapPort other{clock, DeviceKind::tap, "tap7", hostile, {.system = kernel}};
+  other.start_listening();
+  hostile.end = [&] { other.connection_lost({}); };
+  other.stop_listening([&] { other.start_listening(); });
+  clock.run_ready();
+  EXPECT_TRUE(other.listening());
+  EXPECT_EQ(hostile.starts, 2);
+  EXPECT_EQ(hostile.stops, 1);
+  other.stop_listening();
+  clock.run_ready();
+  EXPECT_EQ(hostile.stops, 2);
+}
+
 }  // namespace
 }  // namespace tunport
