@@ -64,12 +64,12 @@ static ssize_t receive_run(int socket, char* buffer, size_t size, size_t* segmen
 }
 
 /* Sends a run to the peer of the socket. */
-static ssize_t send_run(int socket, const char* run, size_t size, size_t segment) {
+static ssize_t send_run(int socket, char* run, size_t size, size_t segment) {
   union {
     char bytes[CMSG_SPACE(sizeof(uint16_t))];
     struct cmsghdr align;
   } control;
-  struct iovec part = {(void*)(uintptr_t)run, size};
+  struct iovec part = {run, size};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
   if (size > segment) {
     memset(&control, 0, sizeof control);

@@ -323,7 +323,8 @@ void LinuxLinks::change_address(int type, int flags, const std::string& name, co
   put_address(IFA_ADDRESS, address.peer.value_or(prefix.address));
   if (address.broadcast) put_address(IFA_BROADCAST, *address.broadcast);
   if (address.flags != 0) put_bytes(IFA_FLAGS, &address.flags, sizeof address.flags);
-  if (address.valid_seconds != address.forever || address.preferred_seconds != address.forever) {
+  if (address.valid_seconds != InterfaceAddress::forever ||
+      address.preferred_seconds != InterfaceAddress::forever) {
     ifa_cacheinfo times{};
     times.ifa_valid = address.valid_seconds;
     times.ifa_prefered = address.preferred_seconds;

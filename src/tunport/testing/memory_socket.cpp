@@ -194,9 +194,10 @@ int MemorySockets::setsockopt(int fd, int level, int option, const void* value, 
   Socket* const socket = find(fd);
   if (socket == nullptr) return -EBADF;
   if (level == SOL_SOCKET && option == SO_BINDTODEVICE) {
-    const std::string name{static_cast<const char*>(value), length};
-    if (!name.empty() && !kernel_.find(name.c_str())) return -ENODEV;
-    socket->device = name.c_str();
+    const auto* const text = static_cast<const char*>(value);
+    const std::string name{text, ::strnlen(text, length)};
+    if (!name.empty() && !kernel_.find(name)) return -ENODEV;
+    socket->device = name;
     return 0;
   }
   if (level == IPPROTO_IP && (option == IP_ADD_MEMBERSHIP || option == IP_DROP_MEMBERSHIP))
@@ -253,8 +254,11 @@ int MemorySockets::change_membership(Socket& socket, const void* value, socklen_
   if (!group.is_multicast()) return -EINVAL;
   if (index == 0 && !kernel_.is_reachable(group)) return -ENODEV;
   if (index != 0 && !kernel_.find(index)) return -ENODEV;
-  if (join) return socket.groups.emplace(group, index).second ? 0 : -EADDRINUSE;
-  return socket.groups.erase({group, index}) != 0 ? 0 : -EADDRNOTAVAIL;
+  const std::pair membership{group, index};
+  if (join && socket.is_member(group, index)) return -EADDRINUSE;
+  if (!join) return std::erase(socket.groups, membership) != 0 ? 0 : -EADDRNOTAVAIL;
+  socket.groups.push_back(membership);
+  return 0;
 }
 
 ssize_t MemorySockets::receive_error(Socket& socket, msghdr* message) {
@@ -319,8 +323,7 @@ std::vector<MemorySockets::Socket*> MemorySockets::receivers_of(const MemoryData
     if (!socket->local || socket->local->port != to.port || socket->readiness.abandoned()) continue;
     if (socket->peer && *socket->peer != datagram.from) continue;
     if (!socket->device.empty() && socket->device != "lo") continue;  // local datagrams come by "lo"
-    if (group && !socket->groups.contains({to.address, interface_index}) &&
-        !socket->groups.contains({to.address, 0}))
+    if (group && !socket->is_member(to.address, interface_index) && !socket->is_member(to.address, 0))
       continue;
     const IpAddress& own = socket->local->address;
     const bool exact = own == to.address;

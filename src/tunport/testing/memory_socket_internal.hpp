@@ -1,14 +1,15 @@
 #pragma once
 /// UDP sockets of the fake kernel: they reach each other by local addresses. The inside of `MemorySystem`.
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <sys/socket.h>
@@ -50,8 +51,8 @@ class MemorySockets {
     std::optional<Endpoint> local;
     std::optional<Endpoint> peer;
     std::map<std::pair<int, int>, int> options;
-    std::string device;                          // the interface bound to
-    std::set<std::pair<IpAddress, int>> groups;  // the memberships, by interface
+    std::string device;                             // the interface bound to
+    std::vector<std::pair<IpAddress, int>> groups;  // the memberships, by interface
     std::deque<MemoryDatagram> queue;
     std::size_t queued_bytes = 0;
     std::uint32_t dropped = 0;    // datagrams dropped without room
@@ -61,6 +62,9 @@ class MemorySockets {
     bool v4() const { return domain == AF_INET; }
     int option(int level, int name, int otherwise) const;
     bool is_on(int level, int name) const { return option(level, name, 0) != 0; }
+    bool is_member(const IpAddress& group, int interface_index) const {
+      return std::ranges::find(groups, std::pair{group, interface_index}) != groups.end();
+    }
     /// An option with different numbers for IPv4 and IPv6.
     int ip_option(int option_v4, int option_v6, int otherwise) const;
     bool takes_both() const;  // IPv6, and IPv4 by mapped addresses
