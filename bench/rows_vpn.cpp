@@ -48,12 +48,11 @@ void relay_by_ports(const Stage& stage, const End& end, Tally& tally, const std:
   StageLoop loop{stage};
   TuntapPort tun{loop.reactor(), DeviceKind::tun, interface_name};
   const Endpoint peer{end.peer, vpn_port};
-  auto from_peer = on_datagram([&](const Datagram& datagram) {
+  UdpPort udp{loop.reactor(), {end.wire, vpn_port}};
+  tun.on_frame([&](const Packet& packet) { udp.write_to(peer, packet.bytes()); });
+  udp.on_datagram([&](const Datagram& datagram) {
     if (datagram.from == peer && tun.write(datagram.data)) bare_count(&tally, 1, datagram.data.size());
   });
-  UdpPort udp{loop.reactor(), {end.wire, vpn_port}, from_peer};
-  auto to_peer = on_frame([&](const Packet& packet) { udp.write_to(peer, packet.bytes()); });
-  tun.set_protocol(to_peer);
   tun.start_listening();
   udp.start_listening();
   configure_tunnel(end);

@@ -25,16 +25,15 @@ int main(int argc, char** argv) try {
                           argv[1],
                           {.interface = {.addresses = {*address}, .mtu = 1420, .up = true}}};
 
-  auto from_peer = tunport::on_datagram([&](const tunport::Datagram& datagram) {
+  tunport::UdpPort udp{reactor, *local};
+
+  tun.on_frame([&](const tunport::Packet& packet) { udp.write_to(*peer, packet.bytes()); });
+  udp.on_datagram([&](const tunport::Datagram& datagram) {
     if (datagram.from == *peer)
       tun.write(datagram.data);
     else
-      tun.drop(tunport::DropReason::ip_bad_source);
+      udp.drop(tunport::DropReason::ip_bad_source);
   });
-  tunport::UdpPort udp{reactor, *local, from_peer};
-  auto to_peer =
-      tunport::on_frame([&](const tunport::Packet& packet) { udp.write_to(*peer, packet.bytes()); });
-  tun.set_protocol(to_peer);
 
   std::error_code lost;
   tun.on_connection_lost([&](const std::error_code& reason) {

@@ -206,9 +206,10 @@ TEST_F(CommandSandbox, WhereSysIsRefusedItSaysSoOnceAndGoesOn) {
 
 TEST_F(CommandSandbox, NamesWhatIsMissingOnTheWayIn) {
   NEEDS_ROOT();
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
-                  "was not run.";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP()
+      << "AddressSanitizer reads /proc, and ThreadSanitizer has a thread of its own, which forbids a new "
+         "user namespace. This test was not run.";
 #endif
   const sandbox::PublicCloneDevice clone;
   Circumstances how;

@@ -3,10 +3,8 @@
 ///
 ///     tunport::TuntapPort a{reactor, tunport::DeviceKind::tap, "tap0"};
 ///     tunport::TuntapPort b{reactor, tunport::DeviceKind::tap, "tap1"};
-///     auto to_a = tunport::on_frame([&](const tunport::Packet& frame) { a.forward(frame); });
-///     auto to_b = tunport::on_frame([&](const tunport::Packet& frame) { b.forward(frame); });
-///     a.set_protocol(to_b);
-///     b.set_protocol(to_a);
+///     a.on_frame([&](const tunport::Packet& frame) { b.forward(frame); }, tunport::PacketForm::whole);
+///     b.on_frame([&](const tunport::Packet& frame) { a.forward(frame); }, tunport::PacketForm::whole);
 
 #include <algorithm>
 #include <cstdint>
@@ -17,18 +15,18 @@
 
 namespace tunport {
 
-/// How a function takes super-packets.
-enum class SuperPackets : std::uint8_t {
-  split,  ///< as plain datagrams, in turn
-  whole,  ///< as the kernel gives them
+/// The form in which a function takes packets.
+enum class PacketForm : std::uint8_t {
+  plain,  ///< plain datagrams: those of a super-packet in turn
+  whole,  ///< as the kernel gives them: super-packets, checksums left to fill
 };
 
 /// Calls a function with each packet of a port: `call(packet)` or `call(packet, transport)`.
 template <class Call>
 class OnFrame final : public FrameProtocol {
  public:
-  OnFrame(Call call, SuperPackets how) : call_{std::move(call)}, how_{how} {}
-  bool accepts_super_packets() const override { return how_ == SuperPackets::whole; }
+  OnFrame(Call call, PacketForm how) : call_{std::move(call)}, how_{how} {}
+  bool accepts_super_packets() const override { return how_ == PacketForm::whole; }
   void frame_received(const Packet& packet) override {
     if constexpr (std::is_invocable_v<Call&, const Packet&, FrameTransport&>)
       call_(packet, transport());
@@ -39,12 +37,12 @@ class OnFrame final : public FrameProtocol {
 
  private:
   Call call_;
-  SuperPackets how_;
+  PacketForm how_;
 };
 
 /// A protocol of `call`, for a port of either kind. Outlives its ports.
 template <class Call>
-OnFrame<Call> on_frame(Call call, SuperPackets how = SuperPackets::split) {
+OnFrame<Call> on_frame(Call call, PacketForm how = PacketForm::plain) {
   return {std::move(call), how};
 }
 

@@ -24,10 +24,8 @@ TEST(OnFrame, TwoPortsThatNeedEachOther) {
   ManualReactor clock;
   TuntapPort a{clock, DeviceKind::tap, "tap0", {.system = kernel}};
   TuntapPort b{clock, DeviceKind::tap, "tap1", {.system = kernel}};
-  auto to_a = on_frame([&](const Packet& frame) { a.forward(frame); }, SuperPackets::whole);
-  auto to_b = on_frame([&](const Packet& frame) { b.forward(frame); }, SuperPackets::whole);
-  a.set_protocol(to_b);
-  b.set_protocol(to_a);
+  a.on_frame([&](const Packet& frame) { b.forward(frame); }, PacketForm::whole);
+  b.on_frame([&](const Packet& frame) { a.forward(frame); }, PacketForm::whole);
   for (TuntapPort* const port : {&a, &b}) port->start_listening();
   for (const char* name : {"tap0", "tap1"}) kernel.tunnel(name).set_up(true);
   const auto frame = packets::ethernet({}, packets::udp("10.0.0.1:40000", "10.0.0.2:42", "hello"));
@@ -37,7 +35,7 @@ TEST(OnFrame, TwoPortsThatNeedEachOther) {
   kernel.tunnel("tap1").inject(frame);
   clock.run_ready();
   EXPECT_THAT(kernel.tunnel("tap0").collect(), ElementsAre(frame));
-  EXPECT_THROW(a.set_protocol(to_b), std::logic_error);
+  EXPECT_THROW(a.on_frame([](const Packet&) {}), std::logic_error);
   EXPECT_THROW(a.receive({}, {}), std::logic_error) << "the packets go to the protocol";
 }
 
@@ -59,13 +57,13 @@ TEST(OnDatagram, TakesDatagramsOrRuns) {
   ManualReactor clock;
   std::vector<std::string> singles;
   std::vector<std::size_t> runs;
-  auto one = on_datagram([&](const Datagram& datagram) { singles.emplace_back(as_text(datagram.data)); });
   auto many = on_datagram([&](const Datagrams& run, DatagramTransport& transport) {
     runs.push_back(run.size());
     transport.write_to(run.from, run[0].data);
   });
   const Endpoint any{*IpAddress::parse("127.0.0.1"), 0};
-  UdpPort left{clock, any, one, {.system = kernel}};
+  UdpPort left{clock, any, PortOptions{.system = kernel}};
+  left.on_datagram([&](const Datagram& datagram) { singles.emplace_back(as_text(datagram.data)); });
   UdpPort right{clock, any, many, {.system = kernel}};
   left.start_listening();
   right.start_listening();

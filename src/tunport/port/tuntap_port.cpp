@@ -52,6 +52,7 @@ struct TuntapPort::State {
   std::string wrong_part;  // of the interface's options: why the start failed
   TunSink sink;
   Outbox<TunSink> outbox;
+  std::unique_ptr<FrameProtocol> own_protocol;     // that the port keeps
   std::shared_ptr<PacketCompletions> completions;  // shared with cancellations only, as the next
   std::shared_ptr<SendHandlers> sends;             // made with the first send
 };
@@ -98,6 +99,11 @@ void TuntapPort::set_protocol(FrameProtocol& protocol) {
   if (!is_closed()) throw std::logic_error(log_prefix() + ": set_protocol on a port that is listening");
   protocol_ = &protocol;
   set_log_prefix(default_prefix(protocol, kind_));
+}
+
+void TuntapPort::set_protocol(std::unique_ptr<FrameProtocol> protocol) {
+  set_protocol(*protocol);
+  state_->own_protocol = std::move(protocol);
 }
 
 std::size_t TuntapPort::bind_device(std::error_code& ec) {

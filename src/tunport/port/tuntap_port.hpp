@@ -9,6 +9,7 @@
 #include "tunport/device/device.hpp"
 #include "tunport/port/async_calls.hpp"
 #include "tunport/port/base_port.hpp"
+#include "tunport/port/function_protocol.hpp"
 
 namespace tunport {
 
@@ -57,6 +58,14 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// Sets the protocol, which outlives the port: for ports that need each other. Throws std::logic_error
   /// between start and end. The start checks the kind.
   void set_protocol(FrameProtocol& protocol);
+  /// As above; the port keeps the protocol until its own end.
+  void set_protocol(std::unique_ptr<FrameProtocol> protocol);
+  /// Sets a protocol that calls `call(packet)` or `call(packet, transport)` with each packet: see
+  /// `tunport::on_frame`. What `call` refers to outlives the port, or the port is stopped before.
+  template <class Call>
+  void on_frame(Call call, PacketForm how = PacketForm::plain) {
+    set_protocol(std::make_unique<OnFrame<Call>>(std::move(call), how));
+  }
 
   /// The kind of protocol, and the result of a receive.
   using Protocol = FrameProtocol;

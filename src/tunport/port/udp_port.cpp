@@ -47,6 +47,7 @@ struct UdpPort::State {
   const Datagrams* delivered = nullptr;  // the run being delivered
   const char* failed_option = "";        // the refused option of the last start
   DatagramErrorCounts errors;
+  std::unique_ptr<DatagramProtocol> own_protocol;    // that the port keeps
   std::shared_ptr<DatagramCompletions> completions;  // shared with cancellations only, as the next
   std::shared_ptr<SendHandlers> sends;               // made with the first send
 
@@ -284,6 +285,11 @@ void UdpPort::set_protocol(DatagramProtocol& protocol) {
   if (!is_closed()) throw std::logic_error(log_prefix() + ": set_protocol on a port that is listening");
   protocol_ = &protocol;
   set_log_prefix(protocol.name() + " (UDP)");
+}
+
+void UdpPort::set_protocol(std::unique_ptr<DatagramProtocol> protocol) {
+  set_protocol(*protocol);
+  state_->own_protocol = std::move(protocol);
 }
 
 void UdpPort::receive(MutableBytes buffer, ReceiveHandler handler) {

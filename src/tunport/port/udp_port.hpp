@@ -9,6 +9,7 @@
 
 #include "tunport/port/async_calls.hpp"
 #include "tunport/port/base_port.hpp"
+#include "tunport/port/function_protocol.hpp"
 #include "tunport/wire/address.hpp"
 
 namespace tunport {
@@ -119,6 +120,14 @@ class UdpPort final : public BasePort, public DatagramTransport {
 
   /// Sets the protocol, which outlives the port. Throws std::logic_error between start and end.
   void set_protocol(DatagramProtocol& protocol);
+  /// As above; the port keeps the protocol until its own end.
+  void set_protocol(std::unique_ptr<DatagramProtocol> protocol);
+  /// Sets a protocol that calls `call(datagram)`, or `call(datagram, transport)`, or with whole runs: see
+  /// `tunport::on_datagram`. What `call` refers to outlives the port, or the port is stopped before.
+  template <class Call>
+  void on_datagram(Call call) {
+    set_protocol(std::make_unique<OnDatagram<Call>>(std::move(call)));
+  }
 
   /// The size of the socket's receive buffer, in bytes as counted by the kernel: twice the request, because
   /// the kernel counts its overhead, too. 0 while closed.
