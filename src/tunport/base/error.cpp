@@ -206,7 +206,7 @@ std::string_view remedy(const std::error_code& ec) {
     case ENFILE:
       return "the whole machine has run out of file descriptors; close some, or raise fs.file-max";
     case EADDRINUSE:
-      return "choose another address or port, or stop whoever has it";
+      return "choose another address or port, or stop the program that has it";
     case EADDRNOTAVAIL:
       return "name an address that the interface has ('ip address show'), or give it this one first";
     case ENETUNREACH:
