@@ -1,9 +1,10 @@
 /// A UDP port against a bare loop, on loopback: both with runs (UDP_GRO, UDP_SEGMENT) and buffers of 4 MiB.
 ///
 /// Receiving: a peer sends 64 datagrams in a call, more than either reader takes; the rest is dropped by the
-/// socket. Writing: datagrams for a socket without a reader, 64 under a `Cork`, or in a call of the bare loop
-/// after 64 copies.
+/// socket. Writing: datagrams for a socket without a reader, a run under a `Cork`, or in a call of the bare
+/// loop after 64 copies.
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 
@@ -24,6 +25,9 @@ namespace {
 constexpr Ipv4Address loopback{0x7f000001};
 constexpr std::size_t burst = 64;
 constexpr std::size_t longest = 1400;
+
+/// The datagrams of a run: as many as both sides put into a call.
+std::size_t run_of(std::size_t payload) { return std::min<std::size_t>(burst, 65'507 / payload); }
 
 bool is_stopped(Page& page) { return std::atomic_ref{page.stop}.load(std::memory_order_relaxed) != 0; }
 
@@ -59,8 +63,7 @@ void send_runs(Page& page, std::size_t payload) {
     page.peer_error = errno;
     return;
   }
-  const std::size_t segments = std::min<std::size_t>(burst, 65'507 / payload);
-  const std::vector<std::byte> run(segments * payload);
+  const std::vector<std::byte> run(run_of(payload) * payload);
   while (!is_stopped(page)) ::send(fd.get(), run.data(), run.size(), 0);
 }
 
@@ -97,7 +100,7 @@ void write_by_port(Stage& stage, std::size_t payload, const std::function<void()
     const std::uint64_t before = port.statistics().packets_out;
     {
       const Cork cork{loop.reactor()};
-      for (std::size_t i = 0; i < burst; ++i) port.write_to({loopback, discard_port}, bytes);
+      for (std::size_t i = 0; i < run_of(payload); ++i) port.write_to({loopback, discard_port}, bytes);
     }
     const std::uint64_t sent = port.statistics().packets_out - before;
     bare_count(&page.tally, sent, sent * payload);
