@@ -89,6 +89,7 @@ void BasePort::start_listening(std::error_code& ec) {
     throw;
   }
   state_ = State::listening;
+  const std::uint64_t life = ++lives_;
   write_end_ = WriteEnd::none;
   outbox().open();
   const Lifeline::Watch watch{lifeline_};
@@ -97,7 +98,8 @@ void BasePort::start_listening(std::error_code& ec) {
     connected_ = true;  // likewise: the protocol may destroy the port
     connect_to_protocol();
   } catch (...) {
-    if (!watch.alive()) throw;
+    // The protocol may have ended this life in its start, and begun another.
+    if (!watch.alive() || life != lives_ || is_closed()) throw;
     connected_ = false;
     if (!tear_down(DropReason::aborted)) throw;
     for (auto& completion : std::exchange(stop_completions_, {})) reactor().post(std::move(completion));

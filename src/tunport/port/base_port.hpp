@@ -198,6 +198,7 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   State state_ = State::closed;
   bool connected_ = false;  // to the protocol
   WriteEnd write_end_ = WriteEnd::none;
+  std::uint64_t lives_ = 0;  // starts so far
   bool in_burst_ = false;
   bool tearing_down_ = false;  // the producer and the protocol are being stopped
   std::size_t packet_space_ = 0;

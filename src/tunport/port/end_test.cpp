@@ -116,5 +116,32 @@ TEST_F(End, AnEndCalledByTheProtocolThatIsStoppedLeavesTheNextLifeAlone) {
   EXPECT_EQ(hostile.stops, 2);
 }
 
+TEST_F(End, AnExceptionFromAStartLeavesALaterLifeAlone) {
+  struct Hostile : FrameProtocol {
+    void start_protocol() override {
+      if (++starts == 1) end();
+    }
+    void stop_protocol() override { ++stops; }
+    void frame_received(const Packet&) override {}
+    std::function<void()> end = [] {};
+    int starts = 0;
+    int stops = 0;
+  } hostile;
+  TuntapPort other{clock, DeviceKind::tap, "tap7", hostile, {.system = kernel}};
+  hostile.end = [&] { other.connection_lost({}); };
+  other.on_connection_lost([&](const std::error_code&) {
+    other.on_connection_lost({});
+    other.start_listening();
+    throw std::runtime_error("after the restart");
+  });
+  EXPECT_THROW(other.start_listening(), std::runtime_error);
+  EXPECT_TRUE(other.listening());
+  EXPECT_EQ(hostile.starts, 2);
+  EXPECT_EQ(hostile.stops, 1);
+  other.stop_listening();
+  clock.run_ready();
+  EXPECT_EQ(hostile.stops, 2);
+}
+
 }  // namespace
 }  // namespace tunport
