@@ -56,10 +56,12 @@ class World : public FrameProtocol, public Producer {
     act("stop");
   }
   void frame_received(const Packet& packet) override {
+    struct Borrowed {
+      ~Borrowed() { place = nullptr; }  // also after an exception
+      const Packet*& place;
+    } const borrowed{packet_};
     packet_ = &packet;
     act("frame");
-    if (packet_ == &packet && !packet.is_port_gone() && !whole_) require(packet.size() > 0);
-    packet_ = nullptr;
   }
   void pause_producing() override { act("pause"); }
   void resume_producing() override { act("resume"); }
