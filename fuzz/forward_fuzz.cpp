@@ -1,5 +1,5 @@
-// Two ports on the fake kernel, the first forwards to the second, with a tee: pauses, links that go down,
-// full devices and failing calls in between. Each datagram comes out, or is counted with a reason
+// A port on the fake kernel forwards to two, a tee: pauses, links that go down,
+// full devices and failing calls in between. At each exit a datagram comes out, or is counted with a reason
 // (conservation), and none overtakes another.
 #include <array>
 #include <cerrno>
@@ -25,15 +25,17 @@ using shapes::Buffer;
 constexpr shapes::Shape udp{.protocol = ip_protocol::udp};
 constexpr std::size_t number_size = 4;
 
-/// Forwards whole packets, or datagram by datagram, and counts a copy.
+/// Forwards whole packets, or datagram by datagram, to two ports.
 class Tee : public FrameProtocol {
  public:
-  Tee(bool whole, TuntapPort*& out, TuntapPort*& self) : whole_{whole}, out_{out}, self_{self} {}
+  Tee(bool whole, TuntapPort*& out, TuntapPort*& copy, TuntapPort*& self)
+      : whole_{whole}, out_{out}, copy_{copy}, self_{self} {}
   bool accepts_super_packets() const override { return whole_; }
   void frame_received(const Packet& packet) override {
     seen += packet.datagrams();
     if (pause_in != 0 && --pause_in == 0) self_->pause_producing();
     out_->forward(packet);
+    copy_->forward(packet);
   }
   std::uint64_t seen = 0;
   unsigned pause_in = 0;
@@ -41,6 +43,7 @@ class Tee : public FrameProtocol {
  private:
   bool whole_;
   TuntapPort*& out_;
+  TuntapPort*& copy_;
   TuntapPort*& self_;
 };
 
@@ -51,21 +54,23 @@ class Sink : public FrameProtocol {
 
 class Scenario {
  public:
-  explicit Scenario(bool whole) : tee_{whole, out_, in_} {
+  explicit Scenario(bool whole) : tee_{whole, exits_[0].port, exits_[1].port, in_} {
     first_ =
         std::make_unique<TuntapPort>(clock_, DeviceKind::tun, "tun0", tee_, PortOptions{.system = kernel_});
-    second_ = std::make_unique<TuntapPort>(clock_, DeviceKind::tun, "tun1", sink_,
-                                           PortOptions{.max_packet_size = 2000,
-                                                       .queue_limit = 20'000,
-                                                       .queue_high_mark = 10'000,
-                                                       .queue_low_mark = 5'000,
-                                                       .system = kernel_});
     in_ = first_.get();
-    out_ = second_.get();
+    for (std::size_t i = 0; i < exits_.size(); ++i) {
+      ports_[i] = std::make_unique<TuntapPort>(clock_, DeviceKind::tun, exits_[i].name, sink_,
+                                               PortOptions{.max_packet_size = 2000,
+                                                           .queue_limit = 20'000,
+                                                           .queue_high_mark = 10'000,
+                                                           .queue_low_mark = 5'000,
+                                                           .system = kernel_});
+      exits_[i].port = ports_[i].get();
+      exits_[i].port->start_listening();
+      kernel_.tunnel(exits_[i].name).set_up(true);
+    }
     in_->start_listening();
-    out_->start_listening();
     kernel_.tunnel("tun0").set_up(true);
-    kernel_.tunnel("tun1").set_up(true);
   }
 
   void step(fuzz::Input& input) {
@@ -92,10 +97,10 @@ class Scenario {
         in_->resume_producing();
         break;
       case 7:
-        kernel_.tunnel("tun1").set_writable((choice & 16) != 0);
+        kernel_.tunnel(exits_[(choice >> 5) & 1U].name).set_writable((choice & 16) != 0);
         break;
       case 8:
-        kernel_.tunnel("tun1").set_up((choice & 16) != 0);
+        kernel_.tunnel(exits_[(choice >> 5) & 1U].name).set_up((choice & 16) != 0);
         break;
       default:
         clock_.advance(std::chrono::milliseconds{input.u8()});
@@ -107,18 +112,22 @@ class Scenario {
   /// Lets everything run out, and checks the sums.
   void finish() {
     tee_.pause_in = 0;
-    kernel_.tunnel("tun1").set_up(true);
-    kernel_.tunnel("tun1").set_writable(true);
+    for (const Exit& exit : exits_) {
+      kernel_.tunnel(exit.name).set_up(true);
+      kernel_.tunnel(exit.name).set_writable(true);
+    }
     in_->resume_producing();
     clock_.advance(std::chrono::seconds{2});
     check_order();
     const Statistics& in = in_->statistics();
-    const Statistics& out = out_->statistics();
     require(kernel_.tunnel("tun0").waiting() == 0);
     require(in.packets_in == injected_ && tee_.seen == injected_);
-    require(in.drops.total() == 0 && out_->queued_bytes() == 0);
-    require(out.packets_out == delivered_);
-    require(injected_ == out.packets_out + out.drops.total());
+    require(in.drops.total() == 0);
+    for (const Exit& exit : exits_) {
+      const Statistics& out = exit.port->statistics();
+      require(exit.port->queued_bytes() == 0 && out.packets_out == exit.delivered);
+      require(injected_ == out.packets_out + out.drops.total());
+    }
   }
 
  private:
@@ -134,27 +143,34 @@ class Scenario {
 
   /// What came out so far, in the order in which it was sent.
   void check_order() {
-    for (const auto& packet : kernel_.tunnel("tun1").collect_datagrams()) {
-      require(packet.size() == udp.header_length() + number_size);
-      const std::uint32_t number = load_be32(packet, udp.header_length());
-      require(number >= expected_);
-      expected_ = number + 1;
-      ++delivered_;
-    }
+    for (Exit& exit : exits_)
+      for (const auto& packet : kernel_.tunnel(exit.name).collect_datagrams()) {
+        require(packet.size() == udp.header_length() + number_size);
+        const std::uint32_t number = load_be32(packet, udp.header_length());
+        require(number >= exit.expected);
+        exit.expected = number + 1;
+        ++exit.delivered;
+      }
   }
+
+  /// A port at which datagrams come out.
+  struct Exit {
+    const char* name;
+    TuntapPort* port = nullptr;
+    std::uint32_t expected = 0;
+    std::uint64_t delivered = 0;
+  };
 
   MemorySystem kernel_;
   ManualReactor clock_;
   TuntapPort* in_ = nullptr;
-  TuntapPort* out_ = nullptr;
+  std::array<Exit, 2> exits_{Exit{"tun1"}, Exit{"tun2"}};
   Tee tee_;
   Sink sink_;
   std::unique_ptr<TuntapPort> first_;
-  std::unique_ptr<TuntapPort> second_;
+  std::array<std::unique_ptr<TuntapPort>, 2> ports_;
   std::uint32_t next_ = 0;
-  std::uint32_t expected_ = 0;
   std::uint64_t injected_ = 0;
-  std::uint64_t delivered_ = 0;
 };
 
 }  // namespace

@@ -42,7 +42,7 @@ struct SocketOptions {
 
   /// DSCP and ECN of sent datagrams (IP_TOS, IPV6_TCLASS).
   std::optional<std::uint8_t> traffic_class = {};
-  /// Fills `Datagram::traffic_class` (IP_RECVTOS, IPV6_RECVTCLASS). Costs some 20 ns a call.
+  /// Fills `Datagram::traffic_class` (IP_RECVTOS, IPV6_RECVTCLASS).
   bool receive_traffic_class = false;
   /// Hop limit of sent datagrams, 1 to 255 (IP_TTL, IPV6_UNICAST_HOPS).
   std::optional<std::uint8_t> hop_limit = {};
