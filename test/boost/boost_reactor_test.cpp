@@ -15,22 +15,8 @@
 namespace tunport {
 namespace {
 
-class BoostDriver : public Driver {
- public:
-  Reactor& reactor() override { return reactor_; }
-  void turn() override {
-    context_.restart();
-    context_.poll();
-  }
-  void pass(Duration time) override {
-    context_.restart();
-    context_.run_for(time);
-  }
-
- private:
-  boost::asio::io_context context_;
-  BoostAsioReactor reactor_{context_};
-};
+using BoostDriver = ContextDriver<boost::asio::io_context, BoostAsioReactor,
+                                  [](boost::asio::io_context& context) { return context.get_executor(); }>;
 
 INSTANTIATE_TEST_SUITE_P(Boost, ReactorContract, ::testing::Values(Kind{"Boost", make<BoostDriver>}),
                          [](const auto& tested) { return std::string{tested.param.name}; });

@@ -24,6 +24,25 @@ class Driver {
   virtual void pass(Duration time) = 0;
 };
 
+/// Drives a reactor on a context of Asio. `executor(context)` is where the reactor runs.
+template <class Context, class Made, auto executor>
+class ContextDriver : public Driver {
+ public:
+  Reactor& reactor() override { return reactor_; }
+  void turn() override {
+    context_.restart();
+    context_.poll();
+  }
+  void pass(Duration time) override {
+    context_.restart();
+    context_.run_for(time);
+  }
+
+ private:
+  Context context_;
+  Made reactor_{executor(context_)};
+};
+
 struct Kind {
   const char* name;
   std::unique_ptr<Driver> (*make)();

@@ -43,40 +43,10 @@ class EpollDriver : public Driver {
   EpollReactor reactor_;
 };
 
-class AsioDriver : public Driver {
- public:
-  Reactor& reactor() override { return reactor_; }
-  void turn() override {
-    context_.restart();
-    context_.poll();
-  }
-  void pass(Duration time) override {
-    context_.restart();
-    context_.run_for(time);
-  }
-
- private:
-  asio::io_context context_;
-  AsioReactor reactor_{context_};
-};
-
-/// On a strand of a context.
-class StrandDriver : public Driver {
- public:
-  Reactor& reactor() override { return reactor_; }
-  void turn() override {
-    context_.restart();
-    context_.poll();
-  }
-  void pass(Duration time) override {
-    context_.restart();
-    context_.run_for(time);
-  }
-
- private:
-  asio::io_context context_;
-  AsioReactor reactor_{asio::make_strand(context_)};
-};
+using AsioDriver = ContextDriver<asio::io_context, AsioReactor,
+                                 [](asio::io_context& context) { return context.get_executor(); }>;
+using StrandDriver = ContextDriver<asio::io_context, AsioReactor,
+                                   [](asio::io_context& context) { return asio::make_strand(context); }>;
 
 class ManualDriver : public Driver {
  public:
