@@ -61,9 +61,7 @@ void coalesce(benchmark::State& state, const Burst& burst, std::size_t packets, 
   Coalescer coalescer{DeviceKind::tun};
   for (auto _ : state) {
     for (const Bytes datagram : burst.datagrams)
-      if (!(keep == Keep::copy ? coalescer.add(datagram, OffloadFeatures::all())
-                               : coalescer.add(datagram, {}, keep, OffloadFeatures::all())))
-        state.SkipWithError("full");
+      if (!coalescer.add(datagram, {}, keep, OffloadFeatures::all())) state.SkipWithError("full");
     std::size_t sent = 0;
     coalescer.flush([&](const Coalesced& packet) {
       benchmark::DoNotOptimize(packet.parts.data());

@@ -116,7 +116,8 @@ std::vector<double> coalesce(std::uint8_t protocol, const Settings& settings) {
   std::size_t packets = 0;
   std::size_t joined = 0;
   const auto once = [&] {
-    for (const PacketBytes& datagram : datagrams) coalescer.add(datagram, OffloadFeatures::all());
+    for (const PacketBytes& datagram : datagrams)
+      coalescer.add(datagram, {}, Keep::copy, OffloadFeatures::all());
     packets = 0;
     coalescer.flush([&](const Coalesced& packet) {
       ++packets;

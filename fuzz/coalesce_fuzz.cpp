@@ -1,6 +1,7 @@
 // Segmentation of coalesced datagrams gives the same datagrams, flow by flow. The input makes either events
 // in the traffic of well-formed flows, or arbitrary datagrams.
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <vector>
 
@@ -50,7 +51,7 @@ std::vector<Step> steps(std::span<const std::uint8_t> input) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
   const auto kind = (data[0] & 1) != 0 ? tunport::DeviceKind::tap : tunport::DeviceKind::tun;
-  const auto way = tunport::traffic::ways[data[0] >> 1 & 3];
+  const auto way = tunport::traffic::ways[(data[0] >> 1 & 3) % std::size(tunport::traffic::ways)];
   const std::span<const std::uint8_t> input{data + 1, size - 1};
   const auto added = (data[0] & 8) != 0 ? raw(input) : tunport::traffic::make(kind, steps(input));
   const auto fault =

@@ -211,13 +211,8 @@ inline std::string segmenter_fault(Packet packet, DeviceKind kind) {
 }
 
 /// The coalescer's function that adds a datagram.
-enum class Way : std::uint8_t {
-  copied,
-  by_reference,
-  in_parts,
-  shortest,  ///< the port's way for plain writes
-};
-inline constexpr Way ways[] = {Way::copied, Way::by_reference, Way::in_parts, Way::shortest};
+enum class Way : std::uint8_t { copied, by_reference, in_parts };
+inline constexpr Way ways[] = {Way::copied, Way::by_reference, Way::in_parts};
 
 inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadFeatures& device, Way way) {
   const Bytes bytes{packet.bytes};
@@ -230,9 +225,6 @@ inline bool add(Coalescer& coalescer, const Packet& packet, const OffloadFeature
       const Bytes parts[] = {bytes.first(bytes.size() / 3), bytes.subspan(bytes.size() / 3)};
       return coalescer.add(parts, packet.left, device);
     }
-    case Way::shortest:
-      if (packet.left == PacketOffload{}) return coalescer.add(bytes, device);
-      break;
   }
   return coalescer.add(bytes, packet.left, Keep::copy, device);
 }

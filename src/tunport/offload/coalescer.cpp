@@ -15,8 +15,7 @@
 ///  - A payload is as long as the first. A shorter payload joins, and closes the item. UDP has at most 64
 ///    segments (UDP_MAX_SEGMENTS before Linux 6.9), an IP packet at most 65535 bytes.
 ///  - TCP sequence numbers are consecutive. PSH closes the item. FIN, SYN, RST, URG and an empty payload
-///  never
-///    join. Only the first datagram may carry CWR, and the device must then take over ECN.
+///    never join. Only the first datagram may carry CWR, and the device must then take over ECN.
 ///  - IPv4 identifications count up by 1, like the identifications of segments. A datagram with DF is atomic:
 ///    its identification is arbitrary and without meaning (RFC 6864 4.1). Segmentation may change
 ///    this field only.
@@ -38,12 +37,11 @@
 /// The flows. A hash table of small numbers, twice as large as the number of items, with linear probing,
 /// refers to the latest item of each flow. Only a flush removes entries.
 ///
-/// Costs. There are three ways, each with all rules, the shortest first. `add_next` and `join_next` take a
-/// datagram that differs from the first only in numbers and payload, for the item joined last: a few wide
-/// comparisons, without parsing. `join_as` takes every datagram that may join an item. `add_to_its_flow`
-/// parses the datagram, and looks up the item. A small payload is copied and summed in line, in vectors as
-/// wide as the machine's; a large payload in a single pass: verifying costs little beyond the copy
-/// (bench/micro_coalesce.cpp).
+/// Costs. There are three ways, each with all rules, the shortest first. `join_next` takes a datagram that
+/// differs from the first only in numbers and payload: a few wide comparisons. `join_as` takes every datagram
+/// that may join an item. `add_to_its_flow` parses the datagram, and looks up the item; the item joined last
+/// needs neither. A small payload is copied and summed in line; a large payload in a single pass: verifying
+/// costs little beyond the copy. docs/performance.md has the figure of each ("The coalescer's ways").
 
 #include <algorithm>
 #include <bit>
@@ -67,11 +65,6 @@ constexpr std::size_t worth_gathering = 512;
 constexpr std::size_t cache_line = 64;
 // Of a datagram of an unknown flow so many bytes are copied; the rest may be referred to.
 constexpr std::size_t unknown_front = 128;
-
-constexpr std::uint8_t short_way_of(bool v6, bool udp, bool large) {
-  return static_cast<std::uint8_t>(1 + 4 * static_cast<int>(large) + 2 * static_cast<int>(v6) +
-                                   static_cast<int>(udp));
-}
 
 }  // namespace
 
@@ -170,7 +163,6 @@ bool Coalescer::State::take_first(Item& item) const {
   if (!has_right_ip_checksum<v6>(item, item.head + item.flow.network)) return false;
   if (!has_right_checksum<udp>(item, item.head + item.flow.transport, length, item.left, sum)) return false;
   item.summed = true;
-  item.short_way = short_way_of(v6, udp, item.segment_size > small_payload);
   item.full_sum = sum_with_length<udp>(item, item.full_size - item.flow.transport);
   return true;
 }
@@ -273,61 +265,6 @@ bool Coalescer::State::add(Bytes datagram, const PacketOffload& left, Keep keep,
   return add_to_its_flow(datagram, left, keep, device);
 }
 
-/// Tries `join_next` with the latest item, then the long way.
-template <bool v6, bool udp, class SumAndCopy>
-[[gnu::always_inline]] inline bool Coalescer::State::add_next_by(SumAndCopy sum_and_copy_payload,
-                                                                 Bytes datagram,
-                                                                 const OffloadFeatures& device) {
-  Item& item = *latest;
-  const std::byte* const data = datagram.data();
-  if (!is_next<v6, udp>(item, data)) return add_to_its_flow(datagram, {}, Keep::copy, device);
-  const std::uint64_t sum =
-      sum_and_copy_payload(item.cursor, data + item.flow.header_length, item.segment_size);
-  if (!has_right_sum<udp>(data + item.flow.transport, item.full_sum + sum))
-    return add_to_its_flow(datagram, {}, Keep::copy, device);
-  take_next(item);
-  return true;
-}
-
-template <bool v6, bool udp>
-bool Coalescer::State::add_next(State& self, Bytes datagram, const OffloadFeatures& device) {
-  return self.add_next_by<v6, udp>(sum_and_copy_few, datagram, device);
-}
-
-template <bool v6, bool udp>
-bool Coalescer::State::add_large_next(State& self, Bytes datagram, const OffloadFeatures& device) {
-  const auto sum_and_copy_payload = [](std::byte* to, const std::byte* from, std::size_t size) {
-    return detail::sum_and_copy_words({to, size}, {from, size});
-  };
-  return self.add_next_by<v6, udp>(sum_and_copy_payload, datagram, device);
-}
-
-#ifdef TUNPORT_AVX2
-template <bool v6, bool udp>
-TUNPORT_AVX2 bool Coalescer::State::add_next_avx2(State& self, Bytes datagram,
-                                                  const OffloadFeatures& device) {
-  return self.add_next_by<v6, udp>([](std::byte* to, const std::byte* from, std::size_t size)
-                                       TUNPORT_AVX2 { return sum_and_copy_few_avx2(to, from, size); },
-                                   datagram, device);
-}
-#endif
-
-Coalescer::State::AllAddNext Coalescer::State::choose_add_next() {
-  AllAddNext all{add_next<false, false>,      add_next<false, true>,        add_next<true, false>,
-                 add_next<true, true>,        add_large_next<false, false>, add_large_next<false, true>,
-                 add_large_next<true, false>, add_large_next<true, true>};
-#ifdef TUNPORT_AVX2
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") != 0) {
-    all[0] = add_next_avx2<false, false>;
-    all[1] = add_next_avx2<false, true>;
-    all[2] = add_next_avx2<true, false>;
-    all[3] = add_next_avx2<true, true>;
-  }
-#endif
-  return all;
-}
-
 bool Coalescer::State::add_to_its_flow(Bytes datagram, const PacketOffload& left, Keep keep,
                                        const OffloadFeatures& device) {
   const Flow flow = classify(datagram, kind);
@@ -383,7 +320,6 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const PacketOffload& lef
   item.segment_size = static_cast<std::uint32_t>(rest);
   item.flow = flow;
   item.open = item.summed = item.pushed = false;
-  item.short_way = 0;
   item.parts = 0;
   item.left = left;
   tail = &item;
@@ -399,15 +335,6 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const PacketOffload& lef
 
 Coalescer::Coalescer(DeviceKind kind, std::size_t capacity) : kind_{kind}, capacity_{capacity} {}
 Coalescer::~Coalescer() = default;
-
-bool Coalescer::add(Bytes datagram, const OffloadFeatures& device) {
-  if (state_ != nullptr && state_->latest != nullptr) {
-    const Item& item = *state_->latest;
-    if (datagram.size() == item.full_size && item.vacancies != 0 && item.short_way != 0)
-      return state_->add_next_in_short_way[item.short_way - 1U](*state_, datagram, device);
-  }
-  return add(datagram, {}, Keep::copy, device);
-}
 
 bool Coalescer::add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device) {
   if (!state_) state_ = std::make_unique<State>(kind_, capacity_);

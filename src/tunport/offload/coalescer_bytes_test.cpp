@@ -96,12 +96,12 @@ std::vector<std::size_t> sizes_with_changed(const Shape& shape, std::size_t payl
   for (std::uint32_t i = 0; i < 4; ++i) {
     Buffer packet = segment(shape, i, payload);
     if (i == 2) packet[at] ^= std::byte{0x10};
-    EXPECT_TRUE(coalescer.add(packet, all));
+    EXPECT_TRUE(coalescer.add(packet, {}, Keep::copy, all));
   }
   return sizes(coalescer);
 }
 
-// The third datagram and later take the short way: a function for each size and protocol.
+// The third datagram and later take the short way.
 TEST(CoalescerChecksums, NorOneThatComesInTheShortWay) {
   std::vector<std::size_t> payloads{1000};
   for (std::size_t payload = 1; payload <= 130; ++payload) payloads.push_back(payload);
@@ -109,7 +109,8 @@ TEST(CoalescerChecksums, NorOneThatComesInTheShortWay) {
     for (const std::size_t payload : payloads) {
       SCOPED_TRACE(shape.name() + ", " + std::to_string(payload));
       Coalescer coalescer{shape.kind};
-      for (std::uint32_t i = 0; i < 4; ++i) ASSERT_TRUE(coalescer.add(segment(shape, i, payload), all));
+      for (std::uint32_t i = 0; i < 4; ++i)
+        ASSERT_TRUE(coalescer.add(segment(shape, i, payload), {}, Keep::copy, all));
       const auto packets = flushed(coalescer);
       ASSERT_EQ(packets.size(), 1U);
       for (std::uint32_t i = 0; i < 4; ++i)

@@ -63,8 +63,6 @@ class Coalescer {
   /// takes nothing then: another try after a flush succeeds, if the capacity suffices at all. Precondition:
   /// the datagram is not empty and not a super-packet.
   bool add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device);
-  /// Adds a copy of a datagram with an unverified checksum: the shortest way.
-  bool add(Bytes datagram, const OffloadFeatures& device);
   /// Adds a copy of a datagram in parts.
   bool add(std::span<const Bytes> parts, const PacketOffload& left, const OffloadFeatures& device);
 

@@ -45,20 +45,6 @@ struct Coalescer::State {
   void clear();
 
   bool add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device);
-  /// Adds a datagram as long as the first of the latest item: in the short way if it is the item's next.
-  using AddNext = bool (*)(State& self, Bytes datagram, const OffloadFeatures& device);
-  using AllAddNext = std::array<AddNext, 8>;  // by `short_way_of`
-  template <bool v6, bool udp, class SumAndCopy>
-  bool add_next_by(SumAndCopy sum_and_copy_payload, Bytes datagram, const OffloadFeatures& device);
-  template <bool v6, bool udp>
-  static bool add_next(State& self, Bytes datagram, const OffloadFeatures& device);
-  template <bool v6, bool udp>
-  static bool add_large_next(State& self, Bytes datagram, const OffloadFeatures& device);
-#ifdef TUNPORT_AVX2
-  template <bool v6, bool udp>
-  TUNPORT_AVX2 static bool add_next_avx2(State& self, Bytes datagram, const OffloadFeatures& device);
-#endif
-  static AllAddNext choose_add_next();
   [[gnu::noinline]] bool add_to_its_flow(Bytes datagram, const PacketOffload& left, Keep keep,
                                          const OffloadFeatures& device);
   bool begin(Bytes datagram, Flow flow, const PacketOffload& left, Keep keep, const OffloadFeatures& device,
@@ -85,7 +71,6 @@ struct Coalescer::State {
   }
   void close_between(const std::byte* network, bool v6);
 
-  const AllAddNext add_next_in_short_way = choose_add_next();
   DeviceKind kind;
   std::unique_ptr<std::byte[]> arena;
   std::byte* end;          // end of the used bytes of the arena

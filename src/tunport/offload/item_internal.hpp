@@ -17,10 +17,6 @@
 
 namespace tunport::coalescing {
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define TUNPORT_AVX2 __attribute__((target("avx2")))
-#endif
-
 inline constexpr std::uint32_t udp_segments = 64;
 inline constexpr std::size_t max_ip_size = 65535;
 
@@ -38,7 +34,6 @@ struct Item {
   bool open = false;
   bool summed = false;              // the sums are valid, and the first datagram is right
   bool pushed = false;              // the last datagram has PSH
-  std::uint8_t short_way = 0;       // 1 + the index in `add_next_in_short_way`; 0 without a short way
   std::uint32_t network_sum = 0;    // the IPv4 header without length, identification and checksum
   std::uint32_t pseudo_sum = 0;     // the pseudo-header without the length
   std::uint32_t transport_sum = 0;  // pseudo and TCP/UDP header without lengths, checksum, sequence, flags
@@ -304,33 +299,6 @@ inline std::uint64_t sum_and_copy_few(std::byte* to, const std::byte* from, std:
   words += uppers - (uppers << 32);
   return words[0] + words[1] + sum_and_copy_rest(to, from, size);
 }
-
-#ifdef TUNPORT_AVX2
-/// As `detail::sum_and_copy_words`, 32 bytes at a time, on a machine with AVX2.
-TUNPORT_AVX2 inline std::uint64_t sum_and_copy_few_avx2(std::byte* to, const std::byte* from,
-                                                        std::size_t size) {
-  using Vector = std::uint64_t __attribute__((vector_size(32)));
-  Vector words{};
-  Vector uppers{};
-  for (; size >= sizeof(Vector); size -= sizeof(Vector), to += sizeof(Vector), from += sizeof(Vector)) {
-    Vector vector;
-    std::memcpy(&vector, from, sizeof vector);
-    std::memcpy(to, &vector, sizeof vector);
-    words += vector;
-    uppers += vector >> 32;
-  }
-  words += uppers - (uppers << 32);
-  const auto pair = __builtin_shufflevector(words, words, 0, 1) + __builtin_shufflevector(words, words, 2, 3);
-  std::uint64_t sum = pair[0] + pair[1];
-  if (size >= 16) {
-    sum += sum_and_copy_few(to, from, 16);
-    to += 16;
-    from += 16;
-    size -= 16;
-  }
-  return sum + sum_and_copy_rest(to, from, size);
-}
-#endif
 
 /// Copies a payload, and returns the sum of its words.
 inline std::uint64_t sum_and_copy(std::byte* to, const std::byte* from, std::size_t size) {

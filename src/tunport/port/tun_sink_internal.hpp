@@ -69,9 +69,7 @@ class TunSink {
     if (parts.bytes.size() != 1)
       return parts.size() <= longest_gathered && coalescer_->add(parts.bytes, left, takes_);
     if (left.is_super_packet() || first.size() > longest_gathered) return false;
-    return left == PacketOffload{} && parts.keep == Keep::copy
-               ? coalescer_->add(first, takes_)
-               : coalescer_->add(first, left, parts.keep, takes_);
+    return coalescer_->add(first, left, parts.keep, takes_);
   }
   template <class Call>
   void give(Call call) {

@@ -40,11 +40,6 @@ class Checksum {
  public:
   /// Adds the next bytes.
   Checksum& add(Bytes bytes) { return add_native(detail::sum_words(bytes), bytes.size()); }
-  /// Adds the next bytes and copies them to `out`, at little more than the cost of a copy. Precondition:
-  /// `out.size() >= bytes.size()`, without overlap.
-  Checksum& add_and_copy(Bytes bytes, MutableBytes out) {
-    return add_native(detail::sum_and_copy_words(out, bytes), bytes.size());
-  }
   /// Adds the pseudo-header of UDP and TCP: RFC 768 for IPv4, RFC 8200 8.1 for IPv6. `length` counts the
   /// transport header and the payload. Precondition: both addresses are of the same family, and the bytes
   /// added before are of even number.

@@ -96,20 +96,6 @@ TEST(Checksum, OfPartsIsThatOfTheWhole) {
   }
 }
 
-TEST(Checksum, PartsCopiedOnTheWay) {
-  const auto buffer = random_bytes(3000, 6);
-  for (const std::size_t first : {0U, 1U, 2U, 63U, 64U, 65U, 1447U}) {
-    std::vector<std::byte> copy(buffer.size());
-    const Bytes head = Bytes{buffer}.first(first);
-    const Bytes tail = Bytes{buffer}.subspan(first);
-    EXPECT_EQ(
-        Checksum{}.add_and_copy(head, copy).add_and_copy(tail, MutableBytes{copy}.subspan(first)).finish(),
-        naive_checksum(buffer))
-        << first;
-    EXPECT_EQ(copy, buffer) << first;
-  }
-}
-
 TEST(Checksum, PseudoHeaderIsThatOfTheRfcs) {
   // The pseudo-headers as they are drawn: RFC 768, and RFC 8200 8.1.
   const auto data = random_bytes(70001, 4);
