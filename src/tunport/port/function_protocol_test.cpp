@@ -1,5 +1,6 @@
 #include "tunport/port/function_protocol.hpp"
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -50,6 +51,14 @@ TEST(OnFrame, GetsTheTransportToAnswer) {
   kernel.tunnel("tap0").inject(packets::ethernet({}, packets::udp("10.0.0.1:1", "10.0.0.2:42", "hello")));
   clock.run_ready();
   EXPECT_THAT(kernel.tunnel("tap0").collect(), SizeIs(1));
+}
+
+TEST(OnFrame, APortRefusesANullProtocol) {
+  ManualReactor clock;
+  TuntapPort tunnel{clock, DeviceKind::tap, "tap0"};
+  UdpPort socket{clock, {*IpAddress::parse("127.0.0.1"), 0}};
+  EXPECT_THROW(tunnel.set_protocol(std::unique_ptr<FrameProtocol>{}), std::invalid_argument);
+  EXPECT_THROW(socket.set_protocol(std::unique_ptr<DatagramProtocol>{}), std::invalid_argument);
 }
 
 TEST(OnDatagram, TakesDatagramsOrRuns) {

@@ -13,11 +13,10 @@
 #include "tunport/offload/checksum_state_internal.hpp"
 #include "tunport/offload/layout_internal.hpp"
 #include "tunport/offload/virtio_header_internal.hpp"
-#include "tunport/port/completions_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
+#include "tunport/port/operations_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
-#include "tunport/port/send_handlers_internal.hpp"
 #include "tunport/port/tun_sink_internal.hpp"
 
 namespace tunport {
@@ -52,9 +51,8 @@ struct TuntapPort::State {
   std::string wrong_part;  // of the interface's options: why the start failed
   TunSink sink;
   Outbox<TunSink> outbox;
-  std::unique_ptr<FrameProtocol> own_protocol;     // that the port keeps
-  std::shared_ptr<PacketCompletions> completions;  // shared with cancellations only, as the next
-  std::shared_ptr<SendHandlers> sends;             // made with the first send
+  std::unique_ptr<FrameProtocol> own_protocol;  // that the port keeps
+  Operations<PacketCompletions> operations;
 };
 
 TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, FrameProtocol& protocol,
@@ -72,7 +70,7 @@ TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, Port
       kind_{kind},
       name_{std::move(name)},
       state_{std::make_unique<State>(*this)},
-      protocol_{(state_->completions = std::make_shared<PacketCompletions>(*this)).get()} {
+      protocol_{state_->operations.take_packets(*this)} {
   set_log_prefix(default_prefix(*protocol_, kind_));
 }
 
@@ -91,8 +89,7 @@ TuntapPort::TuntapPort(std::string name, IpPacketProtocol& protocol, PortOptions
 
 TuntapPort::~TuntapPort() {
   abandon();
-  if (state_->completions) state_->completions->port_gone();
-  if (state_->sends) state_->sends->cancel_all();
+  state_->operations.end();
 }
 
 void TuntapPort::set_protocol(FrameProtocol& protocol) {
@@ -102,6 +99,7 @@ void TuntapPort::set_protocol(FrameProtocol& protocol) {
 }
 
 void TuntapPort::set_protocol(std::unique_ptr<FrameProtocol> protocol) {
+  if (!protocol) throw std::invalid_argument(log_prefix() + ": set_protocol without a protocol");
   set_protocol(*protocol);
   state_->own_protocol = std::move(protocol);
 }
@@ -277,46 +275,31 @@ std::size_t TuntapPort::write_some_data(Bytes data, std::error_code& ec) {
 }
 
 void TuntapPort::receive(MutableBytes buffer, ReceiveHandler handler) {
-  if (protocol_ != state_->completions.get())
-    throw std::logic_error(log_prefix() + ": the packets of this port go to its protocol");
-  state_->completions->receive(buffer, std::move(handler));
+  state_->operations.receive(protocol_, log_prefix(), buffer, std::move(handler));
 }
 
 Ticket TuntapPort::send(Bytes datagram, SendHandler handler) {
   const Lifeline::Watch watch{lifeline_};
-  return send_with_handler(reactor(), watch, state_->sends, std::move(handler), [&](Ticket ticket) {
+  return state_->operations.send(reactor(), watch, std::move(handler), [&](Ticket ticket) {
     return state_->outbox.write({}, {.bytes = {&datagram, 1}}, ticket);
   });
 }
 
-void TuntapPort::cancel_receive() {
-  if (state_->completions) state_->completions->cancel_receive();
-}
-
-void TuntapPort::cancel_send(Ticket ticket) {
-  if (state_->sends) state_->sends->cancel(ticket);
-}
-
-std::function<void()> TuntapPort::receive_canceller() const {
-  return [weak = std::weak_ptr{state_->completions}] {
-    if (const auto completions = weak.lock()) completions->cancel_receive();
-  };
-}
-
+void TuntapPort::cancel_receive() { state_->operations.cancel_receive(); }
+void TuntapPort::cancel_send(Ticket ticket) { state_->operations.cancel_send(ticket); }
+std::function<void()> TuntapPort::receive_canceller() const { return state_->operations.receive_canceller(); }
 std::function<void()> TuntapPort::send_canceller(Ticket ticket) const {
-  return [weak = std::weak_ptr{state_->sends}, ticket] {
-    if (const auto sends = weak.lock()) sends->cancel(ticket);
-  };
+  return state_->operations.send_canceller(ticket);
 }
 
 void TuntapPort::write_done(Ticket ticket, const std::error_code& ec) {
-  if (state_->sends) state_->sends->done(ticket, ec);
+  state_->operations.send_done(ticket, ec);
 }
 
 TunnelAddress TuntapPort::get_host() const { return {kind_, device() ? device().name() : name_}; }
 
 void TuntapPort::connection_lost(const std::error_code& reason) {
-  if (reason && state_->completions) state_->completions->fail_receive(reason);
+  if (reason) state_->operations.fail_receive(reason);
   BasePort::connection_lost(reason);
 }
 

@@ -58,7 +58,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// Sets the protocol, which outlives the port: for ports that need each other. Throws std::logic_error
   /// between start and end. The start checks the kind.
   void set_protocol(FrameProtocol& protocol);
-  /// As above; the port keeps the protocol until its own end.
+  /// As above; the port keeps the protocol until its own end. Throws std::invalid_argument for a null
+  /// pointer.
   void set_protocol(std::unique_ptr<FrameProtocol> protocol);
   /// Sets a protocol that calls `call(packet)` or `call(packet, transport)` with each packet: see
   /// `tunport::on_frame`. What `call` refers to outlives the port, or the port is stopped before.

@@ -11,12 +11,11 @@
 #include <sys/socket.h>
 
 #include "tunport/event/poll_reactor.hpp"
-#include "tunport/port/completions_internal.hpp"
 #include "tunport/port/control_internal.hpp"
 #include "tunport/port/count_drop_internal.hpp"
 #include "tunport/port/fate_internal.hpp"
+#include "tunport/port/operations_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
-#include "tunport/port/send_handlers_internal.hpp"
 #include "tunport/port/udp_sink_internal.hpp"
 #include "tunport/port/udp_socket_internal.hpp"
 
@@ -47,9 +46,8 @@ struct UdpPort::State {
   const Datagrams* delivered = nullptr;  // the run being delivered
   const char* failed_option = "";        // the refused option of the last start
   DatagramErrorCounts errors;
-  std::unique_ptr<DatagramProtocol> own_protocol;    // that the port keeps
-  std::shared_ptr<DatagramCompletions> completions;  // shared with cancellations only, as the next
-  std::shared_ptr<SendHandlers> sends;               // made with the first send
+  std::unique_ptr<DatagramProtocol> own_protocol;  // that the port keeps
+  Operations<DatagramCompletions> operations;
 
   /// True if the port receives for several addresses.
   bool is_wildcard() const { return bound.address.is_unspecified(); }
@@ -71,14 +69,13 @@ UdpPort::UdpPort(Reactor& reactor, const Endpoint& local, PortOptions options)
       local_{local},
       protocol_{nullptr},
       state_{std::make_unique<State>(*this)} {
-  protocol_ = (state_->completions = std::make_shared<DatagramCompletions>(*this)).get();
+  protocol_ = state_->operations.take_packets(*this);
   set_log_prefix(protocol_->name() + " (UDP)");
 }
 
 UdpPort::~UdpPort() {
   abandon();
-  if (state_->completions) state_->completions->port_gone();
-  if (state_->sends) state_->sends->cancel_all();
+  state_->operations.end();
 }
 
 std::size_t UdpPort::bind_device(std::error_code& ec) try {
@@ -288,49 +285,35 @@ void UdpPort::set_protocol(DatagramProtocol& protocol) {
 }
 
 void UdpPort::set_protocol(std::unique_ptr<DatagramProtocol> protocol) {
+  if (!protocol) throw std::invalid_argument(log_prefix() + ": set_protocol without a protocol");
   set_protocol(*protocol);
   state_->own_protocol = std::move(protocol);
 }
 
 void UdpPort::receive(MutableBytes buffer, ReceiveHandler handler) {
-  if (protocol_ != state_->completions.get())
-    throw std::logic_error(log_prefix() + ": the datagrams of this port go to its protocol");
-  state_->completions->receive(buffer, std::move(handler));
+  state_->operations.receive(protocol_, log_prefix(), buffer, std::move(handler));
 }
 
 Ticket UdpPort::send(const Endpoint& to, Bytes data, SendHandler handler) {
   const Lifeline::Watch watch{lifeline_};
-  return send_with_handler(reactor(), watch, state_->sends, std::move(handler), [&](Ticket ticket) {
+  return state_->operations.send(reactor(), watch, std::move(handler), [&](Ticket ticket) {
     return state_->outbox.write({to, 0, source_for(to)}, {.bytes = {&data, 1}}, ticket);
   });
 }
 
-void UdpPort::cancel_receive() {
-  if (state_->completions) state_->completions->cancel_receive();
-}
-
-void UdpPort::cancel_send(Ticket ticket) {
-  if (state_->sends) state_->sends->cancel(ticket);
-}
-
-std::function<void()> UdpPort::receive_canceller() const {
-  return [weak = std::weak_ptr{state_->completions}] {
-    if (const auto completions = weak.lock()) completions->cancel_receive();
-  };
-}
-
+void UdpPort::cancel_receive() { state_->operations.cancel_receive(); }
+void UdpPort::cancel_send(Ticket ticket) { state_->operations.cancel_send(ticket); }
+std::function<void()> UdpPort::receive_canceller() const { return state_->operations.receive_canceller(); }
 std::function<void()> UdpPort::send_canceller(Ticket ticket) const {
-  return [weak = std::weak_ptr{state_->sends}, ticket] {
-    if (const auto sends = weak.lock()) sends->cancel(ticket);
-  };
+  return state_->operations.send_canceller(ticket);
 }
 
 void UdpPort::write_done(Ticket ticket, const std::error_code& ec) {
-  if (state_->sends) state_->sends->done(ticket, ec);
+  state_->operations.send_done(ticket, ec);
 }
 
 void UdpPort::connection_lost(const std::error_code& reason) {
-  if (reason && state_->completions) state_->completions->fail_receive(reason);
+  if (reason) state_->operations.fail_receive(reason);
   BasePort::connection_lost(reason);
 }
 

@@ -120,7 +120,8 @@ class UdpPort final : public BasePort, public DatagramTransport {
 
   /// Sets the protocol, which outlives the port. Throws std::logic_error between start and end.
   void set_protocol(DatagramProtocol& protocol);
-  /// As above; the port keeps the protocol until its own end.
+  /// As above; the port keeps the protocol until its own end. Throws std::invalid_argument for a null
+  /// pointer.
   void set_protocol(std::unique_ptr<DatagramProtocol> protocol);
   /// Sets a protocol that calls `call(datagram)`, or `call(datagram, transport)`, or with whole runs: see
   /// `tunport::on_datagram`. What `call` refers to outlives the port, or the port is stopped before.
