@@ -74,11 +74,10 @@ class TunSink {
   template <class Call>
   void give(Call call) {
     coalescer_->flush([&](const Coalesced& packet) {
-      std::array<Bytes, Coalescer::max_parts> parts;
       std::size_t count = 0;
       for (const iovec& part : packet.parts)
-        parts[count++] = {static_cast<const std::byte*>(part.iov_base), part.iov_len};
-      call(packet.offload, Parts{.bytes = {parts.data(), count}, .has_headroom = true}, packet.datagrams);
+        given_[count++] = {static_cast<const std::byte*>(part.iov_base), part.iov_len};
+      call(packet.offload, Parts{.bytes = {given_.data(), count}, .has_headroom = true}, packet.datagrams);
     });
   }
 
@@ -128,7 +127,8 @@ class TunSink {
   Statistics& statistics_;
   std::size_t max_packet_size_;
   OffloadFeatures takes_;
-  std::optional<Coalescer> coalescer_;  // while the device takes super-packets
+  std::optional<Coalescer> coalescer_;             // while the device takes super-packets
+  std::array<Bytes, Coalescer::max_parts> given_;  // a member: to clear an array for each packet costs 100 ns
   std::size_t done_ = 0;
   std::unique_ptr<Scratch> scratch_;
 };
