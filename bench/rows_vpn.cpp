@@ -49,7 +49,7 @@ void relay_by_ports(const Stage& stage, const End& end, Tally& tally, const std:
   TuntapPort tun{loop.reactor(), DeviceKind::tun, interface_name};
   const Endpoint peer{end.peer, vpn_port};
   UdpPort udp{loop.reactor(), {end.wire, vpn_port}};
-  tun.on_frame([&](const Packet& packet) { udp.write_to(peer, packet.bytes()); });
+  tun.on_frame([&](const Packet& packet) { udp.write_segments(peer, packet); }, PacketForm::whole);
   udp.on_datagram([&](const Datagram& datagram) {
     if (datagram.from == peer && tun.write(datagram.data)) bare_count(&tally, 1, datagram.data.size());
   });

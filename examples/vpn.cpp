@@ -27,7 +27,8 @@ int main(int argc, char** argv) try {
 
   tunport::UdpPort udp{reactor, *local};
 
-  tun.on_frame([&](const tunport::Packet& packet) { udp.write_to(*peer, packet.bytes()); });
+  tun.on_frame([&](const tunport::Packet& packet) { udp.write_segments(*peer, packet); },
+               tunport::PacketForm::whole);
   udp.on_datagram([&](const tunport::Datagram& datagram) {
     if (datagram.from == *peer)
       tun.write(datagram.data);

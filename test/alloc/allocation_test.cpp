@@ -18,6 +18,7 @@
 #include "tunport/host/udp_echo.hpp"
 #include "tunport/offload/virtio_header_internal.hpp"
 #include "tunport/port/tuntap_port.hpp"
+#include "tunport/port/udp_port.hpp"
 #include "tunport/protocol/ethernet_demux.hpp"
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/udp_demux.hpp"
@@ -294,6 +295,61 @@ TEST_P(KernelSuperPackets, allocate_nothing_split_joined_forwarded_and_gathered_
   EXPECT_GT(port.statistics().super_packets_out, start.super_packets_out);
   EXPECT_EQ(port.statistics().packets_out - start.packets_out, 300 * (expected + flows));
   EXPECT_EQ(port.statistics().drops.total(), start.drops.total());
+}
+
+/// Answers each datagram.
+class Answer final : public DatagramProtocol {
+ public:
+  void datagram_received(const Datagram& datagram) override {
+    transport().reply(datagram.reply_to(), datagram.data);
+  }
+};
+
+TEST_F(Kernel, allocates_nothing_for_datagrams_of_udp_ports_single_in_runs_answered_and_of_super_packets) {
+  PollReactor reactor;
+  Answer answer;
+  Count count;
+  const Endpoint any{*IpAddress::parse("127.0.0.1"), 0};
+  UdpPort right{reactor, any, answer};
+  UdpPort left{reactor, any, count};
+  right.start_listening();
+  left.start_listening();
+  const Endpoint to = right.get_host();
+  const shapes::Shape shape;
+  constexpr std::size_t segments = 20;
+  const shapes::Buffer content = shapes::some_bytes(segments * 1000);
+  shapes::Buffer bytes = shapes::super_packet(shape, content);
+  PacketOrigin origin{.bytes = bytes, .left = shapes::offload_of(shape, 1000)};
+  const Packet packet{origin};
+  constexpr std::uint64_t round = 1 + 40 + 3 * segments;
+
+  const auto pass = [&](int rounds) {
+    for (int i = 0; i < rounds; ++i) {
+      const std::uint64_t end = count.datagrams + round;
+      left.write_to(to, Bytes{content}.first(100));
+      {
+        const Cork cork{reactor};
+        for (int k = 0; k < 40; ++k) left.write_to(to, Bytes{content}.first(200));
+      }
+      left.write_segments(to, packet);
+      left.write_segments(to, packet, Bytes{content}.first(8));
+      left.write_segments(to, packet, {.before = 24, .behind = 16},
+                          [](MutableBytes datagram) { datagram.back() = std::byte{1}; });
+      for (int turns = 0; count.datagrams < end; ++turns) {
+        if (turns == 1000) return false;
+        reactor.run_once(std::chrono::milliseconds{10});
+      }
+    }
+    return true;
+  };
+  ASSERT_TRUE(pass(10)) << "the warm-up";
+  const std::uint64_t before = allocations;
+  const Statistics start = left.statistics();
+  ASSERT_TRUE(pass(2000));
+  EXPECT_EQ(allocations - before, 0U);
+  EXPECT_GT(left.statistics().super_packets_in, start.super_packets_in);
+  EXPECT_EQ(left.statistics().packets_out - start.packets_out, 2000 * round);
+  EXPECT_EQ(left.statistics().drops.total() + right.statistics().drops.total(), 0U);
 }
 
 }  // namespace

@@ -67,6 +67,8 @@ class Segmenter {
   /// Writes the next datagram to `out`, and returns the datagram's size; 0 if no datagram is left.
   /// Preconditions: `out.size() >= largest()`, and `out` is outside of the packet.
   std::size_t next_into(MutableBytes out, ChecksumState wanted);
+  /// The bytes of the next datagram. Precondition: a datagram is left.
+  std::size_t next_size() const { return header_length_ + peek().size(); }
   /// The bytes of the largest datagram.
   std::size_t largest() const { return header_length_ + segment_size_; }
 

@@ -42,13 +42,37 @@ class Outbox final : public AnyOutbox {
   /// Writes one packet. A packet with a `ticket` is not gathered, and the outcome of a queued one goes to
   /// `OutboxOwner::write_done`.
   WriteResult write(const Tag& tag, const Parts& parts, Ticket ticket = 0) {
-    if (const auto reason = sink_.objection(tag, parts)) return refuse(*reason);
+    if (const auto reason = sink_.objection(tag, parts))
+      return refuse(*reason, sink_.datagrams(tag, parts.size()));
     if (reactor_.corked() && sink_.gathers()) {
       if (ticket == 0 && gather(tag, parts)) return WriteResult::make_queued();
       send_gathered();  // the order is kept
     }
     const int error = ready_ ? sink_.write(tag, parts) : EAGAIN;
     return error == 0 ? WriteResult::make_sent() : send_or_queue(error, tag, parts, ticket);
+  }
+
+  /// Writes a packet of `size` bytes that `make(space)` makes: in the sink's memory if the packet is
+  /// gathered, else in `space`. For sinks with `place_for` and `keep`. Precondition: the sink has no
+  /// objection. An exception of `make` is passed on, and nothing is written.
+  template <class Make>
+  WriteResult write_made(const Tag& tag, std::size_t size, MutableBytes space, Make make) {
+    if (ready_ && reactor_.corked() && sink_.gathers()) {
+      MutableBytes place = sink_.place_for(tag, size);
+      if (place.empty()) {
+        send_gathered();
+        if (ready_) place = sink_.place_for(tag, size);
+      }
+      if (!place.empty()) {
+        make(place);
+        if (!sink_.keep(size)) return refuse(DropReason::aborted);  // `make` has written to the port
+        if (!std::exchange(flush_is_due_, true)) owner_.flush_later();
+        return WriteResult::make_queued();
+      }
+    }
+    make(space.first(size));
+    const Bytes made = space.first(size);
+    return write(tag, {.bytes = {&made, 1}});
   }
 
   /// Tries once to send a packet, without queueing. Returns zero, or a positive errno; EAGAIN while packets

@@ -16,6 +16,7 @@
 #include "tunport/port/fate_internal.hpp"
 #include "tunport/port/operations_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
+#include "tunport/port/segment_writer_internal.hpp"
 #include "tunport/port/udp_sink_internal.hpp"
 #include "tunport/port/udp_socket_internal.hpp"
 
@@ -36,12 +37,14 @@ struct UdpPort::State {
                port.reactor(),
                port.statistics_,
                port.options().queue_limit,
-               std::max(port.options().max_packet_size, max_super_packet)} {}
+               std::max(port.options().max_packet_size, max_super_packet)},
+        segments{outbox, port.options().max_packet_size} {}
 
   UniqueFd socket;
   Endpoint bound;
   UdpSink sink;
   Outbox<UdpSink> outbox;
+  SegmentWriter segments;
   std::uint32_t dropped = 0;             // the kernel's last count of the socket's drops
   const Datagrams* delivered = nullptr;  // the run being delivered
   const char* failed_option = "";        // the refused option of the last start
@@ -218,6 +221,20 @@ WriteResult UdpPort::write_to(const Endpoint& to, Bytes data, const SendOptions&
   UdpSink::Tag tag{to, 0, from};
   if (how.traffic_class) tag.traffic_class = *how.traffic_class;
   return state_->outbox.write(tag, {.bytes = {&data, 1}});
+}
+
+WriteResult UdpPort::write_segments(const Endpoint& to, const Packet& packet, Bytes header) {
+  return write_segments(to, packet, {.before = header.size()},
+                        [&](MutableBytes datagram) { std::ranges::copy(header, datagram.begin()); });
+}
+
+WriteResult UdpPort::write_segments(const Endpoint& to, const Packet& packet, SegmentRoom room,
+                                    FunctionRef<void(MutableBytes)> seal) {
+  if (to.address.is_v4() != local_.address.is_v4())
+    return state_->outbox.refuse(DropReason::no_route, packet.datagrams());
+  const Lifeline::Watch watch{lifeline_};
+  const Cork cork{reactor()};
+  return state_->segments.write({to, 0, source_for(to)}, packet, room, seal, watch);
 }
 
 WriteResult UdpPort::write(Bytes data) {

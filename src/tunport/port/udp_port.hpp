@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "tunport/base/function_ref.hpp"
 #include "tunport/port/async_calls.hpp"
 #include "tunport/port/base_port.hpp"
 #include "tunport/port/function_protocol.hpp"
@@ -21,6 +22,12 @@ struct SendOptions {
   std::optional<IpAddress> from = {};
   /// DSCP and ECN; by default as `SocketOptions::traffic_class`.
   std::optional<std::uint8_t> traffic_class = {};
+};
+
+/// Room around each datagram of a tunnel packet, in bytes: for a header, a nonce, a tag of the program's own.
+struct SegmentRoom {
+  std::size_t before = 0;
+  std::size_t behind = 0;
 };
 
 /// Sends and receives UDP datagrams of the operating system, IPv4 or IPv6. Made closed; `start_listening`
@@ -72,6 +79,18 @@ class UdpPort final : public BasePort, public DatagramTransport {
   WriteResult write_to(const Endpoint& to, Bytes data, const SendOptions& how);
   /// Answers a datagram received by the port. As `write_to`; `no_route` for a ticket of another port.
   WriteResult reply(const ReplyTo& ticket, Bytes data) override;
+  /// Sends a packet of a tunnel port, as delivered: each datagram of a super-packet as one UDP datagram
+  /// behind `header`, with complete checksums, copied on return. The datagrams leave in few calls of the
+  /// kernel (UDP_SEGMENT, linux/udp.h). The packet is not changed, but for a checksum left to fill. Returns
+  /// the first refusal, after trying the rest. Refused as with `write_to`, and as `truncated`, or
+  /// `bad_offload` for a packet whose segments were made in place.
+  WriteResult write_segments(const Endpoint& to, const Packet& packet, Bytes header = {});
+  /// As above, with `seal` called for each datagram: `room.before` bytes, the datagram, `room.behind` bytes,
+  /// to be changed in place. The bytes of the room are not initialized. `seal` must neither use nor destroy
+  /// the port; its exception is passed on, and the datagram and the rest of the packet are dropped as
+  /// `aborted`.
+  WriteResult write_segments(const Endpoint& to, const Packet& packet, SegmentRoom room,
+                             FunctionRef<void(MutableBytes)> seal);
   /// Sends one datagram to `SocketOptions::peer`. As `write_to`. Throws std::logic_error without a peer.
   WriteResult write(Bytes data);
   /// Tries once to send a datagram to `SocketOptions::peer`, without queueing. Returns the bytes taken, or

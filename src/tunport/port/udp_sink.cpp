@@ -17,6 +17,7 @@ void UdpSink::reset(bool segments) {
   segments_ = segments;
   longest_segment_ = max_run_size;
   run_count_ = 0;
+  filling_ = nullptr;
   forget();
 }
 
@@ -33,29 +34,53 @@ UdpSink::Run* UdpSink::open_run_of(const Tag& tag) {
   return nullptr;
 }
 
-bool UdpSink::gather(const Tag& tag, const Parts& parts) {
-  const std::size_t size = parts.size();
-  if (tag.segment_size != 0 || size > longest_segment_ || size > max_run_size / 2) return false;
+/// The run that takes a datagram, with room for the datagram; null if the datagram cannot be gathered.
+UdpSink::Run* UdpSink::run_for(const Tag& tag, std::size_t size) {
+  if (tag.segment_size != 0 || size > longest_segment_ || size > max_run_size / 2) return nullptr;
   Run* run = open_run_of(tag);
   if (run != nullptr && (size > run->segment_size || size == 0 || run->size + size > max_run_size)) {
     run->open = false;
     run = nullptr;
   }
-  if (run == nullptr) {
-    if (run_count_ == max_runs) return false;
-    run = &runs_[run_count_++];
-    if (!run->bytes) run->bytes = std::make_unique_for_overwrite<std::byte[]>(max_run_size);
-    run->way = tag;
-    run->size = run->datagrams = 0;
-    run->segment_size = size;
-    run->open = true;
-  }
+  if (run != nullptr || run_count_ == max_runs) return run;
+  run = &runs_[run_count_];
+  if (!run->bytes) run->bytes = std::make_unique_for_overwrite<std::byte[]>(max_run_size);
+  run->way = tag;
+  run->size = run->datagrams = 0;
+  run->segment_size = size;
+  run->open = true;
+  return run;
+}
+
+void UdpSink::took(Run& run, std::size_t size) {
+  if (run.datagrams == 0) ++run_count_;
+  run.size += size;
+  ++run.datagrams;
+  if (size < run.segment_size || size == 0 || run.datagrams == max_segments) run.open = false;
+  filling_ = nullptr;
+}
+
+bool UdpSink::gather(const Tag& tag, const Parts& parts) {
+  Run* const run = run_for(tag, parts.size());
+  if (run == nullptr) return false;
+  std::byte* at = run->bytes.get() + run->size;
   for (const Bytes part : parts.bytes) {
-    if (!part.empty()) std::memcpy(run->bytes.get() + run->size, part.data(), part.size());
-    run->size += part.size();
+    if (!part.empty()) std::memcpy(at, part.data(), part.size());
+    at += part.size();
   }
-  ++run->datagrams;
-  if (size < run->segment_size || size == 0 || run->datagrams == max_segments) run->open = false;
+  took(*run, parts.size());
+  return true;
+}
+
+MutableBytes UdpSink::place_for(const Tag& tag, std::size_t size) {
+  filling_ = run_for(tag, size);
+  if (filling_ == nullptr) return {};
+  return {filling_->bytes.get() + filling_->size, size};
+}
+
+bool UdpSink::keep(std::size_t size) {
+  if (filling_ == nullptr) return false;
+  took(*filling_, size);
   return true;
 }
 

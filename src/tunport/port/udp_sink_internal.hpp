@@ -60,6 +60,11 @@ class UdpSink {
   bool gathers() const { return segments_; }
   bool has_gathered() const { return run_count_ != 0; }
   bool gather(const Tag& tag, const Parts& parts);
+  /// Space for a datagram of `size` bytes, at least 1, to be made where it is gathered; empty if the datagram
+  /// cannot be gathered. `keep(size)` follows, or nothing.
+  MutableBytes place_for(const Tag& tag, std::size_t size);
+  /// Keeps the datagram that was made in the last `place_for`. False if the sink was used in between.
+  bool keep(std::size_t size);
   template <class Call>
   void give(Call call) {
     for (std::size_t i = 0; i < run_count_; ++i) {
@@ -70,6 +75,7 @@ class UdpSink {
            run.datagrams);
     }
     run_count_ = 0;
+    filling_ = nullptr;
   }
   int write(const Tag& tag, const Parts& parts);
   std::size_t datagrams(const Tag& tag, std::size_t size) const {
@@ -94,6 +100,8 @@ class UdpSink {
   };
 
   Run* open_run_of(const Tag& tag);
+  Run* run_for(const Tag& tag, std::size_t size);
+  void took(Run& run, std::size_t size);
   int send(const Tag& tag, std::span<const Bytes> parts, std::uint16_t segment_size);
   int write_one_by_one(const Tag& tag, Bytes run);
   void demote(int error, std::uint16_t segment_size);
@@ -108,6 +116,7 @@ class UdpSink {
   std::size_t longest_segment_ = max_run_size;
   std::array<Run, max_runs> runs_;
   std::size_t run_count_ = 0;
+  Run* filling_ = nullptr;  // the run of the last `place_for`
   std::size_t done_ = 0;
 };
 static_assert(Sink<UdpSink>);
