@@ -4,6 +4,7 @@
 
 #include "tunport/base/log.hpp"
 #include "tunport/device/device.hpp"
+#include "tunport/device/queues.hpp"
 #include "tunport/event/epoll_reactor.hpp"
 #include "tunport/event/link_watch.hpp"
 #include "tunport/event/poll_reactor.hpp"

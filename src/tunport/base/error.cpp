@@ -148,6 +148,11 @@ Text text_of(int value) {
               "give a unicast address that is neither the network's nor its broadcast address, such as "
               "10.77.0.1/24",
               EINVAL};
+    case Errc::too_many_queues:
+      return {"an interface has at most 256 queues, open elsewhere included",
+              "ask for fewer, a queue for each core is plenty, or close some", E2BIG};
+    case Errc::no_multi_queue:
+      return {"this kernel has no interfaces of several queues", "open a single device", EOPNOTSUPP};
   }
   return {"unknown error", "", 0};
 }

@@ -50,6 +50,8 @@ enum class Errc {
   not_tun_driver,               ///< a descriptor to adopt that is of a macvtap or ipvtap
   device_held_here,             ///< the program itself holds the device, which has a single queue
   invalid_address,              ///< not an address that an interface can have
+  too_many_queues,              ///< an interface has at most 256 queues
+  no_multi_queue,               ///< the kernel has no interfaces of several queues
 };
 
 /// The category of tunport's errors. `message()` gives the cause and, after a semicolon, the remedy.

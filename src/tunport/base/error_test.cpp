@@ -60,6 +60,8 @@ TEST(Error, EachHasACauseAndARemedyThatFits) {
       {Errc::not_tun_driver, "bridge"},
       {Errc::device_held_here, "multi_queue"},
       {Errc::invalid_address, "10.77.0.1/24"},
+      {Errc::too_many_queues, "fewer"},
+      {Errc::no_multi_queue, "single device"},
   };
   int value = static_cast<int>(Errc::no_driver);
   for (const auto& [error, word] : own) {

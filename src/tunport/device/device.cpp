@@ -146,8 +146,9 @@ void Device::close_without_mask() noexcept try {
   const auto queues = [&] { return !ec && info.tunnel ? info.tunnel->queues : std::nullopt; };
   const bool multi_queue = capabilities_.multi_queue;
   // The attached queue is in the way of a second queue: EBUSY shows that a second one may be asked for.
+  // Two queues may be closed at the same time: each looks again after its close.
   const bool can_look =
-      again && (multi_queue ? queues() == 1U : attach_again(again.get(), info.name) == -EBUSY);
+      again && (multi_queue ? queues().has_value() : attach_again(again.get(), info.name) == -EBUSY);
   if (!can_look && !multi_queue) io_->ioctl_value(fileno(), TUNSETOFFLOAD, 0);
   fd_.reset();
   if (!can_look) return;
@@ -278,8 +279,13 @@ Device::Opener Device::opener() const {
   std::error_code denied;
   const std::shared_ptr<LinkSystem> around = links_->around(*io_, fileno(), denied);
   if (denied != Errc::namespace_denied) denied.clear();  // a deleted device may be opened again
-  return [kind = kind(), system = System{*io_, *links_}, around, denied](
-             const std::string& name, const DeviceOptions& options, std::error_code& ec) {
+  return [kind = kind(), system = System{*io_, *links_}, around, denied, now = capabilities_](
+             const std::string& name, const DeviceOptions& asked, std::error_code& ec) {
+    DeviceOptions options = asked;
+    if (now.multi_queue) {
+      options.multi_queue = true;
+      options.offload = now.offload;
+    }
     const bool is_elsewhere = options.network_namespace.empty() && (around || denied);
     if (!is_elsewhere) return open(kind, name, options, system, ec);
     Device device;

@@ -82,7 +82,7 @@ bool is_device_name(const std::string& name);
 struct DeviceOptions {
   OpenMode mode = OpenMode::either;
   bool packet_information = false;  ///< ask for PI (IFF_NO_PI not set); the first queue decides
-  bool multi_queue = false;         ///< IFF_MULTI_QUEUE; must be what the device is
+  bool multi_queue = false;         ///< IFF_MULTI_QUEUE, see `open_queues`; must be what the device is
   bool blocking = false;            ///< reads and writes wait, see `Device::cancel`; not for use with a port
   /// The work that the kernel may leave on packets. Without any, every packet is a single datagram with a
   /// complete checksum. `Capabilities` has the granted features, never more than these.
@@ -159,8 +159,8 @@ class Device {
   /// `invalid_name`, `no_driver`, `clone_device_denied`, `clone_device_forbidden`, `not_clone_device`,
   /// `not_permitted`, `device_busy` (may pass by itself), `device_held_here`,
   /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`,
-  /// `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`, or the kernel's errno. On
-  /// an error nothing is left open or created.
+  /// `too_many_queues`, `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`, or the
+  /// kernel's errno. On an error nothing is left open or created.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options = {},
                      System system = linux_system());
   /// The same; returns a closed device and sets `ec` instead of throwing.
@@ -205,6 +205,7 @@ class Device {
       std::function<Device(const std::string& name, const DeviceOptions& options, std::error_code& ec)>;
   /// A function that opens the device again after a close: on the same system, and in the device's present
   /// namespace unless the options name a namespace. `namespace_denied` if the present namespace is not known.
+  /// A queue of several is opened as a queue again, with the features that the device has now.
   Opener opener() const;
 
   /// Reads one packet into `buffer` (bytes of packet only; the framing goes elsewhere).

@@ -63,6 +63,8 @@ std::error_code bind_error(int number, DeviceKind kind, const std::string& name,
       return Errc::device_exists;
     case ENOTTY:  // no request of this file's
       return Errc::not_clone_device;
+    case E2BIG:
+      return Errc::too_many_queues;
     case EINVAL:
     case EBUSY: {
       std::error_code unknown;

@@ -181,7 +181,7 @@ TEST_F(DeviceTest, ErrorsOfBinding) {
   EXPECT_EQ(error_for(EBUSY), Errc::device_busy);
   EXPECT_EQ(error_for(EEXIST), Errc::device_exists);
   EXPECT_EQ(error_for(EINVAL), errno_code(EINVAL));
-  EXPECT_EQ(error_for(E2BIG), errno_code(E2BIG));
+  EXPECT_EQ(error_for(E2BIG), Errc::too_many_queues);
   EXPECT_EQ(error_for(ENOTTY), Errc::not_clone_device);
 }
 

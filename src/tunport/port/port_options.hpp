@@ -23,7 +23,8 @@ struct PortOptions {
   std::size_t queue_high_mark = std::size_t{1} << 19;  ///< bytes; a longer queue pauses a push producer
   std::size_t queue_low_mark = std::size_t{1} << 17;   ///< bytes; at or below, the producer resumes
   /// The work on packets that a TUN/TAP port and its kernel leave to each other, as far as the kernel grants:
-  /// packets come and go as super-packets. Protocols for plain datagrams see no difference.
+  /// packets come and go as super-packets. Protocols for plain datagrams see no difference. No effect on a
+  /// port that is given an open multi-queue device: the features belong to all queues (`open_queues`).
   OffloadFeatures offload = OffloadFeatures::all();
   /// The time for which a port looks for another packet before the loop may sleep. During a spin the core is
   /// busy and other descriptors and timers wait, for at most `spin` at a time; answers come several times
@@ -35,7 +36,8 @@ struct PortOptions {
   DeviceOptions device = {};
   /// The kernel's side of a TUN/TAP port, set at the start in the device's own namespace; nothing by default.
   /// At the end of the port the settings go with the device; on a persistent, multi-queue or adopted device
-  /// the port puts everything back. A wrong value fails the start before the device is opened.
+  /// the port puts everything back: of the ports of several queues, one has the settings, and ends last. A
+  /// wrong value fails the start before the device is opened.
   InterfaceOptions interface = {};
   /// How a UDP port sets up its socket.
   SocketOptions socket = {};

@@ -114,7 +114,8 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
   }
   if (device) {
     std::error_code unchanged;  // the device keeps the granted features
-    device.set_offload(options().offload, unchanged);
+    // The mask belongs to all queues: the ports of the others rely on it.
+    if (!device.capabilities().multi_queue) device.set_offload(options().offload, unchanged);
     device.set_non_blocking();
   } else {
     DeviceOptions how = options().device;

@@ -45,7 +45,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
              PortOptions options = {});
   /// On an open device (adopted, say). The start checks the device's kind (`wrong_kind` if the protocol is
   /// for the other kind), and makes a blocking device non-blocking. A restart opens the device by name, on
-  /// the device's own system and in the namespace that the device was in.
+  /// the device's own system and in the namespace that the device was in. A queue of a multi-queue device
+  /// keeps the device's features, whatever `PortOptions::offload` says.
   TuntapPort(Reactor& reactor, Device device, FrameProtocol& protocol, PortOptions options = {});
   /// Without a protocol: `receive` or `async_receive` takes packets one by one.
   TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, PortOptions options = {});

@@ -8,6 +8,7 @@
 
 #include "tunport/device/io_system.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
+#include "tunport/offload/layout_internal.hpp"
 #include "tunport/testing/memory_device_internal.hpp"
 
 namespace tunport {
@@ -132,7 +133,10 @@ void MemoryDevice::attach(MemoryFile& file) {
   refresh_writable();
 }
 
-void MemoryDevice::detach(MemoryFile& file) { std::erase(queues, &file); }
+void MemoryDevice::detach(MemoryFile& file) {
+  std::erase(queues, &file);
+  std::erase_if(flows_, [&](const auto& flow) { return flow.second == &file; });
+}
 
 void MemoryDevice::set_up(bool value) {
   up = value;
@@ -149,6 +153,7 @@ void MemoryDevice::remove() {
   up = false;
   for (MemoryFile* const queue : queues) queue->readiness.hang_up();
   queues.clear();
+  flows_.clear();
 }
 
 ssize_t MemoryDevice::read(MemoryFile& file, std::span<const iovec> parts, bool non_blocking) {
@@ -182,7 +187,7 @@ ssize_t MemoryDevice::read(MemoryFile& file, std::span<const iovec> parts, bool 
   return result;
 }
 
-ssize_t MemoryDevice::write(std::span<const iovec> parts, bool non_blocking) {
+ssize_t MemoryDevice::write(MemoryFile& file, std::span<const iovec> parts, bool non_blocking) {
   const std::size_t size = size_of(parts);
   if (size < framing()) return -EINVAL;
   std::vector<std::byte> packet = gather(parts);
@@ -203,6 +208,7 @@ ssize_t MemoryDevice::write(std::span<const iovec> parts, bool non_blocking) {
   if (!is_tap() && !has_packet_information() && version_of(packet) != 4 && version_of(packet) != 6)
     return -EINVAL;
   if (!up) return -EIO;
+  if (const std::uint32_t flow = queues.size() > 1 ? flow_of(packet) : 0; flow != 0) flows_[flow] = &file;
   written_bytes += packet.size();
   written.push_back({std::move(packet), *left});
   refresh_writable();
@@ -226,12 +232,34 @@ bool MemoryDevice::inject(Bytes packet, const PacketOffload& offload_left) {
 }
 
 bool MemoryDevice::enqueue(Bytes packet, const PacketOffload& left) {
-  if (queues.empty() || !queues.front()->ring.push(packet, MemoryVirtioHeader::of(left))) {
+  MemoryFile* const queue = queues.empty() ? nullptr : &queue_of(packet);
+  if (queue == nullptr || !queue->ring.push(packet, MemoryVirtioHeader::of(left))) {
     ++tx_dropped;
     return false;
   }
-  queues.front()->readiness.set_readable(true);
+  queue->readiness.set_readable(true);
   return true;
+}
+
+std::uint32_t MemoryDevice::flow_of(Bytes packet) const {
+  const auto layout = find_layout_to_fill(packet, kind());
+  if (!layout) return 0;
+  const std::size_t size = layout->v6 ? 16 : 4;
+  const std::size_t source = layout->ip + (layout->v6 ? 8U : 12U);
+  const auto end = [&](std::size_t address, std::size_t port) {  // FNV-1a
+    std::uint32_t hash = 2166136261U;
+    for (const Bytes part : {packet.subspan(address, size), packet.subspan(port, 2)})
+      for (const std::byte byte : part) hash = (hash ^ std::to_integer<std::uint32_t>(byte)) * 16777619U;
+    return hash;
+  };
+  const std::uint32_t both = end(source, layout->transport) + end(source + size, layout->transport + 2);
+  return std::max((both ^ both >> 15) * 0x9e3779b1U, 1U);
+}
+
+MemoryFile& MemoryDevice::queue_of(Bytes packet) const {
+  const std::uint32_t flow = queues.size() > 1 ? flow_of(packet) : 0;
+  if (const auto known = flows_.find(flow); known != flows_.end()) return *known->second;
+  return *queues[static_cast<std::size_t>(std::uint64_t{flow} * queues.size() >> 32)];
 }
 
 std::vector<WrittenPacket> MemoryDevice::collect() {

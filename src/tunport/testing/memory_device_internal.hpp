@@ -7,12 +7,14 @@
 /// readable when the interface goes down. A write is tested in the kernel's order: framing, room, virtio
 /// header, version nibble, and state of the interface last. A sent packet is segmented and summed before the
 /// queue, unless the mask at the time leaves the work to the reader. The flags at the time of the read decide
-/// on a virtio header.
+/// on a virtio header. Of several queues, a flow has the queue that the flow was last written to, else a
+/// queue by its hash.
 
 #include <array>
 #include <bit>
 #include <climits>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -84,8 +86,8 @@ struct MemoryDevice {
 
   /// As read(2), with a negated errno. Precondition: `file` is attached, and the device not removed.
   ssize_t read(MemoryFile& file, std::span<const iovec> parts, bool non_blocking);
-  /// As write(2), with a negated errno. Precondition: the device is not removed.
-  ssize_t write(std::span<const iovec> parts, bool non_blocking);
+  /// As write(2), with a negated errno. Precondition: `file` is attached, and the device not removed.
+  ssize_t write(MemoryFile& file, std::span<const iovec> parts, bool non_blocking);
 
   /// The kernel sends a packet to the interface. True if the whole packet was queued.
   bool inject(Bytes packet, const PacketOffload& offload);
@@ -126,8 +128,13 @@ struct MemoryDevice {
   bool has_vnet_header() const;
   std::endian byte_order() const;
   bool enqueue(Bytes packet, const PacketOffload& left);
+  /// The same for both directions of a flow; 0 for a packet without a flow.
+  std::uint32_t flow_of(Bytes packet) const;
+  /// The queue of a packet. Precondition: a queue is attached.
+  MemoryFile& queue_of(Bytes packet) const;
 
   const MemoryTraits& traits_;
+  std::map<std::uint32_t, MemoryFile*> flows_;  ///< by `flow_of`: the queue of the last write
 };
 
 }  // namespace tunport

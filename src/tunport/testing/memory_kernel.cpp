@@ -5,6 +5,7 @@
 #include <linux/if.h>
 #include <linux/if_tun.h>
 
+#include "tunport/device/queues.hpp"
 #include "tunport/testing/memory_kernel_internal.hpp"
 
 namespace tunport {
@@ -109,6 +110,7 @@ int MemoryKernel::set_iff(MemoryFile& file, ifreq& request) {
     if (((flags ^ device->flags) & IFF_MULTI_QUEUE) != 0) return -EINVAL;
     if (!may_attach(*device)) return -EPERM;
     if ((flags & IFF_MULTI_QUEUE) == 0 && !device->queues.empty()) return -EBUSY;
+    if (device->queues.size() == max_queues) return -E2BIG;
     // The first queue sets the flags of the device; further queues take the device as is.
     if (device->queues.empty()) device->flags = (device->flags & ~features) | (flags & features);
   } else {

@@ -230,7 +230,7 @@ ssize_t MemorySystem::write_packet(int fd, std::span<const iovec> parts) {
   if (file == nullptr) return -EBADF;
   if (const int error = state_->kernel.fault(Call::write); error != 0) return error;
   if (!file->device || file->device->removed) return -EBADFD;
-  return file->device->write(parts, is_non_blocking(fd));
+  return file->device->write(*file, parts, is_non_blocking(fd));
 }
 
 ssize_t MemorySystem::read(int fd, void* buffer, std::size_t size) {

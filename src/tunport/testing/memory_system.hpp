@@ -24,7 +24,8 @@
 ///  EPOLLPRI.
 ///  - A moved device (`LinkSystem::move_to_namespace`) is in a second namespace, reachable by `Device::link`
 ///    alone. Further namespaces are absent.
-///  - The first of several queues gets every packet.
+///  - Of several queues, the first gets every packet that is no whole TCP or UDP datagram. Flows stay on
+///  their queue as in the kernel, but an answer is remembered for ever.
 ///  - UDP datagrams to be fragmented (GSO_UDP, in no mask since Linux 4.14) are taken whole.
 
 #include <cstdint>
