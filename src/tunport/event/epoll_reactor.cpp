@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <new>
 #include <string>
 
 #include <sys/epoll.h>
@@ -52,7 +53,10 @@ std::size_t EpollReactor::run_ready() {
   inside_ = true;
   const Finally leave{[this] {
     inside_ = false;
-    follow();
+    try {
+      follow();
+    } catch (const std::bad_alloc&) {  // the next turn follows
+    }
     arm();
   }};
   std::size_t done = 0;
@@ -72,11 +76,15 @@ void EpollReactor::add(Watched& fd) {
   PollReactor::add(fd);
   const int number = fd.fileno();
   const short events = events_of(fd);
-  if (const int error = control(epoll_.get(), EPOLL_CTL_ADD, number, events); error != 0) {
+  try {
+    followed_[number] = events;
+    if (const int error = control(epoll_.get(), EPOLL_CTL_ADD, number, events); error != 0)
+      throw Error{errno_code(error), "descriptor " + std::to_string(number)};
+  } catch (...) {
     PollReactor::remove(fd);
-    throw Error{errno_code(error), "descriptor " + std::to_string(number)};
+    followed_.erase(number);
+    throw;
   }
-  followed_[number] = events;
 }
 
 void EpollReactor::remove(Watched& fd) noexcept {

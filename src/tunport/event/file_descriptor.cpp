@@ -19,8 +19,8 @@ FileDescriptor::~FileDescriptor() {
 }
 
 void FileDescriptor::begin_gathering() {
-  gathering_ = true;
   reactor_.gathering_.push_back(this);
+  gathering_ = true;
 }
 
 void FileDescriptor::forget_flush() noexcept {
@@ -36,7 +36,7 @@ void FileDescriptor::attach() {
 void FileDescriptor::detach() noexcept {
   if (!attached_) return;
   attached_ = false;
-  reading_ = writing_ = false;
+  reading_ = writing_ = resting_ = false;
   reactor_.remove(*this);
 }
 
@@ -50,6 +50,12 @@ void FileDescriptor::stop_reading() {
   if (!reading_) return;
   reading_ = false;
   if (attached_) reactor_.update(*this);
+}
+
+void FileDescriptor::set_resting(bool resting) {
+  if (resting_ == resting || !attached_) return;
+  resting_ = resting;
+  reactor_.update(*this);
 }
 
 void FileDescriptor::start_writing() {

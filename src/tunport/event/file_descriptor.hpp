@@ -62,7 +62,7 @@ class FileDescriptor : public Watched, public Producer {
   /// Stops watching for writing. Idempotent.
   void stop_writing();
   /// True while the reactor should watch for reading: a wanted event of a foreign loop.
-  bool reading() const final { return reading_; }
+  bool reading() const final { return reading_ && !resting_; }
   /// True while the reactor should watch for writing: the second wanted event.
   bool writing() const final { return writing_; }
 
@@ -110,6 +110,8 @@ class FileDescriptor : public Watched, public Producer {
 
   /// Registers with the reactor, for descriptors that open and close. Throws as `Reactor::add`. Idempotent.
   void attach();
+  /// True: nothing is read until false or `detach`, whatever `start_reading` says.
+  void set_resting(bool resting);
   /// Undoes `attach`. Idempotent.
   void detach() noexcept;
 
@@ -133,6 +135,7 @@ class FileDescriptor : public Watched, public Producer {
   bool attached_ = false;
   bool gathering_ = false;
   bool reading_ = false;
+  bool resting_ = false;
   bool writing_ = false;
   Producer* producer_ = nullptr;
   ProducerKind producer_kind_ = ProducerKind::push;

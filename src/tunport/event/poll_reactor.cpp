@@ -38,13 +38,14 @@ void PollReactor::post(std::function<void()> call) {
 }
 
 const std::vector<pollfd>& PollReactor::wanted() {
-  if (std::exchange(wanted_stale_, false)) {
+  if (wanted_stale_) {
     wanted_.clear();
     wanted_.push_back({wake_.get(), POLLIN, 0});
     for (Watch& watch : watches_) {
       watch.offered = true;
       wanted_.push_back({watch.number, events_of(*watch.fd), 0});
     }
+    wanted_stale_ = false;
   }
   return wanted_;
 }
@@ -162,8 +163,13 @@ void PollReactor::run() {
 std::uint64_t PollReactor::start_timer(Duration delay, std::function<void()> call) {
   const TimePoint start = now();
   const TimePoint at = start + std::clamp(delay, Duration::zero(), TimePoint::max() - start);
-  timers_.emplace(std::pair{at, ++last_timer_}, std::move(call));
-  deadlines_.emplace(last_timer_, at);
+  const auto deadline = deadlines_.emplace(++last_timer_, at).first;
+  try {
+    timers_.emplace(std::pair{at, last_timer_}, std::move(call));
+  } catch (...) {
+    deadlines_.erase(deadline);
+    throw;
+  }
   return last_timer_;
 }
 

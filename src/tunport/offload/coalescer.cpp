@@ -46,6 +46,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <new>
 
 #include "tunport/offload/coalescer_internal.hpp"
 #include "tunport/offload/coalescer_state_internal.hpp"
@@ -336,13 +337,20 @@ bool Coalescer::State::begin(Bytes datagram, Flow flow, const PacketOffload& lef
 Coalescer::Coalescer(DeviceKind kind, std::size_t capacity) : kind_{kind}, capacity_{capacity} {}
 Coalescer::~Coalescer() = default;
 
+bool Coalescer::make_state() try {
+  state_ = std::make_unique<State>(kind_, capacity_);
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
+}
+
 bool Coalescer::add(Bytes datagram, const PacketOffload& left, Keep keep, const OffloadFeatures& device) {
-  if (!state_) state_ = std::make_unique<State>(kind_, capacity_);
+  if (!state_ && !make_state()) return false;
   return state_->add(datagram, left, keep, device);
 }
 
 bool Coalescer::add(std::span<const Bytes> parts, const PacketOffload& left, const OffloadFeatures& device) {
-  if (!state_) state_ = std::make_unique<State>(kind_, capacity_);
+  if (!state_ && !make_state()) return false;
   std::size_t size = 0;
   for (const Bytes part : parts) size += part.size();
   // The parts are put together at the far end of the arena, and the result is added.

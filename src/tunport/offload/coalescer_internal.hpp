@@ -89,6 +89,7 @@ class Coalescer {
  private:
   struct State;
 
+  bool make_state();
   std::size_t items() const;
   Coalesced finish(std::size_t index);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -75,9 +76,9 @@ void BasePort::start_listening(std::error_code& ec) {
     ec = Errc::already_listening;
     return;
   }
-  const std::size_t packet_space = bind_device(ec);
-  if (ec) return;
   try {
+    const std::size_t packet_space = bind_device(ec);
+    if (ec) return;
     open_slab(packet_space);
     attach();
   } catch (const Error& error) {  // the reactor cannot watch the descriptor
@@ -121,16 +122,17 @@ void BasePort::stop_listening(std::function<void()> completion) {
     if (completion) reactor().post(std::move(completion));
     return;
   }
-  if (completion) stop_completions_.push_back(std::move(completion));
+  stop_completions_.reserve(stop_completions_.size() + 1);  // an exception comes before any effect
   finish({});
+  if (completion) stop_completions_.push_back(std::move(completion));
 }
 
 void BasePort::lose_connection() {
   if (state_ != State::listening || !send_gathered()) return;
+  timers_.linger = reactor().call_later(options_.linger, [this] { finish({}); });
   stop_reading();
   slab_->origin.ended = true;
   state_ = State::losing;
-  timers_.linger = reactor().call_later(options_.linger, [this] { finish({}); });
   finish_if_flushed();
 }
 
@@ -161,7 +163,7 @@ void BasePort::finish_if_flushed() {
   if (state_ != State::losing || !outbox().queue_empty() || has_producer()) return;
   const Lifeline::Watch watch{lifeline_};
   post_lose_connection();
-  if (watch.alive()) finish({});
+  if (watch.alive()) finish_if_possible({});
 }
 
 void BasePort::disconnect() {
@@ -169,20 +171,31 @@ void BasePort::disconnect() {
 }
 
 void BasePort::abandon() noexcept {
-  for (auto& completion : std::exchange(stop_completions_, {})) reactor().post(std::move(completion));
+  for (auto& completion : std::exchange(stop_completions_, {})) {
+    try {
+      reactor().post(std::move(completion));
+    } catch (const std::bad_alloc&) {  // a destructor has nobody to tell
+    }
+  }
   if (state_ != State::closed) tear_down(DropReason::aborted);
 }
 
 void BasePort::finish(const std::error_code& reason) {
   if (state_ == State::closed || state_ == State::ending) return;
   outbox().send_gathered();
+  const std::error_code why = outbox().is_gone() ? Errc::device_gone : reason;
+  Reactor::Timer end = reactor().call_later(Duration::zero(), [this, why] { connection_lost(why); });
   outbox().shut();
   state_ = State::ending;
   detach();
   slab_->origin.ended = true;
   timers_ = {};
-  const std::error_code why = outbox().is_gone() ? Errc::device_gone : reason;
-  timers_.end = reactor().call_later(Duration::zero(), [this, why] { connection_lost(why); });
+  timers_.end = std::move(end);
+}
+
+void BasePort::finish_if_possible(const std::error_code& reason) noexcept try {
+  finish(reason);
+} catch (const std::bad_alloc&) {
 }
 
 bool BasePort::tear_down(DropReason reason) {
@@ -206,11 +219,16 @@ bool BasePort::tear_down(DropReason reason) {
 
 void BasePort::connection_lost(const std::error_code& reason) {
   if (state_ == State::closed || tearing_down_) return;  // the latter: called by the protocol that is stopped
-  if (reason && !lost_handler_) log(LogLevel::error, log_prefix(), subject() + ": " + reason.message());
+  if (reason && !lost_handler_) {
+    try {
+      log(LogLevel::error, log_prefix(), subject() + ": " + reason.message());
+    } catch (const std::bad_alloc&) {  // the end is more than a line about the end
+    }
+  }
   if (!tear_down(reason ? DropReason::device_gone : DropReason::aborted)) return;
   // From here on each call may restart or destroy the port.
   const auto completions = std::exchange(stop_completions_, {});
-  const LostHandler handler = lost_handler_;
+  const auto handler = lost_handler_;
   std::exception_ptr first;
   const auto call_all_the_same = [&](const auto& call) {
     try {
@@ -220,7 +238,7 @@ void BasePort::connection_lost(const std::error_code& reason) {
     }
   };
   for (const auto& completion : completions) call_all_the_same(completion);
-  if (handler) call_all_the_same([&] { handler(reason); });
+  if (handler) call_all_the_same([&] { (*handler)(reason); });
   if (first) std::rethrow_exception(first);
 }
 
@@ -243,7 +261,16 @@ void BasePort::do_read() {
   if (packets != 0) ++statistics_.bursts;
   if (error == 0) return;
   // A port that went on would meet a lasting error again in every turn.
-  if (const Fate fate = fate_of(error); !is_transient(fate.code)) finish(fate.code);
+  const Fate fate = fate_of(error);
+  if (!is_transient(fate.code))
+    finish(fate.code);
+  else if (fate.kind != Fate::wait && state_ == State::listening)
+    rest();
+}
+
+void BasePort::rest() {
+  timers_.rest = reactor().call_later(queue_retry_interval, [this] { set_resting(false); });
+  set_resting(true);
 }
 
 /// Reads and delivers until the burst ends. Returns the errno that ended the burst, or 0. `packets` counts
@@ -307,16 +334,19 @@ void BasePort::flush() { outbox().flush(); }
 
 void BasePort::drain_later() {
   start_writing();
-  timers_.retry = reactor().call_later(queue_retry_interval, [this] {
-    const Lifeline::Watch watch{lifeline_};
-    outbox().drain();
-    if (watch.alive() && !outbox().queue_empty() && state_ != State::ending) drain_later();
-  });
+  try {
+    timers_.retry = reactor().call_later(queue_retry_interval, [this] {
+      const Lifeline::Watch watch{lifeline_};
+      outbox().drain();
+      if (watch.alive() && !outbox().queue_empty() && state_ != State::ending) drain_later();
+    });
+  } catch (const std::bad_alloc&) {  // the reactor's report drains the queue, too
+  }
 }
 
 void BasePort::outbox_changed() {
   const AnyOutbox& out = outbox();
-  if (out.is_gone()) finish(Errc::device_gone);
+  if (out.is_gone()) finish_if_possible(Errc::device_gone);
   if (out.queue_empty()) timers_.retry.cancel();
   if (!out.queue_empty() || (has_pull_producer() && !out.awaits_write()))
     start_writing();
@@ -347,7 +377,7 @@ UniqueFd BasePort::create_internet_socket(int domain, int type) {
   return UniqueFd{fd};
 }
 
-void BasePort::note_exception(const Protocol* protocol) {
+void BasePort::note_exception(const Protocol* protocol) noexcept try {
   ++statistics_.exceptions;
   if (!exception_log_->take(reactor().now())) return;
   std::string what = "not a std::exception";
@@ -362,6 +392,7 @@ void BasePort::note_exception(const Protocol* protocol) {
       what = thrower.name() + ": " + what;
   log(LogLevel::error, log_prefix(),
       (protocol != nullptr ? "exception from the protocol: " : "exception from the producer: ") + what);
+} catch (...) {  // no memory for the line, or a log sink that throws
 }
 
 }  // namespace tunport

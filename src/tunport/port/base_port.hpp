@@ -76,7 +76,9 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   /// base's.
   void connection_lost(const std::error_code& reason) override;
   /// Sets the handler of the end. The handler is called last of all, and may restart or destroy the port.
-  void on_connection_lost(LostHandler handler) { lost_handler_ = std::move(handler); }
+  void on_connection_lost(LostHandler handler) {
+    lost_handler_ = handler ? std::make_shared<const LostHandler>(std::move(handler)) : nullptr;
+  }
 
   /// True from a successful start until an end is asked for or decided.
   bool listening() const { return state_ == State::listening; }
@@ -157,7 +159,8 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   /// For destructors, while the virtual functions are still there: stops watching, stops the producer and the
   /// protocol, without `connection_lost`.
   void abandon() noexcept;
-  /// Decides the end: stops watching, and has the reactor call `connection_lost(reason)`.
+  /// Decides the end: stops watching, and has the reactor call `connection_lost(reason)`. Throws
+  /// std::bad_alloc, with nothing changed, if the reactor has no memory for the call.
   void finish(const std::error_code& reason);
 
   Statistics statistics_;
@@ -175,6 +178,7 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
     Reactor::Timer end;     // carries out a decided end
     Reactor::Timer linger;  // ends an orderly end that takes too long
     Reactor::Timer retry;   // tries a queue
+    Reactor::Timer rest;    // ends a rest from reading
     Reactor::Timer turn;    // continues a spin after other descriptors' turns
   };
 
@@ -182,9 +186,14 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   void drain_later() override;
   void outbox_changed() override;
 
-  void note_exception(const Protocol* protocol);
+  void note_exception(const Protocol* protocol) noexcept;
+  /// As `finish`, where an exception would lose what was done before. The next event of the descriptor, or
+  /// the next call of the program, ends the port otherwise.
+  void finish_if_possible(const std::error_code& reason) noexcept;
   void open_slab(std::size_t packet_space);
   int read_packets(const Lifeline::Watch& watch, std::size_t& packets);
+  /// Stops reading for a while: the descriptor stays readable after an error, and the loop would spin.
+  void rest();
   /// Sends what was gathered. False if the device is gone: the end is decided.
   bool send_gathered();
   void end_writing_if_done();
@@ -205,7 +214,7 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   std::shared_ptr<Slab> slab_;  // held by a burst too: its packets outlive the port
   Timers timers_;
   std::vector<std::function<void()>> stop_completions_;
-  LostHandler lost_handler_;
+  std::shared_ptr<const LostHandler> lost_handler_;  // held by a call of the handler too
   std::unique_ptr<TokenBucket> exception_log_;
 };
 

@@ -43,10 +43,10 @@ void Completions<Port, Kept>::receive(MutableBytes buffer, ReceiveHandler handle
 
 template <class Port, class Kept>
 void Completions<Port, Kept>::end_receive(const std::error_code& why) {
-  const ReceiveHandler handler = std::exchange(pending_, {}).handler;
-  if (!handler) return;
+  if (!pending_.handler) return;
   port_->pause_producing();
-  port_->reactor().post([handler, why] { handler(why, {}); });
+  port_->reactor().post([handler = pending_.handler, why] { handler(why, {}); });
+  pending_ = {};  // after the post, which may have no memory
 }
 
 template <class Port, class Kept>

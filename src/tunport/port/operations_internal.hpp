@@ -38,9 +38,11 @@ class Operations {
       throw std::logic_error(log_prefix + ": the packets of this port go to its protocol");
     completions_->receive(buffer, std::move(handler));
   }
-  /// Ends the outstanding receive with `why`, the reason of the port's end.
+  /// Ends the outstanding receive with `why`, the reason of the port's end; no error: the end itself aborts
+  /// the receive.
   void fail_receive(const std::error_code& why) {
-    if (completions_) completions_->fail_receive(why);
+    if (sends_) sends_->post_decided();
+    if (why && completions_) completions_->fail_receive(why);
   }
   void cancel_receive() {
     if (completions_) completions_->cancel_receive();

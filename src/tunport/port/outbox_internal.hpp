@@ -13,6 +13,7 @@
 /// last of all. A write that the kernel takes at once costs one look at `ready_` and the sink's system call.
 
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "tunport/event/reactor.hpp"
@@ -63,10 +64,9 @@ class Outbox final : public AnyOutbox {
         send_gathered();
         if (ready_) place = sink_.place_for(tag, size);
       }
-      if (!place.empty()) {
+      if (!place.empty() && (flush_is_due_ || flush_later())) {
         make(place);
         if (!sink_.keep(size)) return refuse(DropReason::aborted);  // `make` has written to the port
-        if (!std::exchange(flush_is_due_, true)) owner_.flush_later();
         return WriteResult::make_queued();
       }
     }
@@ -134,12 +134,20 @@ class Outbox final : public AnyOutbox {
  private:
   bool gather(const Tag& tag, const Parts& parts) {
     if (!ready_) return false;
+    if (!flush_is_due_ && !flush_later()) return false;
     if (!sink_.gather(tag, parts)) {
       send_gathered();
-      if (!ready_ || !sink_.gather(tag, parts)) return false;
+      if (!ready_ || (!flush_is_due_ && !flush_later()) || !sink_.gather(tag, parts)) return false;
     }
-    if (!std::exchange(flush_is_due_, true)) owner_.flush_later();
     return true;
+  }
+
+  /// False without memory for the request. Made before anything is gathered.
+  bool flush_later() try {
+    owner_.flush_later();
+    return flush_is_due_ = true;
+  } catch (const std::bad_alloc&) {
+    return false;
   }
 
   /// The rare case: a packet that is not sent at once.
@@ -167,7 +175,7 @@ class Outbox final : public AnyOutbox {
     if (!queue_.push(tag, parts.bytes, ticket)) {
       const std::size_t done = first ? sink_.done() : 0;  // else `done` belongs to the packet at the front
       if (first) sink_.forget();
-      return refuse(DropReason::queue_full, datagrams - done);
+      return refuse(queue_.has_memory() ? DropReason::queue_full : DropReason::no_buffers, datagrams - done);
     }
     changed_ = true;
     update_ready();

@@ -2,6 +2,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "tunport/base/log.hpp"
@@ -75,7 +76,9 @@ int TunSink::write_single(Bytes datagram) { return note(device_.write(datagram),
 /// ones are counted as dropped then. Returns EINVAL if the packet has no segments: the headers contradict
 /// `left`.
 int TunSink::write_in_segments(const PacketOffload& left, const Parts& parts) {
-  Scratch& scratch = assemble(parts);
+  Scratch* const assembled = assemble(parts);
+  if (assembled == nullptr) return ENOMEM;
+  Scratch& scratch = *assembled;
   if (!left.is_super_packet()) {
     complete_checksum(scratch.packet, left);
     return write_single(scratch.packet);
@@ -108,12 +111,14 @@ int TunSink::write_in_segments(const PacketOffload& left, const Parts& parts) {
   return waits ? EAGAIN : 0;
 }
 
-TunSink::Scratch& TunSink::assemble(const Parts& parts) {
+/// Null without memory.
+TunSink::Scratch* TunSink::assemble(const Parts& parts) try {
   if (!scratch_) scratch_ = std::make_unique<Scratch>();
   const std::size_t size = parts.size();
   if (scratch_->capacity < size) {
-    scratch_->capacity = std::max(size, max_super_packet);
-    scratch_->bytes = std::make_unique_for_overwrite<std::byte[]>(scratch_->capacity);
+    const std::size_t capacity = std::max(size, max_super_packet);
+    scratch_->bytes = std::make_unique_for_overwrite<std::byte[]>(capacity);
+    scratch_->capacity = capacity;
   }
   scratch_->packet = {scratch_->bytes.get(), size};
   std::byte* at = scratch_->bytes.get();
@@ -121,7 +126,9 @@ TunSink::Scratch& TunSink::assemble(const Parts& parts) {
     if (!part.empty()) std::memcpy(at, part.data(), part.size());
     at += part.size();
   }
-  return *scratch_;
+  return scratch_.get();
+} catch (const std::bad_alloc&) {
+  return nullptr;
 }
 
 void TunSink::demote(SegmentKind kind) {

@@ -119,7 +119,7 @@ class TunSink {
     if (left.is_super_packet()) ++statistics_.super_packets_out;
     return 0;
   }
-  Scratch& assemble(const Parts& parts);
+  Scratch* assemble(const Parts& parts);
   void demote(SegmentKind kind);
 
   Device& device_;

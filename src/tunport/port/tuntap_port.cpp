@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <optional>
 #include <ostream>
 #include <stdexcept>
@@ -300,7 +301,10 @@ void TuntapPort::write_done(Ticket ticket, const std::error_code& ec) {
 TunnelAddress TuntapPort::get_host() const { return {kind_, device() ? device().name() : name_}; }
 
 void TuntapPort::connection_lost(const std::error_code& reason) {
-  if (reason) state_->operations.fail_receive(reason);
+  try {
+    state_->operations.fail_receive(reason);
+  } catch (const std::bad_alloc&) {  // the end aborts the receive
+  }
   BasePort::connection_lost(reason);
 }
 

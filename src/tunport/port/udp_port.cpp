@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <new>
 #include <optional>
 #include <ostream>
 #include <stdexcept>
@@ -330,7 +331,10 @@ void UdpPort::write_done(Ticket ticket, const std::error_code& ec) {
 }
 
 void UdpPort::connection_lost(const std::error_code& reason) {
-  if (reason) state_->operations.fail_receive(reason);
+  try {
+    state_->operations.fail_receive(reason);
+  } catch (const std::bad_alloc&) {  // the end aborts the receive
+  }
   BasePort::connection_lost(reason);
 }
 

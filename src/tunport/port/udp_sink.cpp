@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include <sys/socket.h>
@@ -44,7 +45,8 @@ UdpSink::Run* UdpSink::run_for(const Tag& tag, std::size_t size) {
   }
   if (run != nullptr || run_count_ == max_runs) return run;
   run = &runs_[run_count_];
-  if (!run->bytes) run->bytes = std::make_unique_for_overwrite<std::byte[]>(max_run_size);
+  if (!run->bytes) run->bytes.reset(new (std::nothrow) std::byte[max_run_size]);
+  if (!run->bytes) return nullptr;
   run->way = tag;
   run->size = run->datagrams = 0;
   run->segment_size = size;

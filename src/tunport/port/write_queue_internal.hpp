@@ -37,13 +37,17 @@ class WriteQueue {
   /// Bytes of the records, book-keeping included.
   std::size_t bytes() const { return bytes_; }
 
+  /// False if the memory for the queue could not be had.
+  bool has_memory() const { return block_ != nullptr; }
+
   /// Copies a packet in, from its parts. Returns false, with nothing changed, if the packet would pass the
-  /// limit; an empty queue takes any packet up to `largest`.
+  /// limit, or without memory; an empty queue takes any packet up to `largest`.
   bool push(const Tag& tag, std::span<const Bytes> parts, Ticket ticket = 0) {
     const std::size_t size = size_of(parts);
     const std::size_t need = footprint(size);
     if (need > capacity_ || (bytes_ != 0 && bytes_ + need > limit_)) return false;
-    if (!block_) block_ = std::make_unique_for_overwrite<std::byte[]>(capacity_);
+    if (!block_) block_.reset(new (std::nothrow) std::byte[capacity_]);
+    if (!block_) return false;
     // The unused end of the block after a wrap is less than one record; the capacity has room to spare for
     // it.
     const bool wrapped = bytes_ != 0 && tail_ <= head_;

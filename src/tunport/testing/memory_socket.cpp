@@ -80,10 +80,11 @@ int MemorySockets::socket(int domain, int type, int protocol) {
   if (protocol != 0 && protocol != IPPROTO_UDP) return -EPROTONOSUPPORT;
   auto socket = std::make_unique<Socket>();
   socket->domain = domain;
-  const int fd = socket->readiness.open(((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0) |
-                                        ((type & SOCK_CLOEXEC) != 0 ? O_CLOEXEC : 0));
-  if (fd >= 0) sockets_.emplace(socket->readiness.identity(), std::move(socket));
-  return fd;
+  const int opened = socket->readiness.open(((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0) |
+                                            ((type & SOCK_CLOEXEC) != 0 ? O_CLOEXEC : 0));
+  UniqueFd fd{std::max(opened, -1)};
+  if (fd) sockets_.emplace(socket->readiness.identity(), std::move(socket));
+  return fd ? fd.release() : opened;
 }
 
 bool MemorySockets::is_taken(const Socket& socket, const Endpoint& wanted) const {

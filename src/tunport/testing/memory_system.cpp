@@ -1,8 +1,10 @@
 #include "tunport/testing/memory_system.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 
 #include <fcntl.h>
@@ -169,15 +171,18 @@ void MemorySystem::fail_next_ioctl(unsigned long request, int error, unsigned ti
   if (times > 0) state_->kernel.faults.push_back({Call::ioctl, request, error, times});
 }
 
-int MemorySystem::open(const char* path, int flags) {
+int MemorySystem::open(const char* path, int flags) try {
   state_->kernel.sweep();
   if (const int error = state_->kernel.fault(Call::open); error != 0) return error;
   if (std::strcmp(path, "/dev/net/tun") != 0) return -ENOENT;
   if (state_->kernel.clone_error != 0) return -state_->kernel.clone_error;
   auto file = std::make_unique<MemoryFile>();
-  const int fd = file->readiness.open(flags);
-  if (fd >= 0) state_->kernel.files.emplace(file->readiness.identity(), std::move(file));
-  return fd;
+  const int opened = file->readiness.open(flags);
+  UniqueFd fd{std::max(opened, -1)};
+  if (fd) state_->kernel.files.emplace(file->readiness.identity(), std::move(file));
+  return fd ? fd.release() : opened;
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
 bool MemorySystem::holds(const std::string& interface) {
@@ -185,7 +190,7 @@ bool MemorySystem::holds(const std::string& interface) {
   return device && !device->queues.empty();
 }
 
-int MemorySystem::ioctl(int fd, unsigned long request, void* argument) {
+int MemorySystem::ioctl(int fd, unsigned long request, void* argument) try {
   if (takes_number(request)) return ioctl_value(fd, request, reinterpret_cast<std::uintptr_t>(argument));
   state_->kernel.sweep();
   if (state_->sockets.knows(fd)) {
@@ -206,103 +211,139 @@ int MemorySystem::ioctl(int fd, unsigned long request, void* argument) {
   }
   if (!file->device || file->device->removed) return -EBADFD;
   return control(*file->device, request, argument);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::ioctl_value(int fd, unsigned long request, unsigned long argument) {
+int MemorySystem::ioctl_value(int fd, unsigned long request, unsigned long argument) try {
   if (!takes_number(request)) return -EFAULT;  // a number is no address
   MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
   if (const int error = state_->kernel.fault(Call::ioctl, request); error != 0) return error;
   if (!file->device || file->device->removed) return -EBADFD;
   return control(*file->device, request, argument, state_->kernel.traits);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::read_packet(int fd, std::span<const iovec> parts) {
+ssize_t MemorySystem::read_packet(int fd, std::span<const iovec> parts) try {
   MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
   if (const int error = state_->kernel.fault(Call::read); error != 0) return error;
   if (!file->device || file->device->removed) return -EBADFD;
   return file->device->read(*file, parts, is_non_blocking(fd));
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::write_packet(int fd, std::span<const iovec> parts) {
+ssize_t MemorySystem::write_packet(int fd, std::span<const iovec> parts) try {
   MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
   if (const int error = state_->kernel.fault(Call::write); error != 0) return error;
   if (!file->device || file->device->removed) return -EBADFD;
   return file->device->write(*file, parts, is_non_blocking(fd));
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::read(int fd, void* buffer, std::size_t size) {
+ssize_t MemorySystem::read(int fd, void* buffer, std::size_t size) try {
   return read_packet(fd, std::array{iovec{buffer, size}});
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::readv(int fd, std::span<const iovec> parts) {
+ssize_t MemorySystem::readv(int fd, std::span<const iovec> parts) try {
   // A read of 0 bytes does not reach the driver in the kernel.
   if (size_of(parts) == 0) return state_->kernel.find_file(fd) == nullptr ? -EBADF : 0;
   return read_packet(fd, parts);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::write(int fd, const void* buffer, std::size_t size) {
+ssize_t MemorySystem::write(int fd, const void* buffer, std::size_t size) try {
   return write_packet(fd, std::array{iovec{const_cast<void*>(buffer), size}});
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::writev(int fd, std::span<const iovec> parts) {
+ssize_t MemorySystem::writev(int fd, std::span<const iovec> parts) try {
   if (size_of(parts) == 0) return state_->kernel.find_file(fd) == nullptr ? -EBADF : 0;
   return write_packet(fd, parts);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::get_flags(int fd) {
+int MemorySystem::get_flags(int fd) try {
   if (state_->kernel.find_file(fd) == nullptr && !state_->sockets.knows(fd)) return -EBADF;
   if (const int error = state_->kernel.fault(Call::fcntl); error != 0) return error;
   const int flags = ::fcntl(fd, F_GETFL);
   return flags < 0 ? -errno : flags;
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::set_flags(int fd, int flags, bool close_on_exec) {
+int MemorySystem::set_flags(int fd, int flags, bool close_on_exec) try {
   if (state_->kernel.find_file(fd) == nullptr && !state_->sockets.knows(fd)) return -EBADF;
   if (const int error = state_->kernel.fault(Call::fcntl); error != 0) return error;
   if (::fcntl(fd, F_SETFL, flags) != 0) return -errno;
   return close_on_exec && ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ? -errno : 0;
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::socket(int domain, int type, int protocol) {
+int MemorySystem::socket(int domain, int type, int protocol) try {
   const int error = state_->kernel.fault(Call::socket);
   return error != 0 ? error : state_->sockets.socket(domain, type, protocol);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::bind(int fd, const sockaddr* address, socklen_t length) {
+int MemorySystem::bind(int fd, const sockaddr* address, socklen_t length) try {
   const int error = state_->kernel.fault(Call::bind);
   return error != 0 ? error : state_->sockets.bind(fd, address, length);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::connect(int fd, const sockaddr* address, socklen_t length) {
+int MemorySystem::connect(int fd, const sockaddr* address, socklen_t length) try {
   const int error = state_->kernel.fault(Call::connect);
   return error != 0 ? error : state_->sockets.connect(fd, address, length);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::getsockname(int fd, sockaddr* address, socklen_t* length) {
+int MemorySystem::getsockname(int fd, sockaddr* address, socklen_t* length) try {
   return state_->sockets.getsockname(fd, address, length);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
+int MemorySystem::getsockopt(int fd, int level, int option, void* value, socklen_t* length) try {
   const int error = state_->kernel.fault(Call::sockopt);
   return error != 0 ? error : state_->sockets.getsockopt(fd, level, option, value, length);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-int MemorySystem::setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
+int MemorySystem::setsockopt(int fd, int level, int option, const void* value, socklen_t length) try {
   const int error = state_->kernel.fault(Call::sockopt);
   return error != 0 ? error : state_->sockets.setsockopt(fd, level, option, value, length);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::recvmsg(int fd, msghdr* message, int flags) {
+ssize_t MemorySystem::recvmsg(int fd, msghdr* message, int flags) try {
   const int error = state_->kernel.fault(Call::recvmsg);
   return error != 0 ? error : state_->sockets.recvmsg(fd, message, flags);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
-ssize_t MemorySystem::sendmsg(int fd, const msghdr* message, int flags) {
+ssize_t MemorySystem::sendmsg(int fd, const msghdr* message, int flags) try {
   const int error = state_->kernel.fault(Call::sendmsg);
   return error != 0 ? error : state_->sockets.sendmsg(fd, message, flags);
+} catch (const std::bad_alloc&) {
+  return -ENOMEM;
 }
 
 const std::string& MemorySystem::Tunnel::name() const { return device_->name; }
