@@ -18,7 +18,7 @@ deps := @scripts/install-deps
 configure = cmake --log-level=WARNING --preset
 build = cmake --build --parallel $(JOBS) --preset
 
-.PHONY: help build demo test fuzz bench lint docs format install clean
+.PHONY: help build demo test fuzz walk bench lint docs format install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,12 @@ fuzz: ## Hunt for faults, SECONDS=60 for each fuzzer; TARGET=name: by a single f
 	$(configure) fuzz
 	$(build) fuzz
 	scripts/fuzz build/fuzz $(SECONDS) $(TARGET)
+
+walk: ## Let each system call of the command fail once (strace), and look for what is left behind
+	$(deps) build test
+	$(configure) dev
+	$(build) dev --target bin/tunport
+	scripts/walk build/dev/bin/tunport
 
 bench: ## Build and run the benchmarks: a table, and build/bench/results.json, results.md
 	$(deps) build bench

@@ -126,7 +126,14 @@ Child Child::start(const std::vector<std::string>& command, Output output) {
 
   Child child{pid};
   child.start_guard(command.front());
-  (void)!::write(go.writing.get(), "", 1);
+  ssize_t told = 0;
+  do told = ::write(go.writing.get(), "", 1);
+  while (told < 0 && errno == EINTR);
+  if (told != 1) {
+    const int error = errno;
+    go.writing.reset();  // the child waits for a word or for this
+    throw no_process(command.front(), error);
+  }
   // Closed without a word once the child's exec has succeeded.
   int error = 0;
   ssize_t got = 0;
