@@ -41,6 +41,18 @@ class CommandPrivileges : public sandbox::KernelTest {
   if (!sandbox::is_real_root()) \
   GTEST_SKIP() << "becomes another user, so it needs root. This test was not run."
 
+#ifdef __SANITIZE_THREAD__
+constexpr bool has_own_thread = true;
+#else
+constexpr bool has_own_thread = false;
+#endif
+
+#define NEEDS_USER_NAMESPACE()                                                                              \
+  NEEDS_ROOT();                                                                                             \
+  if (has_own_thread)                                                                                       \
+  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test " \
+                  "was not run."
+
 TEST_F(CommandPrivileges, FailuresAreStatusOneAndOneLine) {
   expect_failure(run(host("tap:tp0,mode=attach")), "tp0: there is no such device");
   expect_failure(run(host("tap:lo")), "lo: the interface is neither TUN nor TAP");
@@ -116,11 +128,7 @@ TEST_F(CommandSandbox, LeavesTheNetworkOutsideUntouched) {
 }
 
 TEST_F(CommandSandbox, WorksWithoutRoot) {
-  NEEDS_ROOT();
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
-                  "was not run.";
-#endif
+  NEEDS_USER_NAMESPACE();
   const sandbox::PublicCloneDevice clone;
   Circumstances how;
   how.user = nobody;
@@ -131,11 +139,7 @@ TEST_F(CommandSandbox, WorksWithoutRoot) {
 }
 
 TEST_F(CommandSandbox, SaysThatThereAreTooManyNetworkNamespaces) {
-  NEEDS_ROOT();
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
-                  "was not run.";
-#endif
+  NEEDS_USER_NAMESPACE();
   expect_failure(run(host("tap:tp0", {"--sandbox"}), {.no_namespaces = "net"}),
                  "--sandbox: no more network namespaces can be made (No space left on device)");
 }
@@ -148,11 +152,7 @@ class CommandSandboxAs : public CommandSandbox, public testing::WithParamInterfa
   void SetUp() override {
     CommandSandbox::SetUp();
     if (IsSkipped()) return;
-    NEEDS_ROOT();
-#ifdef __SANITIZE_THREAD__
-    GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
-                    "was not run.";
-#endif
+    NEEDS_USER_NAMESPACE();
     clone_.emplace();
     how_.clone_device = clone_->path();
     if (GetParam() == As::ordinary) how_.user = nobody;
@@ -188,11 +188,7 @@ TEST_P(CommandSandboxAs, IsEnteredAsItSays) {
 }
 
 TEST_F(CommandSandbox, WhereSysIsRefusedItSaysSoOnceAndGoesOn) {
-  NEEDS_ROOT();
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
-                  "was not run.";
-#endif
+  NEEDS_USER_NAMESPACE();
   const sandbox::PublicCloneDevice clone;
   Circumstances how;
   how.user = nobody;
@@ -225,11 +221,7 @@ TEST_F(CommandSandbox, NamesWhatIsMissingOnTheWayIn) {
 }
 
 TEST_F(CommandSandbox, SaysHowToTurnUserNamespacesOn) {
-  NEEDS_ROOT();
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "ThreadSanitizer has a thread of its own, which forbids a new user namespace. This test "
-                  "was not run.";
-#endif
+  NEEDS_USER_NAMESPACE();
   Circumstances how;
   how.user = 1000;
   how.no_namespaces = "user";
