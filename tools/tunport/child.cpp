@@ -132,7 +132,8 @@ Child Child::start(const std::vector<std::string>& command, Output output) {
   if (told != 1) {
     const int error = errno;
     go.writing.reset();  // the child waits for a word or for this
-    throw no_process(command.front(), error);
+    throw Failure{status::failed, "command '" + command.front() + "': it could not be told to start: " +
+                                      std::strerror(error) + "; try again"};
   }
   // Closed without a word once the child's exec has succeeded.
   int error = 0;

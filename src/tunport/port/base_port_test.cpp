@@ -71,20 +71,6 @@ TEST_F(Burst, ReadsThatFailForAMomentEndItAndNoMore) {
   EXPECT_TRUE(port->listening());
 }
 
-TEST_F(Burst, ReadsThatFailForLongDoNotSpin) {
-  start();
-  kernel.fail_next(Call::read, ENOMEM, 1000);
-  interface().inject(frame(1));
-  EXPECT_LT(clock.run_ready(), 10U);
-  EXPECT_LT(clock.advance(10 * queue_retry_interval), 100U);
-  port->pause_producing();
-  clock.advance(10 * queue_retry_interval);
-  EXPECT_FALSE(port->reading()) << "the end of a rest is no end of a pause";
-  port->stop_listening();
-  clock.run_ready();
-  EXPECT_THAT(lost, SizeIs(1));
-}
-
 TEST_F(Burst, AReadThatFailsForGoodEndsThePortAndDoesNotSpin) {
   start();
   kernel.fail_next(Call::read, EFAULT);

@@ -62,6 +62,20 @@ TEST_F(End, OneThatSpinsGivesOthersTheirTurn) {
   EXPECT_GT(turns_of_others, 0);
 }
 
+TEST_F(End, ReadsThatFailForLongDoNotSpin) {
+  start();
+  kernel.fail_next(Call::read, ENOMEM, 1000);
+  interface().inject(frame(1));
+  EXPECT_LT(clock.run_ready(), 10U);
+  EXPECT_LT(clock.advance(10 * queue_retry_interval), 100U);
+  port->pause_producing();
+  clock.advance(10 * queue_retry_interval);
+  EXPECT_FALSE(port->reading()) << "the end of a rest is no end of a pause";
+  port->stop_listening();
+  clock.run_ready();
+  EXPECT_THAT(lost, testing::SizeIs(1));
+}
+
 TEST_F(End, AnErrorIsNoMatterForAPortThatIsNotOpen) {
   make();
   port->do_error();
