@@ -95,18 +95,20 @@ class Host::Icmp : public TransportProtocol {
   /// fragments are dropped before, and ICMP errors have a protocol.
   void refuse(const IpDatagram& datagram, std::uint8_t code, std::uint64_t& told, DropReason reason) {
     FrameTransport& port = datagram.arrival.transport;
-    if (!errors_.take(port.reactor().now())) return port.drop(DropReason::rate_limited);
+    const std::size_t datagrams = datagram.arrival.packet.datagrams();
+    if (!errors_.take(port.reactor().now())) return port.drop(DropReason::rate_limited, datagrams);
     // The datagram is quoted as sent (RFC 1122 3.2.2): a checksum left to fill is filled in place.
     datagram.arrival.packet.for_each_plain([](const Packet&) {});
     // The quotation ends at the size that every host takes (RFC 1812 4.3.2.3).
     constexpr std::size_t most = 576 - Ipv4Header::size - IcmpHeader::size;
     const Bytes original = datagram.ip.bytes();
     const IcmpHeader error{.type = icmp_type::destination_unreachable, .code = code};
-    // The port counts a refused answer.
-    if (!send(datagram, error, original.first(std::min(most, original.size())))) return;
-    ++told;
-    // The answer may have paused a producer, which may have destroyed the port.
-    if (!datagram.arrival.packet.is_port_gone()) port.drop(reason);
+    const WriteResult sent = send(datagram, error, original.first(std::min(most, original.size())));
+    if (sent) ++told;
+    // The port counts a refused answer. The answer may have paused a producer, which may have destroyed the
+    // port.
+    if (const std::size_t counted = sent ? 0 : 1; counted < datagrams)
+      if (!datagram.arrival.packet.is_port_gone()) port.drop(reason, datagrams - counted);
   }
 
  private:
@@ -167,10 +169,13 @@ class Host::Tcp : public TransportProtocol {
     if (!tcp) return drop(why);
     if ((tcp->flags() & tcp_flag::rst) != 0) return drop(DropReason::answer_not_allowed);
     if (!resets_.take(port.reactor().now())) return drop(DropReason::rate_limited);
-    if (!reset(*tcp, datagram)) return;
-    ++host_.statistics_.tcp_resets;
+    const std::size_t datagrams = datagram.arrival.packet.datagrams();
+    const WriteResult sent = reset(*tcp, datagram);
+    if (sent) ++host_.statistics_.tcp_resets;
     // As after an ICMP error.
-    if (!datagram.arrival.packet.is_port_gone()) drop(DropReason::unknown_tcp_port);
+    if (const std::size_t counted = sent ? 0 : 1; counted < datagrams)
+      if (!datagram.arrival.packet.is_port_gone())
+        port.drop(DropReason::unknown_tcp_port, datagrams - counted);
   }
 
  private:

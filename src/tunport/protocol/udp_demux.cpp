@@ -155,7 +155,7 @@ void UdpDemux::deliver(Protocols::Range& protocols, DatagramTransport& transport
 }
 
 void UdpDemux::nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) {
-  datagram.arrival.transport.drop(DropReason::unknown_udp_port);
+  datagram.arrival.transport.drop(DropReason::unknown_udp_port, datagram.arrival.packet.datagrams());
 }
 
 WriteResult UdpDemux::refuse(DropReason reason) {
