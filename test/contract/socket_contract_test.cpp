@@ -2,13 +2,18 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <linux/if_addr.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <poll.h>
+#include <sys/utsname.h>
 
 #include "contract/world.hpp"
 
@@ -197,6 +202,39 @@ TEST_P(Sockets, TooLong) {
   EXPECT_EQ(send(one, local(one), std::string(65507, 'a')), 65507);
   EXPECT_EQ(send(one, local(one), std::string(65508, 'a')), -EMSGSIZE);
   EXPECT_EQ(receive(one, 70000).result, 65507);
+}
+
+TEST_P(Sockets, ARunHasAtMost128Datagrams) {
+  const UniqueFd one = bound(endpoint("127.0.0.1:0"));
+  const auto send_run = [&](std::size_t datagrams) {
+    constexpr std::uint16_t segment = 10;
+    std::string text(segment * datagrams, 'a');
+    sockaddr_storage storage{};
+    iovec part{text.data(), text.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof segment)> control{};
+    msghdr message{};
+    message.msg_name = &storage;
+    message.msg_namelen = local(one).to_sockaddr(storage);
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = IPPROTO_UDP;
+    header->cmsg_type = UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof segment);
+    std::memcpy(CMSG_DATA(header), &segment, sizeof segment);
+    return io().sendmsg(one.get(), &message, 0);
+  };
+  EXPECT_EQ(send_run(64), 640);
+  EXPECT_EQ(send_run(129), -EINVAL);
+  utsname system{};
+  ASSERT_EQ(::uname(&system), 0);
+  int major = 0;
+  int minor = 0;
+  ASSERT_EQ(std::sscanf(system.release, "%d.%d", &major, &minor), 2);
+  const bool is_old = GetParam() == WorldKind::kernel && std::pair{major, minor} < std::pair{6, 9};
+  EXPECT_EQ(send_run(128), is_old ? -EINVAL : 1280);
 }
 
 TEST_P(Sockets, ABoundedBufferDropsSilently) {

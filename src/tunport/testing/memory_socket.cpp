@@ -31,8 +31,8 @@ IpAddress loopback(int domain) {
   return domain == AF_INET ? IpAddress{Ipv4Address{0x7f000001}} : *IpAddress::parse("::1");
 }
 
-/// UDP_MAX_SEGMENTS of Linux before 6.9.
-constexpr std::size_t most_segments = 64;
+/// UDP_MAX_SEGMENTS (linux/udp.h); 64 before Linux 6.9.
+constexpr std::size_t most_segments = 128;
 
 /// The smallest and largest number of an option in the kernel; nothing without bounds.
 std::optional<std::pair<int, int>> range_of(int level, int option) {
