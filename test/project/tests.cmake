@@ -1,6 +1,7 @@
 # The tree itself: rooms, headers, scripts.
 add_test(NAME project.rooms COMMAND ${PROJECT_SOURCE_DIR}/scripts/check-rooms)
 add_test(NAME project.check_rooms COMMAND ${CMAKE_CURRENT_LIST_DIR}/check_rooms_test ${PROJECT_SOURCE_DIR})
+add_test(NAME project.reliability COMMAND ${CMAKE_CURRENT_LIST_DIR}/reliability_test ${PROJECT_SOURCE_DIR})
 add_test(NAME project.install_deps COMMAND ${CMAKE_CURRENT_LIST_DIR}/install_deps_test ${PROJECT_SOURCE_DIR})
 add_test(NAME project.bench_chart COMMAND ${CMAKE_CURRENT_LIST_DIR}/bench_chart_test ${PROJECT_SOURCE_DIR})
 if(TARGET tunport_command)
@@ -30,6 +31,6 @@ add_test(NAME project.members
   COMMAND ${CMAKE_CURRENT_LIST_DIR}/members_test ${PROJECT_SOURCE_DIR} $<TARGET_FILE:tunport_unit_tests>)
 add_test(NAME project.headers_compile_alone
   COMMAND ${CMAKE_COMMAND} --build ${PROJECT_BINARY_DIR} --target all_verify_interface_header_sets)
-set_tests_properties(project.rooms project.check_rooms project.install_deps project.bench_chart
+set_tests_properties(project.rooms project.check_rooms project.install_deps project.reliability project.bench_chart
   project.readme project.surface project.members project.headers_compile_alone
   PROPERTIES LABELS project TIMEOUT 300)
