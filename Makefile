@@ -18,7 +18,7 @@ deps := @scripts/install-deps
 configure = cmake --log-level=WARNING --preset
 build = cmake --build --parallel $(JOBS) --preset
 
-.PHONY: help build demo test fuzz walk bench lint docs format install clean
+.PHONY: help build demo test fuzz walk soak bench lint docs format install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,13 @@ walk: ## Let each system call of the command fail once (strace), and look for wh
 	$(configure) dev
 	$(build) dev --target bin/tunport
 	scripts/walk build/dev/bin/tunport
+
+MINUTES ?= 10
+soak: ## Let ports carry traffic for MINUTES=10, through flaps, deletions and restarts; one line of figures
+	$(deps) build test
+	$(configure) release -DTUNPORT_BUILD_TESTS=ON
+	$(build) release --target tunport_soak
+	scripts/soak build/release/bin/tunport_soak $$(($(MINUTES) * 60))
 
 bench: ## Build and run the benchmarks: a table, and build/bench/results.json, results.md
 	$(deps) build bench
