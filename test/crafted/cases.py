@@ -166,7 +166,9 @@ def wrong_ip():
         cases += dropped("ip_bad_total_length",
                          (f"header of {length} words, longer than the packet, padded",
                           with_ip_checksum(with_bytes(small, 0, bytes([0x40 + length])) + bytes(60))))
-    for version in (0, 1, 2, 3, 5, 6, 7, 15):
+    # Read as IPv6, the packet has an extension header that leaves the packet.
+    cases += dropped("ip_bad_header_length", ("version 6", with_bytes(packet, 0, bytes([0x65]))))
+    for version in (0, 1, 2, 3, 5, 7, 15):
         cases += dropped("ip_bad_version", (f"version {version}", with_bytes(packet, 0, bytes([version << 4 | 5]))))
     for length in (0, 1, 19, len(packet) + 1, 65535):
         lie = with_ip_checksum(with_bytes(packet, 2, struct.pack("!H", length)))
@@ -174,9 +176,12 @@ def wrong_ip():
     right = IP(packet).chksum
     for chksum in (0, right ^ 1, right ^ 0x8000, ~right & 0xFFFF):
         cases += dropped("ip_bad_checksum", (f"checksum {chksum}", with_bytes(packet, 10, struct.pack("!H", chksum))))
-    for name, fields in (("the first of several", {"flags": "MF"}), ("the last of several", {"frag": 1}),
-                         ("one between", {"flags": "MF", "frag": 185}), ("the last possible", {"frag": 0x1FFF})):
-        cases += dropped("ip_fragment", (f"fragment: {name}", ip(**fields) / echo()),
+    # A fragment other than the last is of a multiple of 8 bytes. The one that is kept goes with the port.
+    for name, fields, why in (("the first of several", {"flags": "MF"}, "ip_bad_fragment"),
+                              ("the last of several", {"frag": 1}, "aborted"),
+                              ("one between", {"flags": "MF", "frag": 185}, "ip_bad_fragment"),
+                              ("the last possible", {"frag": 0x1FFF}, "ip_bad_fragment")):
+        cases += dropped(why, (f"fragment: {name}", ip(**fields) / echo()),
                          (f"fragment: {name}, udp", ip(**fields) / udp()))
     for number in (0, 2, 4, 41, 50, 132, 253, 255):
         packet = ip(proto=number) / Raw(DATA)
@@ -259,7 +264,7 @@ def of_tcp():
     for length in range(20, 40):
         shorter = with_ip_checksum(with_bytes(whole, 2, struct.pack("!H", length))[:length])
         cases += dropped("tcp_short", (f"tcp: {length} long", shorter))
-    cases += dropped("ip_fragment", ("tcp: the first fragment", ip(flags="MF") / tcp()))
+    cases += dropped("ip_bad_fragment", ("tcp: the first fragment", ip(flags="MF") / tcp()))
     return cases
 
 
@@ -282,10 +287,11 @@ def of_ethernet():
                      ("three tags", in_frame(Raw(b"\0\0\x81\0\0\0\x81\0\0\0\x08\0" + small), type=0x8100)),
                      ("for experiments", in_frame(Raw(DATA), type=0x88B5)),
                      ("nothing behind it", in_frame(b"", type=0x88B5)),
-                     ("ipv6", in_frame(Raw(b"\x60" + bytes(39)), type=0x86DD)),
                      ("802.3 with a length", in_frame(Raw(b"\x42\x42\x03" + bytes(35)), type=38)),
                      ("802.3 and an IP packet", in_frame(Raw(small), type=len(small))),
                      ("type 0", in_frame(Raw(small), type=0)), ("type 0xffff", in_frame(Raw(small), type=0xFFFF)))
+    cases += dropped("ip_bad_header_length", ("ipv6, cut off", in_frame(Raw(b"\x60" + bytes(39)), type=0x86DD)))
+    cases += dropped("ip_bad_version", ("ipv6", in_frame(Raw(b"\x60" + bytes(5) + b"\x3a" + bytes(33)), type=0x86DD)))
     cases += [case for length in range(14, 18)
               for case in dropped("ethernet_short",
                                   (f"a tag cut off at {length}", in_frame(Raw(bytes(4)), type=0x8100)[:length]))]

@@ -15,6 +15,7 @@ namespace tunport::test_support {
 class HostTest : public testing::Test {
  protected:
   HostTest() { host_.add_udp(7777, echo_); }
+  ~HostTest() override { host_.ethernet().lose_transport(&tap_); }
   void deliver(const packets::Buffer& packet) { tap_.deliver(host_.ethernet(), packet); }
   void deliver_ip(const packets::Buffer& packet, const packets::EthernetFields& fields = {}) {
     deliver(packets::ethernet(fields, packet));

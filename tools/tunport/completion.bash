@@ -32,7 +32,7 @@ _tunport() {
   local answers=
   case $previous in
     --explain) answers="all $("$program" host --explain all 2>/dev/null | sed 's/ .*//')" ;;
-    --mac | --host-address | --interface-address | --udp-echo) return ;;
+    --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo) return ;;
     host) answers=$(_tunport_ports "$word") ;;
   esac
   if [[ $word == -* || $previous != host && -z $answers ]]; then

@@ -80,9 +80,10 @@ class HostRun {
 HostOptions host_options(const HostPlan& plan) {
   HostOptions options;
   options.addresses = plan.host_addresses;
+  options.prefixes = plan.host_prefixes;
   options.mac = plan.mac;
-  for (const IpPrefix& prefix : plan.interface_addresses)
-    if (prefix.address.is_v4()) options.subnets.push_back(prefix);
+  options.subnets = plan.interface_addresses;
+  options.advertised = plan.advertise_prefix;
   return options;
 }
 
@@ -158,10 +159,14 @@ void HostRun::announce() const {
   std::string line = "tunport: " + to_string(summary_.where) + " is up with";
   for (const IpPrefix& address : plan_.interface_addresses) line += ' ' + to_string(address);
   line += "; answering for";
-  for (const Ipv4Address& address : plan_.host_addresses) line += ' ' + to_string(address);
+  for (const IpAddress& address : plan_.host_addresses) line += ' ' + to_string(address);
+  for (const IpPrefix& prefix : plan_.host_prefixes) {
+    if (line.back() != 'r') line += ',';
+    line += " every address of " + to_string(prefix);
+  }
   if (!plan_.udp_echo.empty()) line += fmt::format(", UDP echo on {}", fmt::join(plan_.udp_echo, " "));
   line += '\n';
-  for (const Ipv4Address& address : plan_.host_addresses)
+  for (const IpAddress& address : plan_.host_addresses)
     if (std::ranges::none_of(plan_.interface_addresses,
                              [&](const IpPrefix& subnet) { return subnet.contains(address); }))
       line += fmt::format(

@@ -42,25 +42,54 @@ IpPrefix interface_address(const std::string& text) {
   return *prefix;
 }
 
-Ipv4Address host_address(const std::string& text, const std::vector<IpPrefix>& interface_addresses) {
+/// True for an address that a single host on a link can have.
+bool is_host(const IpAddress& address) {
+  if (address.is_v4()) return is_single_host(address.v4());
+  return !address.is_unspecified() && !address.is_multicast() && to_string(address) != "::1";
+}
+
+IpAddress host_address(const std::string& text, const std::vector<IpPrefix>& interface_addresses) {
   const std::string option = "--host-address";
   const auto address = IpAddress::parse(text);
   if (!address) {
     if (const auto prefix = IpPrefix::parse(text))
-      wrong(option, text, "a prefix length has no meaning here; write " + to_string(prefix->address));
-    wrong(option, text, or_command("no IPv4 address, such as 10.77.0.2"));
+      wrong(option, text,
+            "a prefix length has a meaning with --every-address only; write " + to_string(prefix->address));
+    wrong(option, text, or_command("no IP address, such as 10.77.0.2"));
   }
-  if (address->is_v6()) wrong(option, text, "the host has no IPv6 yet; give an IPv4 address");
-  if (!is_single_host(address->v4())) wrong(option, text, "not an address that a single host can have");
+  if (!is_host(*address)) wrong(option, text, "not an address that a single host can have");
   for (const IpPrefix& prefix : interface_addresses) {
     if (prefix.address == *address)
       wrong(option, text, "the interface has this address; give the host another of " + to_string(prefix));
-    if (!prefix.address.is_v4() || prefix.length > 30) continue;
+    if (!prefix.address.is_v4() || !address->is_v4() || prefix.length > 30) continue;
     if (address->v4() == prefix.broadcast_v4() || address->v4() == prefix.network_v4())
       wrong(option, text,
             "the network's or broadcast address of " + to_string(prefix) + "; give another of it");
   }
-  return address->v4();
+  return *address;
+}
+
+/// With `--every-address`: a prefix, of which the host has every address.
+IpPrefix host_prefix(const std::string& text) {
+  const std::string option = "--host-address";
+  const auto prefix = IpPrefix::parse(text);
+  if (!prefix) {
+    if (IpAddress::parse(text))
+      wrong(option, text, "--every-address needs a prefix length; write " + text + "/LENGTH");
+    wrong(option, text, or_command("no prefix, such as 10.77.0.0/16"));
+  }
+  if (prefix->address.is_multicast()) wrong(option, text, "no prefix of hosts, but of groups");
+  return *prefix;
+}
+
+IpPrefix advertised_prefix(const std::string& text) {
+  const auto prefix = IpPrefix::parse(text);
+  if (!prefix || prefix->address.is_v4())
+    wrong("--advertise-prefix", text, "no IPv6 prefix, such as fd00:1::/64");
+  if (prefix->length != 64)
+    wrong("--advertise-prefix", text, "stations make addresses in a /64 only (RFC 4862)");
+  if (prefix->address.is_multicast()) wrong("--advertise-prefix", text, "no prefix of hosts, but of groups");
+  return *prefix;
 }
 
 MacAddress mac_address(const std::string& text) {
@@ -91,12 +120,24 @@ HostPlan make_plan(const HostArguments& arguments) {
   for (const IpPrefix& address : plan.port.interface.addresses) add_once(plan.interface_addresses, address);
   for (const auto& text : arguments.interface_addresses)
     add_once(plan.interface_addresses, interface_address(text));
-  for (const auto& text : arguments.host_addresses)
-    add_once(plan.host_addresses, host_address(text, plan.interface_addresses));
+  for (const auto& text : arguments.host_addresses) {
+    if (arguments.every_address && !IpAddress::parse(text))
+      add_once(plan.host_prefixes, host_prefix(text));
+    else
+      add_once(plan.host_addresses, host_address(text, plan.interface_addresses));
+  }
   if (plan.interface_addresses.empty())
     throw usage_failure("--interface-address is missing: the kernel's side, such as 10.77.0.1/24");
-  if (plan.host_addresses.empty())
+  if (arguments.every_address && plan.host_prefixes.empty() && !plan.host_addresses.empty())
+    host_prefix(arguments.host_addresses.front());
+  if (plan.host_addresses.empty() && plan.host_prefixes.empty())
     throw usage_failure("--host-address is missing: what we answer for, such as 10.77.0.2");
+  if (arguments.advertise_prefix) {
+    if (plan.port.kind == DeviceKind::tun)
+      wrong("--advertise-prefix", *arguments.advertise_prefix,
+            "a TUN has no stations that make addresses; leave it out, or use tap:" + plan.port.name);
+    plan.advertise_prefix = advertised_prefix(*arguments.advertise_prefix);
+  }
   if (arguments.mac) {
     if (plan.port.kind == DeviceKind::tun)
       wrong("--mac", *arguments.mac,

@@ -16,6 +16,8 @@ struct HostArguments {
   std::string port;
   std::vector<std::string> interface_addresses;
   std::vector<std::string> host_addresses;
+  bool every_address = false;
+  std::optional<std::string> advertise_prefix;
   std::optional<std::string> mac;
   std::vector<std::string> udp_echo;
   bool sandbox = false;
@@ -29,7 +31,9 @@ struct HostArguments {
 struct HostPlan {
   PortConfig port;
   std::vector<IpPrefix> interface_addresses;
-  std::vector<Ipv4Address> host_addresses;
+  std::vector<IpAddress> host_addresses;
+  std::vector<IpPrefix> host_prefixes;  ///< with `--every-address`: every address is the host's
+  std::optional<IpPrefix> advertise_prefix;
   std::optional<MacAddress> mac;
   std::vector<std::uint16_t> udp_echo;
   bool sandbox = false;

@@ -29,7 +29,8 @@ constexpr auto footer =
     "\n"
     "'tunport host --help' tells of its options and of how PORT is written.";
 
-constexpr auto host_description = "A small IPv4 host behind an interface: it answers ARP, ping and UDP.";
+constexpr auto host_description =
+    "A small host behind an interface: it answers ARP, neighbor discovery, ping and UDP.";
 
 constexpr auto host_footer =
     "It runs until SIGINT or SIGTERM, or for as long as COMMAND runs; then it sums up.\n"
@@ -79,7 +80,8 @@ class Help : public CLI::Formatter {
   Help() { column_width(34); }
   std::string make_usage(const CLI::App* app, std::string /*name*/) const override {
     if (app->get_name() == "host")
-      return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS... [--mac MAC]\n"
+      return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS...\n"
+             "                    [--every-address] [--advertise-prefix CIDR] [--mac MAC]\n"
              "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [-- COMMAND ARG...]\n"
              "       tunport host --explain REASON\n";
     return "\nUsage: tunport host PORT OPTION... [-- COMMAND ARG...]\n"
@@ -97,8 +99,16 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
   verb.add_option("--interface-address", host.interface_addresses,
                   "Addresses of the kernel's side, with their prefix length")
       ->option_text("CIDR...");
-  verb.add_option("--host-address", host.host_addresses, "IPv4 addresses that are answered by us")
+  verb.add_option("--host-address", host.host_addresses, "Addresses that are answered by us, IPv4 and IPv6")
       ->option_text("ADDRESS...");
+  verb.add_flag("--every-address", host.every_address,
+                "Take CIDR values of --host-address, as 10.77.0.0/16: every address of the prefix is "
+                "answered by us, but for "
+                "the interface's own");
+  verb.add_option(
+          "--advertise-prefix", host.advertise_prefix,
+          "Advertise an IPv6 prefix (/64), so that the kernel's side makes an address of its own (TAP)")
+      ->option_text("CIDR");
   verb.add_option("--mac", host.mac,
                   "Our MAC address (TAP; default: made from the first host address and PORT's name)")
       ->option_text("MAC");

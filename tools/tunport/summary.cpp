@@ -23,6 +23,9 @@ std::string to_table(const HostSummary& summary, unsigned columns) {
   const auto row = [&](std::string_view what, std::uint64_t count) {
     fmt::format_to(out, "  {:<22}{:>14}\n", what, grouped(count));
   };
+  const auto rare = [&](std::string_view what, std::uint64_t count) {
+    if (count != 0) row(what, count);
+  };
   const auto& port = summary.port;
   fmt::format_to(out, "{:<24}{:>14}{:>18}{:>18}\n", to_string(summary.where), "packets", "bytes",
                  "super-packets");
@@ -37,12 +40,16 @@ std::string to_table(const HostSummary& summary, unsigned columns) {
   if (summary.where.kind == DeviceKind::tap) {
     row("ARP", summary.host.arp_replies);
     row("ARP announcements", summary.host.arp_announcements);
+    rare("neighbor discovery", summary.host.neighbor_advertisements);
+    rare("router advertisements", summary.host.router_advertisements);
   }
   row("ICMP echo", summary.host.icmp_echo_replies);
+  rare("ICMPv6 echo", summary.host.icmpv6_echo_replies);
   row("UDP echo", summary.udp_echoes);
   row("port unreachable", summary.host.port_unreachable);
   row("protocol unreachable", summary.host.protocol_unreachable);
   row("TCP reset", summary.host.tcp_resets);
+  rare("fragments missing", summary.host.reassembly_timeouts);
   fmt::format_to(out, "dropped\n");
   bool all_are_explained = true;
   port.drops.for_each([&](DropReason reason, std::uint64_t count) {
@@ -84,8 +91,14 @@ std::string to_json(const HostSummary& summary) {
         {"kernel_drops", summary.kernel_drops}}},
       {"host",
        {{"arp_replies", summary.host.arp_replies},
+        {"arp_requests", summary.host.arp_requests},
         {"arp_announcements", summary.host.arp_announcements},
+        {"neighbor_advertisements", summary.host.neighbor_advertisements},
+        {"neighbor_solicitations", summary.host.neighbor_solicitations},
+        {"router_advertisements", summary.host.router_advertisements},
         {"icmp_echo_replies", summary.host.icmp_echo_replies},
+        {"icmpv6_echo_replies", summary.host.icmpv6_echo_replies},
+        {"reassembled", summary.host.reassembled},
         {"udp_echoes", summary.udp_echoes},
         {"port_unreachable", summary.host.port_unreachable},
         {"protocol_unreachable", summary.host.protocol_unreachable},

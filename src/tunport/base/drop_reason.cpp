@@ -51,11 +51,15 @@ Text text_of(DropReason reason) {
     case DropReason::ip_bad_checksum:
       return {"ip_bad_checksum", "a wrong IP header checksum"};
     case DropReason::ip_fragment:
-      return {"ip_fragment", "a fragment: there is no reassembly"};
+      return {"ip_fragment", "a fragment whose datagram did not become whole in time"};
+    case DropReason::ip_bad_fragment:
+      return {"ip_bad_fragment", "a fragment that overlaps another, or of a wrong size"};
     case DropReason::ip_wrong_address:
       return {"ip_wrong_address", "a datagram for another host"};
     case DropReason::ip_bad_source:
       return {"ip_bad_source", "a source address that no single host can have"};
+    case DropReason::ip_bad_option:
+      return {"ip_bad_option", "an IPv6 option that is broken or not understood"};
     case DropReason::ip_source_route:
       return {"ip_source_route", "a source route with stations left: for another host"};
     case DropReason::unknown_ip_protocol:

@@ -31,23 +31,25 @@ enum class DropReason : std::uint8_t {
   ip_bad_header_length,  ///< IHL below 5, or beyond the packet
   ip_bad_total_length,   ///< total length below the header's, or beyond the packet
   ip_bad_checksum,       ///< header checksum wrong
-  ip_fragment,           ///< a fragment: reassembly does not exist yet
-  ip_wrong_address,      ///< for another host
-  ip_bad_source,         ///< a source that no single host can have
-  ip_source_route,       ///< a source route with stations left: the datagram is for another host
-  unknown_ip_protocol,   ///< no protocol for this IP protocol number
-  icmp_short,            ///< no whole ICMP header
-  icmp_bad_checksum,     ///< ICMP checksum wrong
-  icmp_unhandled,        ///< an ICMP message that asks for no answer
-  udp_short,             ///< no whole UDP header
-  udp_bad_length,        ///< length below the header's, or beyond the packet
-  udp_bad_checksum,      ///< UDP checksum wrong
-  unknown_udp_port,      ///< no endpoint at this UDP port
-  tcp_short,             ///< no whole TCP header
-  tcp_bad_checksum,      ///< TCP checksum wrong
-  unknown_tcp_port,      ///< no endpoint at this TCP port
-  answer_not_allowed,    ///< no answer is due (RFC 1122 3.2.2; to a TCP reset), and no answer was made
-  rate_limited,          ///< an answer too many within the second
+  ip_fragment,       ///< a fragment of a datagram that did not become whole in time, or in the memory allowed
+  ip_bad_fragment,   ///< a fragment that overlaps another, or of a wrong size (RFC 5722, RFC 8200 4.5)
+  ip_wrong_address,  ///< for another host
+  ip_bad_source,     ///< a source that no single host can have
+  ip_bad_option,     ///< an IPv6 option that is cut off, or that the receiver must understand
+  ip_source_route,   ///< a source route with stations left: the datagram is for another host
+  unknown_ip_protocol,  ///< no protocol for this IP protocol number
+  icmp_short,           ///< no whole ICMP header
+  icmp_bad_checksum,    ///< ICMP checksum wrong
+  icmp_unhandled,       ///< an ICMP message that asks for no answer
+  udp_short,            ///< no whole UDP header
+  udp_bad_length,       ///< length below the header's, or beyond the packet
+  udp_bad_checksum,     ///< UDP checksum wrong
+  unknown_udp_port,     ///< no endpoint at this UDP port
+  tcp_short,            ///< no whole TCP header
+  tcp_bad_checksum,     ///< TCP checksum wrong
+  unknown_tcp_port,     ///< no endpoint at this TCP port
+  answer_not_allowed,   ///< no answer is due (RFC 1122 3.2.2; to a TCP reset), and no answer was made
+  rate_limited,         ///< an answer too many within the second
   // On the way out.
   empty,           ///< a write of no bytes
   too_short,       ///< shorter than the link's header

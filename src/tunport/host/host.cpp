@@ -3,41 +3,24 @@
 #include <algorithm>
 #include <array>
 
-#include "tunport/base/token_bucket_internal.hpp"
-#include "tunport/host/host_mac_internal.hpp"
+#include "tunport/host/host_state_internal.hpp"
+#include "tunport/host/icmp_service_internal.hpp"
+#include "tunport/host/icmpv6_service_internal.hpp"
 #include "tunport/protocol/ethernet_demux.hpp"
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/udp_demux.hpp"
 #include "tunport/wire/arp.hpp"
-#include "tunport/wire/icmp.hpp"
 #include "tunport/wire/ipv4_options_internal.hpp"
 #include "tunport/wire/tcp.hpp"
 
 namespace tunport {
 namespace {
 
-bool is_one_of(const std::vector<Ipv4Address>& addresses, Ipv4Address address) {
-  return std::ranges::find(addresses, address) != addresses.end();
-}
+class UdpService;
 
-/// True for an address that may be a source (RFC 1122 3.2.1.3).
-bool is_source(const HostOptions& host, Ipv4Address address) {
-  return is_single_host(address) && std::ranges::none_of(host.subnets, [&](const IpPrefix& subnet) {
-           return subnet.address.is_v4() && subnet.length < 31 &&
-                  (address == subnet.broadcast_v4() || address == subnet.network_v4());
-         });
-}
-
-/// The TOS of an answer: the DSCP of the question (RFC 1122 3.2.2.6), not the ECN bits.
-std::uint8_t tos_of_answer(const Ipv4View& question) {
-  return static_cast<std::uint8_t>(question.dscp() << 2);
-}
-
-}  // namespace
-
-class Host::Arp : public NetworkProtocol {
+class ArpService : public NetworkProtocol {
  public:
-  explicit Arp(Host& host) : host_{host} {}
+  ArpService(HostState& state, UdpService& udp) : state_{state}, udp_{udp} {}
 
   void packet_received(Bytes payload, const Arrival& arrival) override {
     const auto drop = [&](DropReason reason) { arrival.transport.drop(reason); };
@@ -45,115 +28,92 @@ class Host::Arp : public NetworkProtocol {
     const auto arp = ArpView::checked(payload, why);
     if (!arp) return drop(why);
     if (arp->operation() == arp_operation::reply) return found(*arp, arrival);
-    if (arp->operation() != arp_operation::request || !is_one_of(host_.options_.addresses, arp->target_ip()))
-      return drop(DropReason::arp_not_for_us);
-    // A sender with an address of ours, or of a group, is not answered. A probe comes from no address (RFC
-    // 5227).
+    // A probe for a duplicate comes from no address (RFC 5227); it is answered for listed addresses only.
     const Ipv4Address sender = arp->sender_ip();
-    if (arp->sender_mac().is_multicast() || is_one_of(host_.options_.addresses, sender) ||
-        (!sender.is_unspecified() && !is_source(host_.options_, sender)))
+    const bool is_probe = sender.is_unspecified();
+    if (arp->operation() != arp_operation::request ||
+        !(is_probe ? state_.is_listed(arp->target_ip()) : state_.owns(arp->target_ip())))
+      return drop(DropReason::arp_not_for_us);
+    // A sender with an address of ours, or of a group, is not answered.
+    if (arp->sender_mac().is_multicast() || state_.owns(sender) || (!is_probe && !state_.is_source(sender)))
       return drop(DropReason::answer_not_allowed);
     const ArpHeader answer{.operation = arp_operation::reply,
-                           .sender_mac = host_.mac_,
+                           .sender_mac = state_.mac,
                            .sender_ip = arp->target_ip(),
                            .target_mac = arp->sender_mac(),
                            .target_ip = sender};
     std::array<std::byte, ArpHeader::size> bytes;
     answer.emit(bytes);
     const Bytes part = bytes;
-    if (arrival.reply({&part, 1})) ++host_.statistics_.arp_replies;
+    if (arrival.reply({&part, 1})) ++state_.statistics.arp_replies;
   }
 
  private:
   /// The answer to a question of ours; the frame is the sender's own.
   void found(const ArpView& arp, const Arrival& arrival);
 
-  Host& host_;
+  HostState& state_;
+  UdpService& udp_;
 };
 
-class Host::Icmp : public TransportProtocol {
+class IpService : public IpDemux {
  public:
-  explicit Icmp(Host& host)
-      : host_{host}, errors_{host.options_.errors_per_second, host.options_.errors_at_once} {}
-
-  void datagram_received(const IpDatagram& datagram) override {
-    DropReason why{};
-    const auto icmp = IcmpView::checked(datagram.payload(), why);
-    if (!icmp) return datagram.arrival.transport.drop(why);
-    if (icmp->type() != icmp_type::echo_request || icmp->code() != 0)
-      return datagram.arrival.transport.drop(DropReason::icmp_unhandled);
-    const IcmpHeader answer{.type = icmp_type::echo_reply, .rest = icmp->rest()};
-    std::array<std::byte, ipv4_options::max_size> options;
-    const std::size_t size =
-        ipv4_options::record_route(datagram.ip.options(), datagram.ip.destination(), options);
-    const AnswerFields fields{.tos = tos_of_answer(datagram.ip), .options = Bytes{options}.first(size)};
-    if (send(datagram, answer, icmp->payload(), fields)) ++host_.statistics_.icmp_echo_replies;
-  }
-
-  /// Drops a datagram for `reason`, and sends "destination unreachable" with `code`, counted by `told`. The
-  /// rules of RFC 1122 3.2.2 hold already: the screen keeps out groups and sources that are no single host,
-  /// fragments are dropped before, and ICMP errors have a protocol.
-  void refuse(const IpDatagram& datagram, std::uint8_t code, std::uint64_t& told, DropReason reason) {
-    FrameTransport& port = datagram.arrival.transport;
-    const std::size_t datagrams = datagram.arrival.packet.datagrams();
-    if (!errors_.take(port.reactor().now())) return port.drop(DropReason::rate_limited, datagrams);
-    // The datagram is quoted as sent (RFC 1122 3.2.2): a checksum left to fill is filled in place.
-    datagram.arrival.packet.for_each_plain([](const Packet&) {});
-    // The quotation ends at the size that every host takes (RFC 1812 4.3.2.3).
-    constexpr std::size_t most = 576 - Ipv4Header::size - IcmpHeader::size;
-    const Bytes original = datagram.ip.bytes();
-    const IcmpHeader error{.type = icmp_type::destination_unreachable, .code = code};
-    const WriteResult sent = send(datagram, error, original.first(std::min(most, original.size())));
-    if (sent) ++told;
-    // The port counts a refused answer. The answer may have paused a producer, which may have destroyed the
-    // port.
-    if (const std::size_t counted = sent ? 0 : 1; counted < datagrams)
-      if (!datagram.arrival.packet.is_port_gone()) port.drop(reason, datagrams - counted);
-  }
-
- private:
-  static WriteResult send(const IpDatagram& to, const IcmpHeader& header, Bytes payload,
-                          const AnswerFields& fields = {}) {
-    std::array<std::byte, IcmpHeader::size> bytes;
-    header.emit(bytes, payload);
-    const std::array<Bytes, 2> parts{bytes, payload};
-    return to.reply(ip_protocol::icmp, parts, fields);
-  }
-
-  Host& host_;
-  TokenBucket errors_;
-};
-
-class Host::Ip : public IpDemux {
- public:
-  Ip(Host& host, Icmp& icmp) : host_{host}, icmp_{icmp} {}
+  IpService(HostState& state, IcmpService& icmp, Icmpv6Service& icmpv6)
+      : state_{state}, icmp_{icmp}, icmpv6_{icmpv6} {}
   std::string name() const override { return "Host"; }
+  void start_protocol() override {
+    FrameTransport* const port = connected_transport();
+    if (port != nullptr && port->kind() == DeviceKind::tun) icmpv6_.begin(*port);
+    IpDemux::start_protocol();
+  }
 
  protected:
   std::optional<DropReason> screen(const IpDatagram& datagram) override {
-    if (!is_one_of(host_.options_.addresses, datagram.ip.destination())) return DropReason::ip_wrong_address;
-    if (const auto source = datagram.ip.source();
-        !is_source(host_.options_, source) || is_one_of(host_.options_.addresses, source))
+    if (!datagram.ip.is_v4()) return screen_v6(datagram);
+    if (!state_.owns(datagram.destination())) return DropReason::ip_wrong_address;
+    if (const IpAddress source = datagram.source(); !state_.is_source(source) || state_.owns(source))
       return DropReason::ip_bad_source;
     if (datagram.arrival.is_link_broadcast()) return DropReason::answer_not_allowed;
     if (ipv4_options::has_unspent_source_route(datagram.ip.options())) return DropReason::ip_source_route;
     return std::nullopt;
   }
   void nobody_home(const IpDatagram& datagram) override {
-    icmp_.refuse(datagram, icmp_unreachable::protocol, host_.statistics_.protocol_unreachable,
+    // Nothing follows, so nothing is missing (RFC 8200 4.7).
+    if (!datagram.ip.is_v4() && datagram.protocol() == ip_protocol::no_next_header)
+      return IpDemux::nobody_home(datagram);
+    icmp_.refuse(datagram, Refusal::protocol, state_.statistics.protocol_unreachable,
                  DropReason::unknown_ip_protocol);
+  }
+  void reassembly_timed_out(const IpDatagram& first) override {
+    icmp_.refuse(first, Refusal::parts, state_.statistics.reassembly_timeouts, DropReason::ip_fragment);
   }
 
  private:
-  Host& host_;
-  Icmp& icmp_;
+  /// Groups, and the unspecified source of a probe, are for ICMPv6 only.
+  std::optional<DropReason> screen_v6(const IpDatagram& datagram) const {
+    if (!state_.has_v6()) return DropReason::ip_bad_version;
+    const IpAddress destination = datagram.destination();
+    const bool is_icmp = datagram.protocol() == ip_protocol::icmpv6;
+    const bool to_group = destination.is_multicast();
+    if (to_group ? !is_icmp || !icmpv6_.is_joined(destination.v6()) : !state_.owns(destination))
+      return DropReason::ip_wrong_address;
+    const IpAddress source = datagram.source();
+    const bool is_probe = source.is_unspecified() && is_icmp && to_group;
+    if ((!state_.is_source(source) && !is_probe) || state_.owns(source)) return DropReason::ip_bad_source;
+    if (datagram.arrival.is_link_broadcast() && !to_group) return DropReason::answer_not_allowed;
+    return std::nullopt;
+  }
+
+  HostState& state_;
+  IcmpService& icmp_;
+  Icmpv6Service& icmpv6_;
 };
 
 /// TCP without connections: each segment is reset (RFC 9293 3.10.7.1).
-class Host::Tcp : public TransportProtocol {
+class TcpService : public TransportProtocol {
  public:
-  explicit Tcp(Host& host)
-      : host_{host}, resets_{host.options_.errors_per_second, host.options_.errors_at_once} {}
+  explicit TcpService(HostState& state)
+      : state_{state}, resets_{state.options.errors_per_second, state.options.errors_at_once} {}
 
   /// True: a super-packet is a longer segment, and one reset answers it.
   bool accepts_super_packets() const override { return true; }
@@ -162,16 +122,15 @@ class Host::Tcp : public TransportProtocol {
     FrameTransport& port = datagram.arrival.transport;
     const auto drop = [&](DropReason reason) { port.drop(reason, datagram.arrival.packet.datagrams()); };
     DropReason why{};
-    const auto tcp =
-        datagram.is_checksum_trusted()
-            ? TcpView::trusted(datagram.payload(), why)
-            : TcpView::checked(datagram.payload(), datagram.ip.source(), datagram.ip.destination(), why);
+    const auto tcp = datagram.is_checksum_trusted() ? TcpView::trusted(datagram.payload(), why)
+                                                    : TcpView::checked(datagram.payload(), datagram.source(),
+                                                                       datagram.destination(), why);
     if (!tcp) return drop(why);
     if ((tcp->flags() & tcp_flag::rst) != 0) return drop(DropReason::answer_not_allowed);
     if (!resets_.take(port.reactor().now())) return drop(DropReason::rate_limited);
     const std::size_t datagrams = datagram.arrival.packet.datagrams();
     const WriteResult sent = reset(*tcp, datagram);
-    if (sent) ++host_.statistics_.tcp_resets;
+    if (sent) ++state_.statistics.tcp_resets;
     // As after an ICMP error.
     if (const std::size_t counted = sent ? 0 : 1; counted < datagrams)
       if (!datagram.arrival.packet.is_port_gone())
@@ -189,104 +148,135 @@ class Host::Tcp : public TransportProtocol {
       answer.flags |= tcp_flag::ack;
     }
     std::array<std::byte, TcpHeader::size> bytes;
-    answer.emit(bytes, {}, datagram.ip.destination(), datagram.ip.source());
+    answer.emit(bytes, {}, datagram.destination(), datagram.source());
     const Bytes part = bytes;
     return datagram.reply(ip_protocol::tcp, {&part, 1}, {.tos = tos_of_answer(datagram.ip)});
   }
 
-  Host& host_;
+  HostState& state_;
   TokenBucket resets_;
 };
 
-class Host::Udp : public UdpDemux {
+class UdpService : public UdpDemux {
  public:
-  Udp(Host& host, Icmp& icmp) : UdpDemux{options_of(host)}, host_{host}, icmp_{icmp} {}
+  UdpService(HostState& state, IcmpService& icmp, Icmpv6Service& icmpv6)
+      : state_{state}, icmp_{icmp}, icmpv6_{icmpv6} {}
   using UdpDemux::found;
 
  protected:
-  bool ask(FrameTransport& port, Ipv4Address host, Ipv4Address from) override {
-    const HostOptions& options = host_.options_;
-    const bool on_link =
-        options.subnets.empty() ||
-        std::ranges::any_of(options.subnets, [&](const IpPrefix& s) { return s.contains(host); });
-    if (!on_link || !is_source(options, host) || is_one_of(options.addresses, host)) return false;
+  bool ask(FrameTransport& port, const IpAddress& host, const IpAddress& from) override {
+    if (!state_.is_on_link(host) || !state_.is_source(host) || state_.owns(host)) return false;
+    if (host.is_v6()) return icmpv6_.ask(port, host.v6(), from.v6());
     std::array<std::byte, EthernetHeader::size + ArpHeader::size> frame;
-    EthernetHeader{.destination = MacAddress::broadcast(), .source = host_.mac_, .ethertype = ethertype::arp}
+    EthernetHeader{.destination = MacAddress::broadcast(), .source = state_.mac, .ethertype = ethertype::arp}
         .emit(frame);
     ArpHeader{.operation = arp_operation::request,
-              .sender_mac = host_.mac_,
-              .sender_ip = from,
+              .sender_mac = state_.mac,
+              .sender_ip = from.v4(),
               .target_mac = {},
-              .target_ip = host}
+              .target_ip = host.v4()}
         .emit(MutableBytes{frame}.subspan(EthernetHeader::size));
     if (!port.write(frame)) return false;
-    ++host_.statistics_.arp_requests;
+    ++state_.statistics.arp_requests;
     return true;
   }
+  IpAddress source_to(const IpAddress& host) const override {
+    return neighbor_discovery::first_source(state_.sources(), host).value_or(UdpDemux::source_to(host));
+  }
+  std::size_t path_mtu(const IpAddress& host) override {
+    return state_.path_mtus.find(host, transport().reactor().now());
+  }
   void nobody_home(const UdpView& /*udp*/, const IpDatagram& datagram) override {
-    icmp_.refuse(datagram, icmp_unreachable::port, host_.statistics_.port_unreachable,
-                 DropReason::unknown_udp_port);
+    icmp_.refuse(datagram, Refusal::port, state_.statistics.port_unreachable, DropReason::unknown_udp_port);
   }
 
  private:
-  static UdpDemuxOptions options_of(const Host& host) {
-    if (host.options_.addresses.empty()) return {};
-    return {.address = host.options_.addresses.front()};
-  }
-
-  Host& host_;
-  Icmp& icmp_;
+  HostState& state_;
+  IcmpService& icmp_;
+  Icmpv6Service& icmpv6_;
 };
 
+void ArpService::found(const ArpView& arp, const Arrival& arrival) {
+  if (!state_.owns(arp.target_ip()) || arp.sender_mac() != arrival.ethernet->source() ||
+      arp.sender_mac().is_multicast() || !state_.is_source(arp.sender_ip()) ||
+      !udp_.found(arp.sender_ip(), arrival))
+    arrival.transport.drop(DropReason::arp_not_for_us);
+}
+
+/// Checks the options before anything is made of them.
+HostOptions checked(HostOptions options) {
+  if (options.advertised && (options.advertised->address.is_v4() || options.advertised->length == 0))
+    throw std::invalid_argument("HostOptions::advertised must be an IPv6 prefix");
+  return options;
+}
+
+}  // namespace
+
 struct Host::Rooms {
-  explicit Rooms(Host& host)
-      : ethernet{host}, arp{host}, icmp{host}, ip{host, icmp}, tcp{host}, udp{host, icmp} {
+  explicit Rooms(HostOptions options)
+      : state{checked(std::move(options))},
+        ethernet{*this},
+        icmp{state},
+        icmpv6{state,
+               [this](const IpAddress& host, const Arrival& arrival) { return udp.found(host, arrival); }},
+        arp{state, udp},
+        ip{state, icmp, icmpv6},
+        tcp{state},
+        udp{state, icmp, icmpv6} {
     ip.add_proto(ip_protocol::icmp, icmp);
+    ip.add_proto(ip_protocol::icmpv6, icmpv6);
     ip.add_proto(ip_protocol::tcp, tcp);
     ip.add_proto(ip_protocol::udp, udp);
     ethernet.add_proto(ethertype::arp, arp);
     ethernet.add_proto(ethertype::ipv4, ip);
+    ethernet.add_proto(ethertype::ipv6, ip);
   }
+  void announce(FrameTransport& port);
 
   struct Ethernet : EthernetDemux {
-    explicit Ethernet(Host& of) : EthernetDemux{{.address = of.mac_}}, host{of} {}
+    explicit Ethernet(Rooms& of) : EthernetDemux{{.address = of.state.mac}}, rooms{of} {}
     std::string name() const override { return "Host"; }
     void start_protocol() override {
       FrameTransport* const port = connected_transport();
       const LinkInfo interface = port != nullptr ? port->link_info() : LinkInfo{};
-      host.settle_mac(interface);
-      set_address(host.mac_);
-      if (interface.up) host.announce(*port);
+      rooms.state.settle_mac(interface);
+      set_address(rooms.state.mac);
+      if (interface.up) rooms.announce(*port);
       EthernetDemux::start_protocol();  // may destroy the port
     }
-    Host& host;
+    void lose_transport(const FrameTransport* transport) override {
+      rooms.icmpv6.lose_port(transport);
+      EthernetDemux::lose_transport(transport);
+    }
+    Rooms& rooms;
   };
 
+  HostState state;
   Ethernet ethernet;
-  Arp arp;
-  Icmp icmp;
-  Ip ip;
-  Tcp tcp;
-  Udp udp;
+  IcmpService icmp;
+  Icmpv6Service icmpv6;
+  ArpService arp;
+  IpService ip;
+  TcpService tcp;
+  UdpService udp;
 };
 
-Host::Host(HostOptions options) : options_{std::move(options)} {
-  settle_mac({});
-  rooms_ = std::make_unique<Rooms>(*this);
+void Host::Rooms::announce(FrameTransport& port) {
+  if (port.kind() == DeviceKind::tun) return;
+  std::array<std::byte, EthernetHeader::size> header;
+  EthernetHeader{MacAddress::broadcast(), state.mac, ethertype::arp}.emit(header);
+  for (const IpAddress& address : state.options.addresses) {
+    if (!address.is_v4()) continue;
+    std::array<std::byte, ArpHeader::size> bytes;
+    ArpHeader{.sender_mac = state.mac, .sender_ip = address.v4(), .target_ip = address.v4()}.emit(bytes);
+    const std::array<Bytes, 2> parts{header, bytes};
+    if (port.write_sequence(parts)) ++state.statistics.arp_announcements;
+  }
+  icmpv6.begin(port);
 }
+
+Host::Host(HostOptions options) : rooms_{std::make_unique<Rooms>(std::move(options))} {}
 Host::~Host() = default;
-
-void Host::settle_mac(const LinkInfo& interface) {
-  const Ipv4Address first = options_.addresses.empty() ? Ipv4Address{} : options_.addresses.front();
-  mac_ = options_.mac ? *options_.mac : derive_mac(first, interface.name, interface.mac);
-}
-
-void Host::Arp::found(const ArpView& arp, const Arrival& arrival) {
-  if (!is_one_of(host_.options_.addresses, arp.target_ip()) ||
-      arp.sender_mac() != arrival.ethernet->source() || arp.sender_mac().is_multicast() ||
-      !is_source(host_.options_, arp.sender_ip()) || !host_.rooms_->udp.found(arp.sender_ip(), arrival))
-    arrival.transport.drop(DropReason::arp_not_for_us);
-}
 
 EthernetFrameProtocol& Host::ethernet() { return rooms_->ethernet; }
 IpPacketProtocol& Host::ip() { return rooms_->ip; }
@@ -295,16 +285,11 @@ FrameProtocol& Host::protocol(DeviceKind kind) {
   return ip();
 }
 
-void Host::announce(FrameTransport& port) {
-  if (port.kind() == DeviceKind::tun) return;
-  std::array<std::byte, EthernetHeader::size> ethernet;
-  EthernetHeader{MacAddress::broadcast(), mac_, ethertype::arp}.emit(ethernet);
-  for (const Ipv4Address address : options_.addresses) {
-    std::array<std::byte, ArpHeader::size> arp;
-    ArpHeader{.sender_mac = mac_, .sender_ip = address, .target_ip = address}.emit(arp);
-    const std::array<Bytes, 2> parts{ethernet, arp};
-    if (port.write_sequence(parts)) ++statistics_.arp_announcements;
-  }
+const MacAddress& Host::mac() const { return rooms_->state.mac; }
+void Host::announce(FrameTransport& port) { rooms_->announce(port); }
+const HostStatistics& Host::statistics() const {
+  rooms_->state.statistics.reassembled = rooms_->ip.reassembled();
+  return rooms_->state.statistics;
 }
 
 void Host::add_udp(int port, DatagramProtocol& endpoint) { rooms_->udp.add_proto(port, endpoint); }

@@ -6,13 +6,17 @@
 
 namespace tunport {
 
-MacAddress derive_mac(Ipv4Address address, std::string_view interface, const MacAddress& taken) {
+MacAddress derive_mac(const IpAddress& address, std::string_view interface, const MacAddress& taken) {
   // FNV-1a of 64 bits (draft-eastlake-fnv). A change here changes the MAC addresses of all hosts.
   std::uint64_t hash = 0xcbf29ce484222325;
   const auto add = [&hash](std::uint8_t octet) { hash = (hash ^ octet) * 0x100000001b3; };
-  std::array<std::byte, Ipv4Address::size> octets;
-  address.store(octets, 0);
-  for (const std::byte octet : octets) add(std::to_integer<std::uint8_t>(octet));
+  std::array<std::byte, Ipv6Address::size> octets;
+  if (address.is_v4())
+    address.v4().store(octets, 0);
+  else
+    address.v6().store(octets, 0);
+  for (const std::byte octet : Bytes{octets}.first(address.bits() / 8))
+    add(std::to_integer<std::uint8_t>(octet));
   for (const char c : interface) add(static_cast<std::uint8_t>(c));
   hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;  // the end of MurmurHash3: each bit depends on all input
   hash ^= hash >> 33;

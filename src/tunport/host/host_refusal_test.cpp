@@ -153,17 +153,32 @@ TEST_F(HostRefusal, NoErrorAboutProtocolsWhereRfc1122ForbidsIt) {
     deliver_ip(datagram(ip(source), host_ip));
     expect_dropped(source, DropReason::ip_bad_source);
   }
-  for (const bool later : {false, true}) {
-    deliver_ip(ipv4({.more_fragments = true,
-                     .fragment_offset = static_cast<std::uint16_t>(later ? 8 : 0),
-                     .protocol = 253,
-                     .source = kernel_ip,
-                     .destination = host_ip},
-                    "12345678"));
-    expect_dropped("a fragment", DropReason::ip_fragment);
-  }
+  deliver_ip(ipv4({.more_fragments = true,
+                   .fragment_offset = 8,
+                   .protocol = 253,
+                   .source = kernel_ip,
+                   .destination = host_ip},
+                  "12345678"));
+  tap_.clock.advance(std::chrono::seconds{31});
+  expect_dropped("a fragment other than the first", DropReason::ip_fragment);
   deliver_ip(icmp_echo({.type = icmp_type::destination_unreachable}));
   expect_dropped("an ICMP error", DropReason::icmp_unhandled);
+}
+
+TEST_F(HostRefusal, MissingFragmentsAreToldOf) {
+  const Buffer first = ipv4(
+      {.more_fragments = true, .protocol = 253, .source = kernel_ip, .destination = host_ip}, "12345678");
+  deliver_ip(first);
+  EXPECT_THAT(tap_.written, IsEmpty());
+  tap_.clock.advance(std::chrono::seconds{31});
+  EXPECT_THAT(tap_.written, SizeIs(1));
+  const Layers layers = dissect(tap_.written.front());
+  ASSERT_TRUE(layers.icmp);
+  EXPECT_EQ(layers.icmp->type(), icmp_type::time_exceeded);
+  EXPECT_EQ(layers.icmp->code(), 1);
+  EXPECT_EQ(Buffer(layers.icmp->payload().begin(), layers.icmp->payload().end()), first);
+  EXPECT_EQ(tap_.drops[DropReason::ip_fragment], 1U);
+  EXPECT_EQ(host_.statistics().reassembly_timeouts, 1U);
 }
 
 TEST_F(HostRefusal, TheErrorsOfAllProtocolsHaveOneRate) {

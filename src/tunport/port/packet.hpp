@@ -71,6 +71,14 @@ class Packet {
   /// a super-packet.
   void for_each_payload(FunctionRef<void(Bytes)> call) const;
 
+  /// A plain datagram made of this packet, in other memory: delivered in this packet's place. `datagram` is
+  /// borrowed.
+  Packet with_bytes(Bytes datagram) const {
+    Packet made{datagram};
+    made.origin_ = origin_;
+    return made;
+  }
+
   /// For ports: the origin of a whole packet; null for a segment, and for bytes without a port.
   PacketOrigin* origin() const { return whole_ ? origin_ : nullptr; }
 

@@ -43,6 +43,8 @@ class FrameTransport {
   virtual Reactor& reactor() const = 0;
   /// The interface as the kernel describes it now, as far as known. Default: nothing is known.
   virtual LinkInfo link_info() const { return {}; }
+  /// The interface's MTU, in bytes; at most a second old. 0, the default: not known.
+  virtual std::size_t mtu() const { return 0; }
 };
 
 /// The way to write for a datagram protocol: a UDP port, or a UDP demultiplexer.

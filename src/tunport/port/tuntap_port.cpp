@@ -54,6 +54,8 @@ struct TuntapPort::State {
   Outbox<TunSink> outbox;
   std::unique_ptr<FrameProtocol> own_protocol;  // that the port keeps
   Operations<PacketCompletions> operations;
+  std::size_t mtu = 0;  // as of a second before `mtu_until`
+  TimePoint mtu_until{};
 };
 
 TuntapPort::TuntapPort(Reactor& reactor, DeviceKind kind, std::string name, FrameProtocol& protocol,
@@ -162,6 +164,7 @@ void TuntapPort::close_device() noexcept {
   put_interface_back();
   state_->device.close();
   state_->is_given = false;
+  state_->mtu_until = {};
 }
 int TuntapPort::fileno() const { return state_->device.fileno(); }
 LinkInfo TuntapPort::link_info() const {
@@ -170,6 +173,14 @@ LinkInfo TuntapPort::link_info() const {
   if (const Link link = state_->device ? state_->device.link(ec) : Link{}) info = link.info(ec);
   if (ec) info.name = get_host().name;
   return info;
+}
+std::size_t TuntapPort::mtu() const {
+  const TimePoint now = reactor().now();
+  if (state_->mtu_until <= now) {
+    state_->mtu = state_->device ? link_info().mtu : 0;
+    state_->mtu_until = now + std::chrono::seconds{1};
+  }
+  return state_->mtu;
 }
 Device& TuntapPort::device() { return state_->device; }
 const Device& TuntapPort::device() const { return state_->device; }

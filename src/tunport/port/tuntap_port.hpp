@@ -106,6 +106,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   Reactor& reactor() const override { return BasePort::reactor(); }
   /// The interface as the kernel describes it now, by netlink; the name alone while closed, and on an error.
   LinkInfo link_info() const override;
+  /// The interface's MTU, in bytes, asked by netlink at most once a second. 0 while closed, and if not known.
+  std::size_t mtu() const override;
 
   /// Receives one packet into `buffer`, which is borrowed until `handler` is called. `handler` gets the
   /// filled part of the buffer, marked as truncated if the packet was longer. The port reads only while a

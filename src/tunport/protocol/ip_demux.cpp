@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
+#include "tunport/protocol/ip_output_internal.hpp"
+#include "tunport/protocol/reassembly_internal.hpp"
 #include "tunport/wire/tcp.hpp"
 #include "tunport/wire/udp.hpp"
 
@@ -23,25 +26,21 @@ bool fills_payload(const IpDatagram& datagram) {
 
 WriteResult IpDatagram::reply(std::uint8_t protocol, std::span<const Bytes> payload,
                               const AnswerFields& fields) const {
-  std::array<Bytes, Arrival::max_parts> parts;
-  const std::size_t length = size_of(payload);
-  // Never fragmented: the identification has no meaning (RFC 6864 4.1).
-  const Ipv4Header header{.tos = fields.tos,
-                          .dont_fragment = true,
-                          .protocol = protocol,
-                          .source = ip.destination(),
-                          .destination = ip.source(),
-                          .options = fields.options,
-                          .payload_length = static_cast<std::uint16_t>(length)};
-  if (payload.size() > max_parts || length > Ipv4Header::max_total_length - header.header_length()) {
-    arrival.transport.drop(DropReason::too_long);
-    return WriteResult::make_refused(DropReason::too_long);
-  }
-  std::array<std::byte, Ipv4Header::max_size> bytes;
-  header.emit(bytes);
-  parts[0] = Bytes{bytes}.first(header.header_length());
-  std::ranges::copy(payload, parts.begin() + 1);
-  return arrival.reply(std::span{parts}.first(payload.size() + 1));
+  const bool other = !fields.source.is_unspecified() || fields.source.is_v6();
+  const IpOutput output{other ? fields.source : destination(), source(), protocol, fields};
+  std::size_t mtu = fields.path_mtu;
+  // The link is asked for its MTU only where that matters.
+  if (const std::size_t size = size_of(payload); mtu == 0 && size > least_ipv6_mtu - Ipv6Header::size)
+    mtu = arrival.transport.mtu();
+  bool asked = false;
+  const WriteResult result = send_ip(output, payload, mtu, [&](std::span<const Bytes> parts) {
+    // A fragment may have paused a producer, which may have destroyed the port.
+    if (std::exchange(asked, true) && arrival.packet.is_port_gone())
+      return WriteResult::make_refused(DropReason::aborted);
+    return arrival.reply(parts);
+  });
+  if (!asked) arrival.transport.drop(result.reason());
+  return result;
 }
 
 bool IpDatagram::is_checksum_trusted() const {
@@ -63,12 +62,24 @@ void IpDatagram::for_each_plain(FunctionRef<void(const IpDatagram&)> call) const
   const auto offset = static_cast<std::size_t>(ip.bytes().data() - arrival.packet.bytes().data());
   arrival.packet.for_each_plain([&](const Packet& plain) {
     DropReason why{};
-    const auto part = Ipv4View::checked(plain.bytes().subspan(offset), why);
+    const auto part = IpView::checked(plain.bytes().subspan(offset), why);
     if (!part) return arrival.transport.drop(why);
     const std::optional<EthernetView> frame =
         arrival.ethernet != nullptr ? EthernetView::checked(plain.bytes(), why) : std::nullopt;
     call({*part, {arrival.transport, frame ? &*frame : nullptr, arrival.local_mac, plain}});
   });
+}
+
+IpDemux::IpDemux(std::size_t datagrams_in_parts)
+    : reassembly_{std::make_unique<Reassembly>(
+          datagrams_in_parts, [this](const IpDatagram& first) { reassembly_timed_out(first); })} {}
+
+IpDemux::~IpDemux() = default;
+
+void IpDemux::lose_transport(const FrameTransport* transport) {
+  ConnectedProtocol::lose_transport(transport);
+  protocols_.lose_transport(transport);
+  reassembly_->forget(transport);
 }
 
 void IpDemux::frame_received(const Packet& packet) {
@@ -80,14 +91,31 @@ void IpDemux::frame_received(const Packet& packet) {
 void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
   const auto drop = [&](DropReason reason) { arrival.transport.drop(reason, arrival.packet.datagrams()); };
   DropReason why{};
-  const auto ip = Ipv4View::checked(payload, why);
+  const auto ip = IpView::checked(payload, why);
   if (!ip) return drop(why);
+  if (arrival.ethernet != nullptr &&
+      arrival.ethernet->ethertype() != (ip->is_v4() ? ethertype::ipv4 : ethertype::ipv6))
+    return drop(DropReason::ip_bad_version);
   const IpDatagram datagram{*ip, arrival};
   if (const auto reason = screen(datagram)) return drop(*reason);
-  if (ip->is_fragment()) return drop(DropReason::ip_fragment);
   if (!fills_payload(datagram)) return drop(DropReason::bad_offload);
-  auto protocols = protocols_.range(ip->protocol());
-  if (arrival.packet.is_plain() || protocols.accepts_super_packets()) return deliver(protocols, datagram);
+  if (!ip->is_fragment()) return whole_received(datagram);
+  if (arrival.packet.is_super_packet()) return drop(DropReason::bad_offload);
+  const Reassembly::Whole whole = reassembly_->add(datagram);
+  if (whole.packet.empty()) return;
+  ++reassembled_;
+  const auto together = IpView::checked(whole.packet, why);
+  if (!together || together->is_fragment())
+    return arrival.transport.drop(together ? DropReason::ip_bad_fragment : why);
+  whole_received(
+      {*together,
+       {arrival.transport, arrival.ethernet, arrival.local_mac, arrival.packet.with_bytes(whole.packet)}});
+}
+
+void IpDemux::whole_received(const IpDatagram& datagram) {
+  auto protocols = protocols_.range(datagram.protocol());
+  if (datagram.arrival.packet.is_plain() || protocols.accepts_super_packets())
+    return deliver(protocols, datagram);
   datagram.for_each_plain([&](const IpDatagram& plain) { deliver(protocols, plain); });
 }
 

@@ -1,16 +1,20 @@
 #include "tunport/protocol/udp_demux.hpp"
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <utility>
 
+#include "tunport/protocol/ip_output_internal.hpp"
 #include "tunport/protocol/neighbors_internal.hpp"
 #include "tunport/protocol/unresolved_internal.hpp"
+#include "tunport/wire/neighbor_discovery_internal.hpp"
 
 namespace tunport {
 namespace {
 
 constexpr std::size_t largest_payload = Ipv4Header::max_total_length - Ipv4Header::size - UdpHeader::size;
+
 constexpr std::size_t most_neighbors = 1'000'000;
 
 /// Restores a value at the end of a scope, also after an exception.
@@ -124,10 +128,10 @@ void UdpDemux::deliver(Protocols::Range& protocols, DatagramTransport& transport
   Datagram delivered{.data = {},
                      .from = {datagram.ip.source(), udp.source_port()},
                      .to = {datagram.ip.destination(), udp.destination_port()},
-                     .traffic_class = datagram.ip.tos()};
+                     .traffic_class = datagram.ip.traffic_class()};
   delivered.to_group = datagram.arrival.is_link_broadcast() || delivered.to.address.is_multicast();
   if (!delivered.to_group) {
-    last_asked_ = delivered.to.address;
+    last_asked_[delivered.to.address.is_v6()] = delivered.to.address;
     neighbors_->learn(delivered.from.address, datagram.arrival, delivered.to);
   }
   const auto hand_over = [&](Bytes payload) {
@@ -164,8 +168,12 @@ WriteResult UdpDemux::refuse(DropReason reason) {
   return WriteResult::make_refused(reason);
 }
 
+IpAddress UdpDemux::source_to(const IpAddress& host) const {
+  return neighbor_discovery::first_source(options_.addresses, host).value_or(last_asked_[host.is_v6()]);
+}
+
 WriteResult UdpDemux::write_from(std::optional<std::uint16_t> port, const Endpoint& to, Bytes data) {
-  Endpoint from{options_.address ? IpAddress{*options_.address} : last_asked_, 0};
+  Endpoint from{source_to(to.address), 0};
   if (has_way_back() && to == Endpoint{current_->datagram.ip.source(), current_->udp.source_port()})
     from = {current_->datagram.ip.destination(), current_->udp.destination_port()};
   else if (const Way* const way = neighbors_->find(to.address))
@@ -179,57 +187,63 @@ WriteResult UdpDemux::reply(const ReplyTo& ticket, Bytes data) {
   return asked ? send(ticket.from, ticket.to, data) : write_from(ticket.from.port, ticket.to, data);
 }
 
-bool UdpDemux::ask(FrameTransport&, Ipv4Address, Ipv4Address) { return false; }
+bool UdpDemux::ask(FrameTransport&, const IpAddress&, const IpAddress&) { return false; }
 
 /// Keeps a datagram while the link is asked for the receiver.
 WriteResult UdpDemux::wait_for_way(FrameTransport& port, const Endpoint& from, const Endpoint& to,
                                    Bytes data) {
-  if (unresolved_->keep(port, from, to, data) && !ask(port, to.address.v4(), from.address.v4())) {
+  if (unresolved_->keep(port, from, to, data) && !ask(port, to.address, from.address)) {
     unresolved_->take(to.address);
     return refuse(DropReason::no_route);
   }
   return WriteResult::make_queued();
 }
 
-bool UdpDemux::found(Ipv4Address host, const Arrival& arrival) {
+bool UdpDemux::found(const IpAddress& host, const Arrival& arrival) {
   const auto kept = unresolved_->take(host);
   if (!kept) return false;
-  neighbors_->learn(host, arrival, kept->from, ethertype::ipv4);
+  neighbors_->learn(host, arrival, kept->from, host.is_v4() ? ethertype::ipv4 : ethertype::ipv6);
   send(kept->from, kept->to, kept->payload);
   return true;
 }
 
 WriteResult UdpDemux::send(const Endpoint& from, const Endpoint& to, Bytes data) {
-  if (!to.address.is_v4() || !from.address.is_v4() || from.address.is_unspecified() || from.port == 0 ||
-      to.port == 0)
+  const IpAddress& source = from.address;
+  if (to.address.is_v4() != source.is_v4() || source.is_unspecified() || from.port == 0 || to.port == 0)
     return refuse(DropReason::no_route);
   if (data.size() > largest_payload) return refuse(DropReason::too_long);
-  const Ipv4Address source = from.address.v4();
   std::array<std::byte, UdpHeader::size> udp;
-  UdpHeader{.source_port = from.port, .destination_port = to.port}.emit(udp, data, source, to.address.v4());
-  if (has_way_back() && to.address == current_->datagram.ip.source() &&
-      source == current_->datagram.ip.destination()) {
-    const std::array<Bytes, 2> parts{udp, data};
-    return current_->datagram.reply(ip_protocol::udp, parts);
-  }
+  UdpHeader{.source_port = from.port, .destination_port = to.port}.emit(udp, data, source, to.address);
+  const std::array<Bytes, 2> payload{udp, data};
+  const AnswerFields fields{.path_mtu = path_mtu(to.address)};
+  if (has_way_back() && to.address == current_->datagram.source() &&
+      source == current_->datagram.destination())
+    return current_->datagram.reply(ip_protocol::udp, payload, fields);
   FrameTransport* port = connected_transport();
-  Bytes link;
-  if (const Way* const way = neighbors_->find(to.address)) {
-    port = way->port;
-    link = way->link_header();
+  Way way;
+  if (const Way* const known = neighbors_->find(to.address)) {
+    way = *known;
+    port = way.port;
   } else if (port == nullptr || port->kind() == DeviceKind::tap) {
     return port == nullptr ? refuse(DropReason::no_route) : wait_for_way(*port, from, to, data);
   }
-  std::array<std::byte, Ipv4Header::size> ip;
-  // Never fragmented: the identification has no meaning (RFC 6864 4.1).
-  Ipv4Header{.dont_fragment = true,
-             .protocol = ip_protocol::udp,
-             .source = source,
-             .destination = to.address.v4(),
-             .payload_length = static_cast<std::uint16_t>(udp.size() + data.size())}
-      .emit(ip);
-  const std::array<Bytes, 4> parts{link, ip, udp, data};
-  return port->write_sequence(std::span{parts}.subspan(link.empty() ? 1 : 0));
+  // The link is asked for its MTU only where that matters.
+  std::size_t mtu = fields.path_mtu;
+  if (mtu == 0 && data.size() > least_ipv6_mtu - Ipv6Header::size - UdpHeader::size) mtu = port->mtu();
+  bool is_first = true;
+  const auto write = [&](std::span<const Bytes> ip) {
+    // A fragment may have paused a producer, which may have destroyed the port.
+    if (!std::exchange(is_first, false) && connected_transport() != port) {
+      const Way* const known = neighbors_->find(to.address);
+      if (known == nullptr || known->port != port) return WriteResult::make_refused(DropReason::aborted);
+    }
+    std::array<Bytes, max_ip_parts + 2> parts;
+    parts[0] = way.link_header();
+    std::ranges::copy(ip, parts.begin() + 1);
+    const std::size_t skipped = parts[0].empty() ? 1 : 0;
+    return port->write_sequence(std::span<const Bytes>{parts}.subspan(skipped, ip.size() + 1 - skipped));
+  };
+  return send_ip({source, to.address, ip_protocol::udp, fields}, payload, mtu, write);
 }
 
 }  // namespace tunport

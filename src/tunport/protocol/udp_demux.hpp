@@ -1,10 +1,12 @@
 #pragma once
 /// From IP to protocols, by UDP port; and back.
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/protocol_table.hpp"
@@ -17,9 +19,9 @@ class Unresolved;
 
 /// The options of a UDP demultiplexer.
 struct UdpDemuxOptions {
-  /// The source of datagrams to hosts that have not asked yet. Without an address: the last asked address of
-  /// all hosts.
-  std::optional<Ipv4Address> address = {};
+  /// The sources of datagrams to hosts that have not asked yet: the first of the family, link-local to
+  /// link-local. Without an address: the last asked address of all hosts.
+  std::vector<IpAddress> addresses = {};
   /// The number of remembered ways to hosts; the least recently used way is forgotten first. At least 1, at
   /// most a million; some 120 bytes each.
   std::size_t neighbors = 1024;
@@ -74,11 +76,16 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
   /// Asks the link of `port`, a TAP, for the hardware address of `host`, for a datagram from `from`; the
   /// answer goes to `found`. False: nothing was asked. Called at most once a second for each host. Default:
   /// false.
-  virtual bool ask(FrameTransport& port, Ipv4Address host, Ipv4Address from);
-  /// Tells the way to a host that was asked for: the sender of the ARP packet being delivered. The datagram
-  /// that waits for the way is sent. False, without an effect, for a host that was not asked for: nobody is
-  /// believed unasked.
-  bool found(Ipv4Address host, const Arrival& arrival);
+  virtual bool ask(FrameTransport& port, const IpAddress& host, const IpAddress& from);
+  /// Tells the way to a host that was asked for: the sender of the ARP packet or the neighbour advertisement
+  /// being delivered. The datagram that waits for the way is sent. False, without an effect, for a host that
+  /// was not asked for: nobody is believed unasked.
+  bool found(const IpAddress& host, const Arrival& arrival);
+  /// The source of a datagram to a host that has not asked yet; unspecified: no source. Default: as
+  /// `UdpDemuxOptions::addresses` has it.
+  virtual IpAddress source_to(const IpAddress& host) const;
+  /// The MTU of the path to `host`, in bytes, where narrower than the link; 0, the default: not known.
+  virtual std::size_t path_mtu(const IpAddress& /*host*/) { return 0; }
   /// Called with a datagram for a port without a protocol. Default: counts `unknown_udp_port`.
   virtual void nobody_home(const UdpView& udp, const IpDatagram& datagram);
 
@@ -107,8 +114,9 @@ class UdpDemux : public TransportProtocol, public DatagramTransport {
   std::map<int, std::unique_ptr<Port>> ports_;  // the transports of the protocols, by UDP port
   std::unique_ptr<Neighbors> neighbors_;
   std::unique_ptr<Unresolved> unresolved_;  // datagrams to hosts that were asked for
-  IpAddress last_asked_;                    // the last asked address; 0.0.0.0 before the first datagram
-  const Current* current_ = nullptr;        // the datagram being delivered
+  std::array<IpAddress, 2> last_asked_{Ipv4Address{},
+                                       Ipv6Address{}};  // of IPv4 and IPv6; unspecified at first
+  const Current* current_ = nullptr;                    // the datagram being delivered
 };
 
 }  // namespace tunport

@@ -129,7 +129,7 @@ TEST_F(UdpDemuxTest, TheLeastRecentlyUsedWayIsForgottenFirst) {
 
 TEST_F(UdpDemuxTest, OnTunAnyHostIsReached) {
   FakeTransport tun{DeviceKind::tun};
-  UdpDemux sender{{.address = host_ip}};
+  UdpDemux sender{{.addresses = {host_ip}}};
   IpDemux ip;
   ip.add_proto(17, sender);
   sender.add_proto(42, answer_);

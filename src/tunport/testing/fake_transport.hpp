@@ -29,6 +29,7 @@ class FakeTransport : public FrameTransport {
   using FrameTransport::drop;
   void drop(DropReason reason, std::size_t datagrams) override { drops.add(reason, datagrams); }
   DeviceKind kind() const override { return kind_; }
+  std::size_t mtu() const override { return link_mtu; }
   Reactor& reactor() const override { return clock; }
 
   /// Connects the protocol, and delivers `bytes` to it.
@@ -40,6 +41,7 @@ class FakeTransport : public FrameTransport {
   std::vector<packets::Buffer> written;           ///< the packets written, oldest first
   DropCounts drops;                               ///< the datagrams dropped, by reason
   WriteResult result = WriteResult::make_sent();  ///< the result of every write
+  std::size_t link_mtu = 0;                       ///< the MTU in bytes; 0: not known
   mutable ManualReactor clock;                    ///< the reactor of the transport
 
  private:
