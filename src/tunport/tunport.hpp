@@ -20,5 +20,6 @@
 #include "tunport/wire/arp.hpp"
 #include "tunport/wire/checksum.hpp"
 #include "tunport/wire/icmp.hpp"
+#include "tunport/wire/icmpv6.hpp"
 #include "tunport/wire/ipv6.hpp"
 #include "tunport/wire/tcp.hpp"
