@@ -132,9 +132,9 @@ TEST_F(CommandHost, SumsUpInJsonOnTheLastLine) {
                                               "drops", "exceptions", "kernel_drops"));
   EXPECT_THAT(keys(json["host"]),
               ElementsAre("arp_replies", "arp_requests", "arp_announcements", "neighbor_advertisements",
-                          "neighbor_solicitations", "router_advertisements", "icmp_echo_replies",
-                          "icmpv6_echo_replies", "reassembled", "udp_echoes", "port_unreachable",
-                          "protocol_unreachable", "tcp_resets"));
+                          "neighbor_solicitations", "router_advertisements", "dhcp_answers",
+                          "icmp_echo_replies", "icmpv6_echo_replies", "reassembled", "udp_echoes",
+                          "port_unreachable", "protocol_unreachable", "tcp_resets"));
   EXPECT_TRUE(json["port"]["drops"].is_object());
   EXPECT_THAT(finished.err, HasSubstr("of the command\n"));
   EXPECT_THAT(finished.err, HasSubstr("UDP echo on 7 9"));

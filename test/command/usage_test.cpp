@@ -78,6 +78,8 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
       {with({"--host-address", "ten"}), "'ten': no IP address"},
       {with({"--host-address", "ff02::1"}), "not an address that a single host can have"},
       {with({"--host-address", "10.77.0.0/16"}), "has a meaning with --every-address only"},
+      {host("tun:tp0", {"--dhcp"}), "--dhcp: a TUN has no stations"},
+      {{"host", "tap:tp0", "--host-address", "fd00::2", "--dhcp"}, "the server needs an IPv4 address"},
       {with({"--every-address"}), "--every-address needs a prefix length; write 10.77.0.2/LENGTH"},
       {with({"--advertise-prefix", "10.0.0.0/8"}), "no IPv6 prefix"},
       {with({"--advertise-prefix", "fd00::/48"}), "in a /64 only"},

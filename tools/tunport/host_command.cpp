@@ -84,6 +84,7 @@ HostOptions host_options(const HostPlan& plan) {
   options.mac = plan.mac;
   options.subnets = plan.interface_addresses;
   options.advertised = plan.advertise_prefix;
+  options.dhcp = plan.dhcp;
   return options;
 }
 
@@ -156,7 +157,8 @@ void HostRun::watch_link() {
 
 void HostRun::announce() const {
   if (plan_.quiet) return;
-  std::string line = "tunport: " + to_string(summary_.where) + " is up with";
+  std::string line = "tunport: " + to_string(summary_.where) + " is up";
+  if (!plan_.interface_addresses.empty()) line += " with";
   for (const IpPrefix& address : plan_.interface_addresses) line += ' ' + to_string(address);
   line += "; answering for";
   for (const IpAddress& address : plan_.host_addresses) line += ' ' + to_string(address);
@@ -164,11 +166,12 @@ void HostRun::announce() const {
     if (line.back() != 'r') line += ',';
     line += " every address of " + to_string(prefix);
   }
+  if (plan_.dhcp) line += ", DHCP for " + to_string(IpPrefix{plan_.dhcp->network_v4(), plan_.dhcp->length});
   if (!plan_.udp_echo.empty()) line += fmt::format(", UDP echo on {}", fmt::join(plan_.udp_echo, " "));
   line += '\n';
   for (const IpAddress& address : plan_.host_addresses)
-    if (std::ranges::none_of(plan_.interface_addresses,
-                             [&](const IpPrefix& subnet) { return subnet.contains(address); }))
+    if (!plan_.dhcp && std::ranges::none_of(plan_.interface_addresses,
+                                            [&](const IpPrefix& subnet) { return subnet.contains(address); }))
       line += fmt::format(
           "tunport: {0} is in no subnet of {1}, so it needs a route: 'ip route add {0} dev {1}'\n",
           to_string(address), summary_.where.name);

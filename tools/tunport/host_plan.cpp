@@ -92,6 +92,20 @@ IpPrefix advertised_prefix(const std::string& text) {
   return *prefix;
 }
 
+/// The subnet of the host's first IPv4 address: of the interface, else a /24.
+IpPrefix leased_subnet(const HostPlan& plan) {
+  if (plan.port.kind == DeviceKind::tun)
+    throw usage_failure("--dhcp: a TUN has no stations with MAC addresses; leave it out, or use tap:" +
+                        plan.port.name);
+  const auto host =
+      std::ranges::find_if(plan.host_addresses, [](const IpAddress& address) { return address.is_v4(); });
+  if (host == plan.host_addresses.end())
+    throw usage_failure("--dhcp: the server needs an IPv4 address: --host-address 10.77.0.2");
+  for (const IpPrefix& prefix : plan.interface_addresses)
+    if (prefix.contains(*host)) return prefix;
+  return {*host, 24};
+}
+
 MacAddress mac_address(const std::string& text) {
   const auto mac = MacAddress::parse(text);
   if (!mac) wrong("--mac", text, "no MAC address, such as 02:00:00:00:00:02");
@@ -126,12 +140,13 @@ HostPlan make_plan(const HostArguments& arguments) {
     else
       add_once(plan.host_addresses, host_address(text, plan.interface_addresses));
   }
-  if (plan.interface_addresses.empty())
+  if (plan.interface_addresses.empty() && !arguments.dhcp)
     throw usage_failure("--interface-address is missing: the kernel's side, such as 10.77.0.1/24");
   if (arguments.every_address && plan.host_prefixes.empty() && !plan.host_addresses.empty())
     host_prefix(arguments.host_addresses.front());
   if (plan.host_addresses.empty() && plan.host_prefixes.empty())
     throw usage_failure("--host-address is missing: what we answer for, such as 10.77.0.2");
+  if (arguments.dhcp) plan.dhcp = leased_subnet(plan);
   if (arguments.advertise_prefix) {
     if (plan.port.kind == DeviceKind::tun)
       wrong("--advertise-prefix", *arguments.advertise_prefix,

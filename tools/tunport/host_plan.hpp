@@ -18,6 +18,7 @@ struct HostArguments {
   std::vector<std::string> host_addresses;
   bool every_address = false;
   std::optional<std::string> advertise_prefix;
+  bool dhcp = false;
   std::optional<std::string> mac;
   std::vector<std::string> udp_echo;
   bool sandbox = false;
@@ -34,6 +35,7 @@ struct HostPlan {
   std::vector<IpAddress> host_addresses;
   std::vector<IpPrefix> host_prefixes;  ///< with `--every-address`: every address is the host's
   std::optional<IpPrefix> advertise_prefix;
+  std::optional<IpPrefix> dhcp;  ///< the subnet of the leases
   std::optional<MacAddress> mac;
   std::vector<std::uint16_t> udp_echo;
   bool sandbox = false;

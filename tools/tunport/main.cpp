@@ -81,7 +81,7 @@ class Help : public CLI::Formatter {
   std::string make_usage(const CLI::App* app, std::string /*name*/) const override {
     if (app->get_name() == "host")
       return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS...\n"
-             "                    [--every-address] [--advertise-prefix CIDR] [--mac MAC]\n"
+             "                    [--every-address] [--advertise-prefix CIDR] [--dhcp] [--mac MAC]\n"
              "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [-- COMMAND ARG...]\n"
              "       tunport host --explain REASON\n";
     return "\nUsage: tunport host PORT OPTION... [-- COMMAND ARG...]\n"
@@ -109,6 +109,10 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
           "--advertise-prefix", host.advertise_prefix,
           "Advertise an IPv6 prefix (/64), so that the kernel's side makes an address of its own (TAP)")
       ->option_text("CIDR");
+  verb.add_flag(
+      "--dhcp", host.dhcp,
+      "Lease addresses of the first host address's subnet (the interface's, else a /24) by DHCP (TAP); "
+      "--interface-address may be left out");
   verb.add_option("--mac", host.mac,
                   "Our MAC address (TAP; default: made from the first host address and PORT's name)")
       ->option_text("MAC");

@@ -43,6 +43,7 @@ std::string to_table(const HostSummary& summary, unsigned columns) {
     rare("neighbor discovery", summary.host.neighbor_advertisements);
     rare("router advertisements", summary.host.router_advertisements);
   }
+  rare("DHCP", summary.host.dhcp_answers);
   row("ICMP echo", summary.host.icmp_echo_replies);
   rare("ICMPv6 echo", summary.host.icmpv6_echo_replies);
   row("UDP echo", summary.udp_echoes);
@@ -96,6 +97,7 @@ std::string to_json(const HostSummary& summary) {
         {"neighbor_advertisements", summary.host.neighbor_advertisements},
         {"neighbor_solicitations", summary.host.neighbor_solicitations},
         {"router_advertisements", summary.host.router_advertisements},
+        {"dhcp_answers", summary.host.dhcp_answers},
         {"icmp_echo_replies", summary.host.icmp_echo_replies},
         {"icmpv6_echo_replies", summary.host.icmpv6_echo_replies},
         {"reassembled", summary.host.reassembled},

@@ -78,7 +78,7 @@ TEST(Summary, IsOneLineOfJsonInAFixedOrder) {
       R"("bytes_out":999,"super_packets_in":21000,"super_packets_out":1,"bursts":7,)"
       R"("drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
       R"("host":{"arp_replies":1,"arp_requests":0,"arp_announcements":3,"neighbor_advertisements":0,)"
-      R"("neighbor_solicitations":0,"router_advertisements":0,"icmp_echo_replies":5,"icmpv6_echo_replies":0,)"
+      R"("neighbor_solicitations":0,"router_advertisements":0,"dhcp_answers":0,"icmp_echo_replies":5,"icmpv6_echo_replies":0,)"
       R"("reassembled":0,"udp_echoes":4,"port_unreachable":2,)"
       R"("protocol_unreachable":6,"tcp_resets":7}})");
 }

@@ -43,7 +43,7 @@ Text text_of(DropReason reason) {
     case DropReason::ip_short:
       return {"ip_short", "no whole IP header"};
     case DropReason::ip_bad_version:
-      return {"ip_bad_version", "another version of IP, such as IPv6 on a TUN"};
+      return {"ip_bad_version", "a version of IP that is not served here"};
     case DropReason::ip_bad_header_length:
       return {"ip_bad_header_length", "an IP header length below 20, or beyond the packet"};
     case DropReason::ip_bad_total_length:
@@ -84,6 +84,8 @@ Text text_of(DropReason reason) {
       return {"tcp_bad_checksum", "a wrong TCP checksum"};
     case DropReason::unknown_tcp_port:
       return {"unknown_tcp_port", "no endpoint at this TCP port"};
+    case DropReason::dhcp_malformed:
+      return {"dhcp_malformed", "not a DHCP message of a client on the link"};
     case DropReason::answer_not_allowed:
       return {"answer_not_allowed", "no answer is due: a broadcast, an echo service, a TCP reset"};
     case DropReason::rate_limited:

@@ -48,6 +48,7 @@ enum class DropReason : std::uint8_t {
   tcp_short,            ///< no whole TCP header
   tcp_bad_checksum,     ///< TCP checksum wrong
   unknown_tcp_port,     ///< no endpoint at this TCP port
+  dhcp_malformed,       ///< not a DHCP message of a client on the link
   answer_not_allowed,   ///< no answer is due (RFC 1122 3.2.2; to a TCP reset), and no answer was made
   rate_limited,         ///< an answer too many within the second
   // On the way out.

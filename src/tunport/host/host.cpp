@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "tunport/host/dhcp_service_internal.hpp"
 #include "tunport/host/host_state_internal.hpp"
 #include "tunport/host/icmp_service_internal.hpp"
 #include "tunport/host/icmpv6_service_internal.hpp"
@@ -58,8 +59,8 @@ class ArpService : public NetworkProtocol {
 
 class IpService : public IpDemux {
  public:
-  IpService(HostState& state, IcmpService& icmp, Icmpv6Service& icmpv6)
-      : state_{state}, icmp_{icmp}, icmpv6_{icmpv6} {}
+  IpService(HostState& state, IcmpService& icmp, Icmpv6Service& icmpv6, const DhcpService& dhcp)
+      : state_{state}, icmp_{icmp}, icmpv6_{icmpv6}, dhcp_{dhcp} {}
   std::string name() const override { return "Host"; }
   void start_protocol() override {
     FrameTransport* const port = connected_transport();
@@ -70,6 +71,7 @@ class IpService : public IpDemux {
  protected:
   std::optional<DropReason> screen(const IpDatagram& datagram) override {
     if (!datagram.ip.is_v4()) return screen_v6(datagram);
+    if (dhcp_.is_asked(datagram)) return std::nullopt;
     if (!state_.owns(datagram.destination())) return DropReason::ip_wrong_address;
     if (const IpAddress source = datagram.source(); !state_.is_source(source) || state_.owns(source))
       return DropReason::ip_bad_source;
@@ -107,6 +109,7 @@ class IpService : public IpDemux {
   HostState& state_;
   IcmpService& icmp_;
   Icmpv6Service& icmpv6_;
+  const DhcpService& dhcp_;
 };
 
 /// TCP without connections: each segment is reset (RFC 9293 3.10.7.1).
@@ -159,9 +162,17 @@ class TcpService : public TransportProtocol {
 
 class UdpService : public UdpDemux {
  public:
-  UdpService(HostState& state, IcmpService& icmp, Icmpv6Service& icmpv6)
-      : state_{state}, icmp_{icmp}, icmpv6_{icmpv6} {}
+  UdpService(HostState& state, IcmpService& icmp, Icmpv6Service& icmpv6, DhcpService& dhcp)
+      : state_{state}, icmp_{icmp}, icmpv6_{icmpv6}, dhcp_{dhcp} {}
   using UdpDemux::found;
+
+  void datagram_received(const IpDatagram& datagram) override {
+    if (!dhcp_.is_asked(datagram)) return UdpDemux::datagram_received(datagram);
+    DropReason why{};
+    const auto udp = UdpView::checked(datagram.payload(), datagram.source(), datagram.destination(), why);
+    if (!udp) return datagram.arrival.transport.drop(why);
+    dhcp_.received(datagram, *udp);
+  }
 
  protected:
   bool ask(FrameTransport& port, const IpAddress& host, const IpAddress& from) override {
@@ -194,6 +205,7 @@ class UdpService : public UdpDemux {
   HostState& state_;
   IcmpService& icmp_;
   Icmpv6Service& icmpv6_;
+  DhcpService& dhcp_;
 };
 
 void ArpService::found(const ArpView& arp, const Arrival& arrival) {
@@ -207,6 +219,14 @@ void ArpService::found(const ArpView& arp, const Arrival& arrival) {
 HostOptions checked(HostOptions options) {
   if (options.advertised && (options.advertised->address.is_v4() || options.advertised->length == 0))
     throw std::invalid_argument("HostOptions::advertised must be an IPv6 prefix");
+  if (options.dhcp) {
+    const auto server =
+        std::ranges::find_if(options.addresses, [](const IpAddress& own) { return own.is_v4(); });
+    if (options.dhcp->address.is_v6() || server == options.addresses.end() ||
+        !options.dhcp->contains(*server))
+      throw std::invalid_argument(
+          "HostOptions::dhcp must be an IPv4 subnet with the host's first IPv4 address in it");
+  }
   return options;
 }
 
@@ -219,10 +239,11 @@ struct Host::Rooms {
         icmp{state},
         icmpv6{state,
                [this](const IpAddress& host, const Arrival& arrival) { return udp.found(host, arrival); }},
+        dhcp{state},
         arp{state, udp},
-        ip{state, icmp, icmpv6},
+        ip{state, icmp, icmpv6, dhcp},
         tcp{state},
-        udp{state, icmp, icmpv6} {
+        udp{state, icmp, icmpv6, dhcp} {
     ip.add_proto(ip_protocol::icmp, icmp);
     ip.add_proto(ip_protocol::icmpv6, icmpv6);
     ip.add_proto(ip_protocol::tcp, tcp);
@@ -255,6 +276,7 @@ struct Host::Rooms {
   Ethernet ethernet;
   IcmpService icmp;
   Icmpv6Service icmpv6;
+  DhcpService dhcp;
   ArpService arp;
   IpService ip;
   TcpService tcp;

@@ -48,6 +48,10 @@ struct HostOptions {
   /// 4861, RFC 4862), at the start, at NETDEV_UP, each five minutes, and when asked. The host is no router:
   /// the advertised router lifetime is 0. A length of 64 is what Linux and others accept.
   std::optional<IpPrefix> advertised{};
+  /// An IPv4 subnet whose free addresses are leased by DHCP to stations of a TAP (RFC 2131), for an hour
+  /// each, to at most 256 stations. Router, name server and DHCP server are the first IPv4 address of
+  /// `addresses`, which must be in the subnet.
+  std::optional<IpPrefix> dhcp{};
   /// ICMP errors a second, and TCP resets a second. Datagrams beyond the rate are counted as `rate_limited`.
   double errors_per_second = 100;
   /// ICMP errors at once, and TCP resets at once.
@@ -64,6 +68,7 @@ struct HostStatistics {
       0;  ///< questions for receivers on the link, and probes for duplicates
   std::uint64_t router_advertisements = 0;  ///< of `HostOptions::advertised`
   std::uint64_t duplicate_addresses = 0;    ///< IPv6 addresses that another station has
+  std::uint64_t dhcp_answers = 0;           ///< offers, acknowledgements and refusals of the DHCP server
   std::uint64_t icmp_echo_replies = 0;      ///< answers to pings of IPv4
   std::uint64_t icmpv6_echo_replies = 0;    ///< answers to pings of IPv6
   std::uint64_t port_unreachable = 0;       ///< ICMP errors: no endpoint at the UDP port

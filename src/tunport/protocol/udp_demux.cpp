@@ -49,7 +49,7 @@ class UdpDemux::Port final : public DatagramTransport {
   std::uint16_t number_;
 };
 
-UdpDemux::UdpDemux(UdpDemuxOptions options) : options_{options} {
+UdpDemux::UdpDemux(UdpDemuxOptions options) : options_{std::move(options)} {
   if (options_.neighbors == 0 || options_.neighbors > most_neighbors)
     throw std::invalid_argument("neighbors must be from 1 to 1000000");
   neighbors_ = std::make_unique<Neighbors>(options_.neighbors);
