@@ -91,6 +91,7 @@ Device& Device::operator=(Device&& other) noexcept {
   clone_path_ = std::move(other.clone_path_);
   io_ = other.io_;
   links_ = other.links_;
+  is_kernel_ = other.is_kernel_;
   fd_ = std::move(other.fd_);
   name_ = std::move(other.name_);
   capabilities_ = other.capabilities_;

@@ -58,6 +58,7 @@
 #include <system_error>
 
 #include <poll.h>
+#include <unistd.h>
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/drop_reason.hpp"
@@ -217,7 +218,7 @@ class Device {
     const std::size_t framing = capabilities_.framing;
     if (buffer.size() <= framing) return {.error = EINVAL};
     const std::size_t room = buffer.size() - framing - 1;
-    const ssize_t result = waited(POLLIN, [&] { return io_->read(fd_.get(), buffer.data(), buffer.size()); });
+    const ssize_t result = waited(POLLIN, [&] { return read_once(buffer); });
     if (result < 0) return {.error = static_cast<int>(-result)};
     const auto size = static_cast<std::size_t>(result);
     if (size < framing) return {.error = EINVAL};
@@ -230,8 +231,7 @@ class Device {
   /// (the interface is down: passes), EBADFD (deleted: final), EINVAL (not acceptable).
   int write(Bytes packet) noexcept {
     if (capabilities_.framing != 0) return write_parts({&packet, 1});
-    const ssize_t result =
-        waited(POLLOUT, [&] { return io_->write(fd_.get(), packet.data(), packet.size()); });
+    const ssize_t result = waited(POLLOUT, [&] { return write_once(packet); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
   /// Writes a packet with work left to do: EOPNOTSUPP without a virtio header to tell the work. The kernel
@@ -243,8 +243,7 @@ class Device {
   /// Writes framing and packet unchanged, in a single write(2). Results as `write`; EINVAL also for a virtio
   /// header that the kernel does not believe, or an unknown kind of super-packet.
   int write_framed(Bytes framed) noexcept {
-    const ssize_t result =
-        waited(POLLOUT, [&] { return io_->write(fd_.get(), framed.data(), framed.size()); });
+    const ssize_t result = waited(POLLOUT, [&] { return write_once(framed); });
     return result < 0 ? static_cast<int>(-result) : 0;
   }
   /// The same gathered, in a single writev(2); the framing comes first and may be cut anywhere.
@@ -304,7 +303,29 @@ class Device {
     std::atomic<bool> closing{false};  ///< no call may touch the descriptor any more
   };
 
-  Device(UniqueFd fd, System system) : io_{&system.io}, links_{&system.links}, fd_{std::move(fd)} {}
+  Device(UniqueFd fd, System system)
+      : io_{&system.io}, links_{&system.links}, is_kernel_{io_ == &linux_io()}, fd_{std::move(fd)} {}
+
+  /// As `IoSystem::read`; on the kernel without the frames in between, but for interrupted calls.
+  ssize_t read_once(MutableBytes buffer) const noexcept {
+    if (is_kernel_) {
+      const ssize_t result = ::read(fd_.get(), buffer.data(), buffer.size());
+      if (result >= 0) [[likely]]
+        return result;
+      if (errno != EINTR) return -errno;
+    }
+    return io_->read(fd_.get(), buffer.data(), buffer.size());
+  }
+  /// As `IoSystem::write`, likewise.
+  ssize_t write_once(Bytes packet) const noexcept {
+    if (is_kernel_) {
+      const ssize_t result = ::write(fd_.get(), packet.data(), packet.size());
+      if (result >= 0) [[likely]]
+        return result;
+      if (errno != EINTR) return -errno;
+    }
+    return io_->write(fd_.get(), packet.data(), packet.size());
+  }
 
   static Device open_here(DeviceKind kind, const std::string& name, const DeviceOptions& options,
                           System system, std::error_code& ec);
@@ -340,6 +361,7 @@ class Device {
 
   IoSystem* io_ = nullptr;
   LinkSystem* links_ = nullptr;
+  bool is_kernel_ = false;  ///< `io_` is the kernel's
   UniqueFd fd_;
   std::string name_;
   std::string clone_path_;  ///< of the driver
