@@ -128,7 +128,7 @@ class HookedPort : public BasePort {
   void connect_to_protocol() override { said += "connect "; }
   void disconnect_protocol() override { said += "disconnect "; }
   const Protocol& protocol() const override { return recorder_; }
-  ssize_t receive_packet(MutableBytes /*space*/) override { return -EAGAIN; }
+  int receive_packets(Burst& /*burst*/) override { return EAGAIN; }
   AnyOutbox& outbox() const override { return outbox_; }
   std::string subject() const override { return "hooked"; }
   void post_lose_connection() override { said += "post_lose_connection "; }

@@ -52,7 +52,7 @@ _tunport_ports() {
   case $word in
     *,mode=*) printf '%s\n' "${word%,mode=*},mode="{either,create,attach} ;;
     *,offload=*) printf '%s\n' "${word%,offload=*},offload="{auto,off} ;;
-    *,*) printf '%s\n' "${word%,*},"{mode=,address=,mtu=,mac=,txqueuelen=,up,offload=,spin=} ;;
+    *,*) printf '%s\n' "${word%,*},"{mode=,address=,mtu=,mac=,txqueuelen=,up,offload=,spin=,moderation=} ;;
     tap:* | tun:*)
       kind=${word%%:*}
       while read -r name _ ; do

@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "tunport/base/error.hpp"
@@ -16,11 +17,7 @@
 namespace tunport {
 namespace {
 
-/// The place of the next packet in a slab, after a packet of `size` bytes at `begin`: a multiple of 16, to
-/// align the headers.
-constexpr std::size_t packet_end(std::size_t begin, std::size_t size) {
-  return begin + (BasePort::headroom + size + 1 + 15) / 16 * 16;
-}
+constexpr Duration longest_moderation = std::chrono::seconds{1};
 
 /// The largest size for which no sum of sizes overflows.
 constexpr std::size_t largest_size = std::size_t{1} << 30;
@@ -34,8 +31,12 @@ PortOptions checked(PortOptions options) {
     throw std::invalid_argument("queue_low_mark <= queue_high_mark <= queue_limit must hold");
   if (options.queue_high_mark < options.max_packet_size)
     throw std::invalid_argument("queue_high_mark must admit one packet of max_packet_size");
-  if (std::min(options.spin, options.linger) < Duration::zero())
-    throw std::invalid_argument("spin and linger must not be negative");
+  if (std::min({options.spin, options.moderation, options.linger}) < Duration::zero())
+    throw std::invalid_argument("spin, moderation and linger must not be negative");
+  if (options.moderation > longest_moderation)
+    throw std::invalid_argument("moderation must be at most a second: the loop waits for as long");
+  if (options.spin > Duration::zero() && options.moderation > Duration::zero())
+    throw std::invalid_argument("spin looks again at once, and moderation later: ask for one of them");
   if (options.device.blocking)
     throw std::invalid_argument("device.blocking is not for ports: a read would stop the loop");
   return options;
@@ -60,6 +61,17 @@ BasePort::~BasePort() {
   if (!slab_) return;
   slab_->origin.ended = true;
   slab_->origin.port = nullptr;
+}
+
+BasePort::Burst::Burst(BasePort& port, const Lifeline::Watch& watch)
+    : port_{port},
+      watch_{watch},
+      origin_{port.slab_->origin},
+      space_{port.slab_->bytes.get(), port.slab_->size},
+      packet_space_{port.packet_space_} {}
+
+void BasePort::Burst::count_aborted() {
+  count_drop(port_.statistics_, DropReason::aborted, std::exchange(origin_.aborted, 0));
 }
 
 PacketOrigin& BasePort::packet_origin() const { return slab_->origin; }
@@ -111,7 +123,7 @@ void BasePort::start_listening(std::error_code& ec) {
 void BasePort::open_slab(std::size_t packet_space) {
   packet_space_ = headroom + packet_space;
   const std::size_t size =
-      packet_end(options_.max_throughput, 0) + burst_packets * packet_end(0, 0) + packet_space_;
+      Burst::end_of(options_.max_throughput, 0) + burst_packets * Burst::end_of(0, 0) + packet_space_;
   if (!slab_ || slab_->size < size) slab_ = std::make_shared<Slab>(size);
   slab_->origin.reactor = &reactor();
   slab_->origin.port = this;
@@ -249,16 +261,18 @@ void BasePort::do_read() {
   const std::shared_ptr<Slab> borrowed = slab_;
   Reactor& loop = reactor();
   in_burst_ = true;
-  std::size_t packets = 0;
+  Burst burst{*this, watch};
   int error = 0;
   {
     const Cork cork{loop};
-    error = read_packets(watch, packets);
+    error = read_packets(burst);
   }
   if (loop.corked()) loop.flush();  // held by another cork too: gathered packets may lie in the slab
   if (!watch.alive()) return;
   in_burst_ = false;
-  if (packets != 0) ++statistics_.bursts;
+  if (burst.packets() != 0) ++statistics_.bursts;
+  if (error == EAGAIN && burst.packets() != 0 && options_.moderation > Duration::zero() && reading())
+    std::this_thread::sleep_for(options_.moderation);
   if (error == 0) return;
   // A port that went on would meet a lasting error again in every turn.
   const Fate fate = fate_of(error);
@@ -273,40 +287,32 @@ void BasePort::rest() {
   set_resting(true);
 }
 
-/// Reads and delivers until the burst ends. Returns the errno that ended the burst, or 0. `packets` counts
-/// reads.
-int BasePort::read_packets(const Lifeline::Watch& watch, std::size_t& packets) {
-  PacketOrigin& origin = slab_->origin;
-  std::size_t bytes = 0;
-  std::size_t used = 0;   // bytes of the slab
+/// Reads and delivers until the burst ends. Returns the errno that ended the burst, or 0.
+int BasePort::read_packets(Burst& burst) {
   bool idle = false;      // the last look found nothing
   bool spinning = false;  // since `spun_since`, for at most `spin`: other descriptors get their turn
   bool found = false;     // spinning found a packet: the spin continues after other descriptors' turns
   TimePoint spun_since;
-  while (watch.alive() && reading() && packets < burst_packets && bytes < options_.max_throughput) {
-    const ssize_t got = receive_packet({slab_->bytes.get() + used, packet_space_});
-    if (!watch.alive()) return 0;
-    if (got >= 0) {
-      if (const std::size_t aborted = std::exchange(origin.aborted, 0); aborted != 0)
-        count_drop(statistics_, DropReason::aborted, aborted);
-      ++packets;
-      bytes += static_cast<std::size_t>(got);
-      // Without a reference, the next packet goes to the same place, which is in the cache.
-      if (origin.referred_to) used = packet_end(used, static_cast<std::size_t>(got));
+  while (burst.goes_on()) {
+    const std::size_t before = burst.packets();
+    const int error = receive_packets(burst);
+    if (!burst.alive()) return 0;
+    if (burst.packets() != before) {
       idle = false;
       found = spinning;
-    } else if (got != -EAGAIN || options_.spin <= Duration::zero()) {
-      return static_cast<int>(-got);
-    } else if (!idle) {  // look again for a while of real time, with all answers sent
+    }
+    if (error == 0) break;
+    if (error != EAGAIN || options_.spin <= Duration::zero()) return error;
+    if (!idle) {  // look again for a while of real time, with all answers sent
       reactor().flush();
-      if (!watch.alive()) return 0;
+      if (!burst.alive()) return 0;
       idle = true;
       if (!std::exchange(spinning, true)) spun_since = Clock::now();
     } else if (Clock::now() - spun_since >= options_.spin) {
       break;
     }
   }
-  if (found && watch.alive() && reading())
+  if (found && burst.alive() && reading())
     timers_.turn = reactor().call_later(Duration::zero(), [this] { do_read(); });
   return 0;
 }

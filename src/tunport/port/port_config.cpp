@@ -12,8 +12,8 @@ namespace {
 constexpr std::array modes{OpenMode::create, OpenMode::attach, OpenMode::either};
 constexpr std::array kinds{DeviceKind::tap, DeviceKind::tun};
 
-/// A longer spin saves nothing.
-constexpr auto longest_spin = std::chrono::milliseconds{1000};
+/// A longer spin saves nothing, and a longer sleep loses packets.
+constexpr auto longest_duration = std::chrono::milliseconds{1000};
 struct Unit {
   std::string_view name;
   std::chrono::microseconds length;
@@ -121,15 +121,21 @@ std::string set_offload(PortConfig& config, std::string_view text) {
   return {};
 }
 
-std::string set_spin(PortConfig& config, std::string_view text) {
+/// Sets `duration` from a number and a unit.
+std::string set_duration(std::chrono::microseconds& duration, std::string_view text) {
   std::uint32_t number = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, number);
   const auto unit = std::ranges::find(units, std::string_view{stop, end}, &Unit::name);
-  if (error != std::errc{} || unit == units.end() || number * unit->length > longest_spin)
+  if (error != std::errc{} || unit == units.end() || number * unit->length > longest_duration)
     return "no duration; it is a number and us or ms, up to 1000ms: 50us";
-  config.spin = number * unit->length;
+  duration = number * unit->length;
   return {};
+}
+
+std::string set_spin(PortConfig& config, std::string_view text) { return set_duration(config.spin, text); }
+std::string set_moderation(PortConfig& config, std::string_view text) {
+  return set_duration(config.moderation, text);
 }
 
 struct Option {
@@ -145,7 +151,8 @@ constexpr std::array known_options{Option{"mode", set_mode},
                                    Option{"txqueuelen", set_tx_queue_length},
                                    Option{"up", set_up, false},
                                    Option{"offload", set_offload},
-                                   Option{"spin", set_spin}};
+                                   Option{"spin", set_spin},
+                                   Option{"moderation", set_moderation}};
 
 std::string names_of_options() {
   std::string names;
@@ -175,6 +182,7 @@ PortConfigResult PortConfig::parse(std::string_view text) {
 
   std::array<bool, known_options.size()> given{};
   auto mtu_part = name;
+  auto last_duration = name;
   for (bool more = name.ended_by_delimiter; more;) {
     const auto part = scanner.until(',');
     more = part.ended_by_delimiter;
@@ -195,12 +203,15 @@ PortConfigResult PortConfig::parse(std::string_view text) {
     if (key.ended_by_delimiter && !option->takes_value)
       return wrong(value, std::string{"'"}.append(option->name).append("' has no value"));
     if (option->set == set_mtu) mtu_part = value;
+    if (option->set == set_spin || option->set == set_moderation) last_duration = value;
     if (std::string problem = option->set(config, value.text); !problem.empty())
       return wrong(value, std::move(problem));
   }
   std::string part;
   if (check(config.interface, config.kind, part))  // each for itself is right
     return wrong(mtu_part, "IPv6 needs an MTU of 1280 or more; raise it, or leave out " + part);
+  if (config.spin.count() != 0 && config.moderation.count() != 0)
+    return wrong(last_duration, "spin and moderation exclude each other; leave one of them out");
   if (config.mode == OpenMode::attach && name.text.find('%') != std::string_view::npos)
     return wrong(name, "a template names no device to attach to; write the device's name");
   return {std::move(config)};
@@ -211,6 +222,7 @@ PortOptions PortConfig::options(PortOptions rest) const {
   rest.interface = interface;
   rest.offload = offload;
   rest.spin = spin;
+  rest.moderation = moderation;
   return rest;
 }
 
@@ -240,6 +252,8 @@ std::string to_string(const PortConfig& config) {
   if (config.offload != OffloadFeatures::all()) text.append(",offload=").append(to_string(config.offload));
   if (config.spin != std::chrono::microseconds::zero())
     text.append(",spin=").append(std::to_string(config.spin.count())).append("us");
+  if (config.moderation != std::chrono::microseconds::zero())
+    text.append(",moderation=").append(std::to_string(config.moderation.count())).append("us");
   return text;
 }
 

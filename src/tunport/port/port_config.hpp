@@ -4,6 +4,7 @@
 ///     tap:tp0                        kind and name
 ///     tap:tp0,mode=attach,mtu=9000   options follow, in any order
 ///     tun:tp0,offload=off,spin=50us  no super-packets; spins for 50 us before sleeping
+///     tun:tp0,moderation=50us        sleeps for 50 us after a burst
 ///     tap:tp0,address=10.0.0.1/24,up the kernel's side has an address, and is up
 
 #include <chrono>
@@ -27,8 +28,9 @@ struct PortConfig {
   /// and "address=10.0.0.1/24" for each address.
   InterfaceOptions interface = {};
   OffloadFeatures offload =
-      OffloadFeatures::all();         ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
-  std::chrono::microseconds spin{0};  ///< `PortOptions::spin`: "50us", "1ms", at most a second
+      OffloadFeatures::all();               ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
+  std::chrono::microseconds spin{0};        ///< `PortOptions::spin`: "50us", "1ms", at most a second
+  std::chrono::microseconds moderation{0};  ///< `PortOptions::moderation`, likewise; not with `spin`
 
   /// Reads the text form: `PortConfig::parse("tap:tp0,mtu=9000").config`. Wrong text gives an error with its
   /// position.

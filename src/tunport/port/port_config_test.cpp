@@ -22,6 +22,9 @@ TEST(PortConfig, GivesThePortItsOptions) {
   EXPECT_EQ(options.offload, OffloadFeatures{.checksum = true});
   EXPECT_EQ(options.spin, std::chrono::microseconds{50});
   EXPECT_EQ(options.max_packet_size, 2000U);
+  EXPECT_EQ(options.moderation, Duration::zero());
+  EXPECT_EQ(PortConfig::parse("tap:tp0,moderation=1ms").config->options().moderation,
+            std::chrono::milliseconds{1});
 }
 
 TEST(PortConfig, WritesWhatItReads) {
@@ -32,10 +35,10 @@ TEST(PortConfig, WritesWhatItReads) {
           const PortConfig config{kind, name, mode, {.mtu = mtu}};
           EXPECT_EQ(PortConfig::parse(to_string(config)).config, config) << to_string(config);
         }
-  for (const char* text :
-       {"tap:tp0,offload=off", "tun:tp0,mtu=1400,offload=checksum+tso4,spin=50us", "tap:tp0,spin=1000000us",
-        "tap:tp0,address=10.0.0.1/24,address=fd00::1/64,mtu=1400,mac=02:00:00:00:00:07,"
-        "txqueuelen=4000,up"}) {
+  for (const char* text : {"tap:tp0,offload=off", "tun:tp0,mtu=1400,offload=checksum+tso4,spin=50us",
+                           "tap:tp0,spin=1000000us", "tap:tp0,moderation=50us",
+                           "tap:tp0,address=10.0.0.1/24,address=fd00::1/64,mtu=1400,mac=02:00:00:00:00:07,"
+                           "txqueuelen=4000,up"}) {
     const auto read = PortConfig::parse(text).config;
     ASSERT_TRUE(read) << text;
     EXPECT_EQ(to_string(*read), text);
@@ -47,7 +50,8 @@ TEST(PortConfig, WritesWhatItReads) {
 }
 
 TEST(PortConfig, PointsAtWhatIsWrong) {
-  const std::string options = "; there are mode, address, mtu, mac, txqueuelen, up, offload, spin";
+  const std::string options =
+      "; there are mode, address, mtu, mac, txqueuelen, up, offload, spin, moderation";
   const std::string mtu = "no MTU; it is a number from 68 to 65521";
   const std::string offload = "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
   const std::string spin = "no duration; it is a number and us or ms, up to 1000ms: 50us";
@@ -96,6 +100,11 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
       {"tap:tp0,spin=-1us", 13, "-1us", spin},
       {"tap:tp0,spin=1001ms", 13, "1001ms", spin},
       {"tap:tp0,spin=4294967295ms", 13, "4294967295ms", spin},
+      {"tap:tp0,moderation=50", 19, "50", spin},
+      {"tap:tp0,moderation=-1us", 19, "-1us", spin},
+      {"tap:tp0,moderation=1001ms", 19, "1001ms", spin},
+      {"tap:tp0,spin=1us,moderation=2us", 28, "2us",
+       "spin and moderation exclude each other; leave one of them out"},
       {"tap:tp0,address=10.0.0.1", 16, "10.0.0.1", "no address with a prefix length, such as 10.77.0.1/24"},
       {"tap:tp0,address=10.0.0.255/24", 16, "10.0.0.255/24", message(Errc::invalid_address)},
       {"tap:tp0,address=ff02::1/64", 16, "ff02::1/64", message(Errc::invalid_address)},
@@ -125,7 +134,7 @@ TEST(PortConfig, SaysWhereFromOneOn) {
   EXPECT_EQ(
       to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
       "at character 9, 'mtx': no such option; there are mode, address, mtu, mac, txqueuelen, up, offload, "
-      "spin");
+      "spin, moderation");
   EXPECT_EQ(to_string(PortConfig::parse("tap:").error), "at character 5: the interface's name is missing");
 }
 

@@ -30,6 +30,12 @@ struct PortOptions {
   /// busy and other descriptors and timers wait, for at most `spin` at a time; answers come several times
   /// sooner.
   Duration spin = Duration::zero();
+  /// The time for which a port sleeps after a burst that took all there was: steady traffic then costs a
+  /// wake-up for each sleep, instead of one for every few packets. Packets wait in the kernel meanwhile
+  /// (`InterfaceOptions::tx_queue_length`), and the loop waits too: its timers, its other descriptors, and
+  /// answers come later by up to as much. A burst that finds nothing, or more than its budget, is followed by
+  /// no sleep. At most a second; not with `spin`.
+  Duration moderation = Duration::zero();
   /// The longest wait of `lose_connection` for the queue and a registered producer.
   Duration linger = std::chrono::seconds{2};
   /// The options for opening a TUN/TAP device, except `device.offload`: `offload` above counts.

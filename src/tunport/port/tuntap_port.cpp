@@ -187,7 +187,20 @@ const Device& TuntapPort::device() const { return state_->device; }
 const tunport::Protocol& TuntapPort::protocol() const { return *protocol_; }
 AnyOutbox& TuntapPort::outbox() const { return state_->outbox; }
 
-ssize_t TuntapPort::receive_packet(MutableBytes space) {
+[[gnu::always_inline]] inline void TuntapPort::deliver(const Packet& packet, const Burst& burst) {
+  TUNPORT_PROBE(deliver, packet.size(), this);
+  const auto hand_over = [&](const Packet& datagram) {
+    protocol_->make_connection(*this);
+    protocol_->frame_received(datagram);
+  };
+  try {
+    accepts_super_packets_ ? hand_over(packet) : packet.for_each_plain(hand_over);
+  } catch (...) {
+    if (burst.alive()) note_exception();
+  }
+}
+
+[[gnu::always_inline]] inline ssize_t TuntapPort::receive_packet(MutableBytes space, const Burst& burst) {
   Device& source = state_->device;
   const Capabilities& device = source.capabilities();
   const MutableBytes framed = space.subspan(headroom - device.framing);
@@ -226,21 +239,16 @@ ssize_t TuntapPort::receive_packet(MutableBytes space) {
     origin.bytes = origin.bytes.first(options().max_packet_size);
     origin.left = {};
   }
-  deliver(Packet{origin, truncated});
+  deliver(Packet{origin, truncated}, burst);
   return size;
+}
+
+int TuntapPort::receive_packets(Burst& burst) {
+  return receive_each(burst, [&](MutableBytes space) { return receive_packet(space, burst); });
 }
 
 void TuntapPort::drop(DropReason reason, std::size_t datagrams) {
   count_drop(statistics_, reason, datagrams);
-}
-
-void TuntapPort::deliver(const Packet& packet) {
-  TUNPORT_PROBE(deliver, packet.size(), this);
-  const auto hand_over = [&](const Packet& datagram) {
-    protocol_->make_connection(*this);
-    protocol_->frame_received(datagram);
-  };
-  guarded(protocol_, [&] { accepts_super_packets_ ? hand_over(packet) : packet.for_each_plain(hand_over); });
 }
 
 void TuntapPort::do_error() {

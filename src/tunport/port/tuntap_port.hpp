@@ -163,12 +163,13 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void set_up_interface(std::error_code& ec);
   /// Undoes `set_up_interface` if the device stays.
   void put_interface_back() noexcept;
-  ssize_t receive_packet(MutableBytes space) override;
+  int receive_packets(Burst& burst) override;
+  ssize_t receive_packet(MutableBytes space, const Burst& burst);
   AnyOutbox& outbox() const override;
   void write_done(Ticket ticket, const std::error_code& ec) override;
   const tunport::Protocol& protocol() const override;
   std::string subject() const override;
-  void deliver(const Packet& packet);
+  void deliver(const Packet& packet, const Burst& burst);
   template <class Token, class>
   friend struct detail::AsyncCalls;
   /// Cancels the outstanding receive; callable after the port is destroyed.

@@ -106,6 +106,10 @@ void UdpPort::close_device() noexcept { state_->socket.reset(); }
 int UdpPort::fileno() const { return state_->socket.get(); }
 AnyOutbox& UdpPort::outbox() const { return state_->outbox; }
 
+int UdpPort::receive_packets(Burst& burst) {
+  return receive_each(burst, [this](MutableBytes space) { return receive_packet(space); });
+}
+
 ssize_t UdpPort::receive_packet(MutableBytes space) {
   space = space.subspan(headroom);
   sockaddr_storage source;

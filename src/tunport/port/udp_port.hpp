@@ -167,7 +167,8 @@ class UdpPort final : public BasePort, public DatagramTransport {
   void close_device() noexcept override;
   void connect_to_protocol() override { protocol_->connect(*this); }
   void disconnect_protocol() override { protocol_->disconnect(*this); }
-  ssize_t receive_packet(MutableBytes space) override;
+  int receive_packets(Burst& burst) override;
+  ssize_t receive_packet(MutableBytes space);
   AnyOutbox& outbox() const override;
   const tunport::Protocol& protocol() const override;
   std::string subject() const override;
