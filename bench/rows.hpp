@@ -8,6 +8,7 @@
 namespace tunport::bench {
 
 std::vector<Comparison> receive_rows();
+std::vector<Comparison> queue_rows();
 std::vector<Comparison> write_rows();
 std::vector<Comparison> forward_rows();
 std::vector<Comparison> latency_rows();

@@ -6,10 +6,12 @@
 /// reader disturbs the sender less. In the rows with `uso` super-packets go into the TUN. Burst: 500
 /// datagrams, the default capacity of a TUN, are queued while the reader rests; the figure is the time to
 /// drain them. A sender of super-packets does not saturate a reader that keeps them whole: the cost of
-/// segmentation shows in the CPU time, and in the bursts.
+/// segmentation shows in the CPU time, and in the bursts. Paced: single datagrams, 280,000 a second; a port
+/// that sleeps after each burst (`moderation`) against a loop that is woken for every few.
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <limits>
 #include <memory>
 
@@ -85,6 +87,12 @@ class PlainPortReader final : public PortReader {
   explicit PlainPortReader(const Stage& stage) : PortReader{stage, {.offload = OffloadFeatures::none()}} {}
 };
 
+class SleepingPortReader final : public PortReader {
+ public:
+  explicit SleepingPortReader(const Stage& stage)
+      : PortReader{stage, {.moderation = std::chrono::microseconds{200}}} {}
+};
+
 /// The port, the demultiplexers, and a protocol that counts payloads. Every header and checksum is verified.
 class UdpReader final : public Reader, DatagramProtocol {
  public:
@@ -157,6 +165,33 @@ std::vector<double> saturated(MakeReader make_reader, const Settings& settings) 
           "packets sent were neither read nor dropped");
   if (plain && link.dropped <= page.sent / 100) throw Unsteady{"the sender did not saturate the reader"};
   return {rate.packets_per_second / 1e6, rate.cpu_seconds_per_packet * 1e9};
+}
+
+/// A reader that keeps up, and so sleeps between packets.
+std::vector<double> paced(MakeReader make_reader, const Settings& settings) {
+  constexpr double packets_per_second = 280'000;
+  const Stage stage;
+  const Page& page = stage.page();
+  Child reader{Core::measured, [&](const auto& ready) {
+                 const auto self = make_reader(stage);
+                 configure_interface();
+                 ready();
+                 self->run_until(forever);
+               }};
+  reader.wait_ready();
+  Child sender{Core::peer, [&](const auto&) { send_paced(stage.page(), packets_per_second); }};
+  const Rate rate = observe(stage, reader, settings.seconds);
+  stage.stop_peer();
+  sender.join();
+  require(page.peer_error == 0, "the sender could not go on");
+  const LinkCounters link = link_counters_after(page.sent);
+  stage.stop_measured();
+  reader.join();
+  check_packets(page);
+  require(about(link.read, page.tally.packets), "not all packets read were counted, or more than were");
+  require(about(page.sent, page.tally.packets + link.dropped), "packets sent were neither read nor dropped");
+  if (rate.packets_per_second < 0.9 * packets_per_second) throw Unsteady{"the sender did not keep its pace"};
+  return {rate.cpu_seconds_per_packet * 1e9};
 }
 
 /// Sends a burst for each byte from `asked`, until the end of the pipe.
@@ -261,6 +296,10 @@ std::vector<Comparison> receive_rows() {
        "bare loop",
        measure(saturated<Into::plain>, make<UdpReader>),
        measure(saturated<Into::plain>, make<BareReader<bare_offload>>)},
+      {{{"receive_paced_cpu", "ns", Better::lower, 0.70}},
+       "bare loop",
+       measure(paced, make<SleepingPortReader>),
+       measure(paced, make<BareReader<bare_offload>>)},
   };
 }
 

@@ -1,7 +1,9 @@
 #include "traffic.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <stdexcept>
 #include <system_error>
 
@@ -137,6 +139,24 @@ void flood(Page& page, std::uint64_t segments) {
       return;
     }
     std::atomic_ref{page.sent}.store(page.sent + page.segments, std::memory_order_relaxed);
+  }
+}
+
+void send_paced(Page& page, double packets_per_second) {
+  const UniqueFd fd = udp_socket_to(discard_port);
+  const std::vector<std::byte> payload(payload_size);
+  const auto interval = std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+      std::chrono::duration<double>{1 / packets_per_second});
+  auto due = std::chrono::steady_clock::now();
+  while (std::atomic_ref{page.stop}.load(std::memory_order_relaxed) == 0) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < due) continue;
+    due = std::max(due + interval, now - 100 * interval);  // a sender that was held up does not flood
+    if (::send(fd.get(), payload.data(), payload.size(), 0) < 0) {
+      page.peer_error = errno;
+      return;
+    }
+    std::atomic_ref{page.sent}.store(page.sent + 1, std::memory_order_relaxed);
   }
 }
 

@@ -52,6 +52,8 @@ int send_super_packets(int socket);
 /// Sends 64 B datagrams to `discard_port` on our side until `page.stop`. A call sends `segments` datagrams
 /// (UDP_SEGMENT); 0 means as many as the kernel takes, at most 128.
 void flood(Page& page, std::uint64_t segments);
+/// Sends single 64 B datagrams to `discard_port` on our side at a steady rate until `page.stop`.
+void send_paced(Page& page, double packets_per_second);
 /// Throws the error that ended a flood early; `NotHere` for a kernel without UDP_SEGMENT here.
 void check_flood(const Page& page);
 
