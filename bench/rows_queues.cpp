@@ -81,6 +81,7 @@ std::vector<double> flooded(const Settings& settings) {
                  configure_interface();
                  refuse_super_packets();
                  std::vector<std::thread> threads;
+                 threads.reserve(readers.size());
                  for (const auto& one : readers) threads.emplace_back([&one] { one->run(); });
                  ready();
                  for (std::thread& thread : threads) thread.join();

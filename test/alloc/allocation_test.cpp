@@ -43,14 +43,14 @@ TEST(Counter, notices_every_form_of_new) {
   struct alignas(64) Wide {
     char bytes[64];
   };
+  // A volatile size and a volatile pointer keep compilers from removing the calls.
   const auto count = [](auto make, auto destroy) {
     const std::uint64_t before = allocations;
-    auto* const made = make();
+    auto* volatile made = make();
     const std::uint64_t after = allocations;
     destroy(made);
     return after - before;
   };
-  // A volatile size keeps the compiler from removing the calls.
   volatile std::size_t one = 1;
   EXPECT_EQ(count([&] { return ::operator new(one); }, [](void* memory) { ::operator delete(memory); }), 1U);
   EXPECT_EQ(count([&] { return new int[one]; }, [](const int* made) { delete[] made; }), 1U);

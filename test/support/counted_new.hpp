@@ -2,15 +2,17 @@
 /// operator new of a whole test program: counted, and failing when planned. Include in one source only. For
 /// programs that allocate on one thread.
 
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
 
 namespace counted_new {
 
-inline std::uint64_t allocations = 0;  ///< calls so far
-inline std::int64_t live = 0;          ///< blocks not freed
-inline std::uint64_t fail_in = 0;      ///< the nth call from now throws std::bad_alloc; 0: none
+// Atomic because compilers may assume that operator new changes no variable of the program.
+inline std::atomic<std::uint64_t> allocations = 0;  ///< calls so far
+inline std::atomic<std::int64_t> live = 0;          ///< blocks not freed
+inline std::atomic<std::uint64_t> fail_in = 0;      ///< the nth call from now throws std::bad_alloc; 0: none
 
 inline void* allocate(std::size_t size, std::size_t alignment) {
   ++allocations;
