@@ -127,9 +127,10 @@ TEST_F(CommandHost, SumsUpInJsonOnTheLastLine) {
   ASSERT_EQ(lines(finished.out).size(), 1U) << finished.out;
   const auto json = ordered_json::parse(finished.out);
   EXPECT_THAT(keys(json), ElementsAre("port", "host"));
-  EXPECT_THAT(keys(json["port"]), ElementsAre("name", "kind", "packets_in", "packets_out", "bytes_in",
-                                              "bytes_out", "super_packets_in", "super_packets_out", "bursts",
-                                              "drops", "exceptions", "kernel_drops"));
+  EXPECT_THAT(keys(json["port"]),
+              ElementsAre("name", "kind", "packets_in", "packets_out", "bytes_in", "bytes_out",
+                          "super_packets_in", "super_packets_out", "super_packets_refused", "bursts", "drops",
+                          "exceptions", "kernel_drops"));
   EXPECT_THAT(keys(json["host"]),
               ElementsAre("arp_replies", "arp_requests", "arp_announcements", "neighbor_advertisements",
                           "neighbor_solicitations", "router_advertisements", "dhcp_answers",

@@ -15,6 +15,10 @@
 #include <poll.h>
 #include <sys/utsname.h>
 
+#include "tunport/event/reactor.hpp"
+#include "tunport/port/udp_port.hpp"
+#include "tunport/testing/manual_reactor.hpp"
+
 #include "contract/world.hpp"
 
 namespace tunport::contract {
@@ -59,6 +63,26 @@ class Sockets : public Contract {
     message.msg_namelen = to.to_sockaddr(storage);
     message.msg_iov = &part;
     message.msg_iovlen = 1;
+    return io().sendmsg(fd.get(), &message, 0);
+  }
+  /// Sends a run of datagrams of `size` bytes to the socket itself.
+  ssize_t send_run(const UniqueFd& fd, std::size_t datagrams, std::uint16_t size) {
+    std::string text(size * datagrams, 'a');
+    sockaddr_storage storage{};
+    iovec part{text.data(), text.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof size)> control{};
+    msghdr message{};
+    message.msg_name = &storage;
+    message.msg_namelen = local(fd).to_sockaddr(storage);
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = IPPROTO_UDP;
+    header->cmsg_type = UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof size);
+    std::memcpy(CMSG_DATA(header), &size, sizeof size);
     return io().sendmsg(fd.get(), &message, 0);
   }
   Received receive(const UniqueFd& fd, std::size_t room = 2048, int flags = 0) {
@@ -206,35 +230,89 @@ TEST_P(Sockets, TooLong) {
 
 TEST_P(Sockets, ARunHasAtMost128Datagrams) {
   const UniqueFd one = bound(endpoint("127.0.0.1:0"));
-  const auto send_run = [&](std::size_t datagrams) {
-    constexpr std::uint16_t segment = 10;
-    std::string text(segment * datagrams, 'a');
-    sockaddr_storage storage{};
-    iovec part{text.data(), text.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof segment)> control{};
-    msghdr message{};
-    message.msg_name = &storage;
-    message.msg_namelen = local(one).to_sockaddr(storage);
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = IPPROTO_UDP;
-    header->cmsg_type = UDP_SEGMENT;
-    header->cmsg_len = CMSG_LEN(sizeof segment);
-    std::memcpy(CMSG_DATA(header), &segment, sizeof segment);
-    return io().sendmsg(one.get(), &message, 0);
-  };
-  EXPECT_EQ(send_run(64), 640);
-  EXPECT_EQ(send_run(129), -EINVAL);
+  EXPECT_EQ(send_run(one, 64, 10), 640);
+  EXPECT_EQ(send_run(one, 129, 10), -EINVAL);
   utsname system{};
   ASSERT_EQ(::uname(&system), 0);
   int major = 0;
   int minor = 0;
   ASSERT_EQ(std::sscanf(system.release, "%d.%d", &major, &minor), 2);
   const bool is_old = GetParam() == WorldKind::kernel && std::pair{major, minor} < std::pair{6, 9};
-  EXPECT_EQ(send_run(128), is_old ? -EINVAL : 1280);
+  EXPECT_EQ(send_run(one, 128, 10), is_old ? -EINVAL : 1280);
+}
+
+TEST_P(Sockets, ARunFitsIntoThePathAndASingleDatagramIsFragmented) {
+  links().set_mtu("lo", 1300, ec);
+  ASSERT_FALSE(ec) << ec.message();
+  for (const auto* text : {"127.0.0.1:0", "[::1]:0"}) {
+    SCOPED_TRACE(text);
+    const UniqueFd one = bound(endpoint(text));
+    const bool v4 = local(one).address.is_v4();
+    const std::uint16_t fits = v4 ? 1272 : 1252;
+    EXPECT_EQ(send_run(one, 3, fits), 3 * fits);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(receive(one).result, fits);
+    // EINVAL before Linux 6.13.
+    EXPECT_THAT(send_run(one, 3, fits + 1), testing::AnyOf(-EMSGSIZE, -EINVAL));
+    EXPECT_EQ(send(one, local(one), std::string(2000, 'a')), 2000);
+    EXPECT_EQ(receive(one).result, 2000);
+    if (v4)
+      EXPECT_EQ(set_option(one, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO), 0);
+    else
+      EXPECT_EQ(set_option(one, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO), 0);
+    EXPECT_EQ(send(one, local(one), std::string(fits + 1, 'a')), -EMSGSIZE);
+    EXPECT_EQ(send(one, local(one), std::string(fits, 'a')), fits);
+    EXPECT_EQ(receive(one).result, fits);
+  }
+}
+
+/// Counts datagrams.
+class Tally : public DatagramProtocol {
+ public:
+  void datagram_received(const Datagram& datagram) override {
+    ++datagrams;
+    bytes += datagram.data.size();
+  }
+  std::size_t datagrams = 0;
+  std::size_t bytes = 0;
+};
+
+TEST_P(Sockets, APortLosesNothingWhenThePathGetsNarrowerAndGathersAgainWhenItIsWide) {
+  ManualReactor clock;
+  Tally west;
+  Tally east;
+  UdpPort left{clock, {*IpAddress::parse("127.0.0.1"), 0}, west, {.system = world()}};
+  UdpPort right{clock, {*IpAddress::parse("127.0.0.1"), 0}, east, {.system = world()}};
+  left.start_listening();
+  right.start_listening();
+  const std::string payload(1400, 'x');
+  std::size_t written = 0;
+  const auto write = [&](int count) {
+    const Cork cork{clock};
+    for (int i = 0; i < count; ++i) left.write_to(right.get_host(), as_bytes(payload));
+    written += static_cast<std::size_t>(count);
+  };
+  const auto all_arrive = [&] {
+    for (int turns = 0; turns < 100 && east.datagrams < written; ++turns) clock.run_ready();
+    EXPECT_EQ(east.datagrams, written);
+    EXPECT_EQ(east.bytes, written * payload.size());
+  };
+  write(20);
+  all_arrive();
+  EXPECT_EQ(left.statistics().super_packets_out, 1U);
+  links().set_mtu("lo", 1300, ec);
+  ASSERT_FALSE(ec) << ec.message();
+  write(20);
+  all_arrive();
+  EXPECT_EQ(left.statistics().super_packets_out, 1U);
+  EXPECT_EQ(left.statistics().super_packets_refused, 1U);
+  links().set_mtu("lo", 65535, ec);
+  for (int bursts = 0; bursts < 300 && left.statistics().super_packets_out == 1; ++bursts) {
+    write(20);
+    all_arrive();
+  }
+  EXPECT_GT(left.statistics().super_packets_out, 1U);
+  EXPECT_EQ(left.statistics().super_packets_refused, 1U);
+  EXPECT_EQ(left.statistics().drops.total(), 0U);
 }
 
 TEST_P(Sockets, ABoundedBufferDropsSilently) {

@@ -86,6 +86,7 @@ std::string to_json(const HostSummary& summary) {
         {"bytes_out", summary.port.bytes_out},
         {"super_packets_in", summary.port.super_packets_in},
         {"super_packets_out", summary.port.super_packets_out},
+        {"super_packets_refused", summary.port.super_packets_refused},
         {"bursts", summary.port.bursts},
         {"drops", drops},
         {"exceptions", summary.port.exceptions},

@@ -24,7 +24,7 @@ struct HostSummary {
 std::string to_table(const HostSummary& summary, unsigned columns = std::numeric_limits<unsigned>::max());
 /// A line of JSON, without the newline:
 /// `{"port":{"name","kind","packets_in","packets_out","bytes_in","bytes_out",
-/// "super_packets_in","super_packets_out","bursts","drops":{reason:count},"exceptions","kernel_drops"},
+/// "super_packets_in","super_packets_out","super_packets_refused","bursts","drops":{reason:count},"exceptions","kernel_drops"},
 /// "host":{"arp_replies","arp_announcements","icmp_echo_replies","udp_echoes","port_unreachable",
 /// "protocol_unreachable","tcp_resets"}}`.
 std::string to_json(const HostSummary& summary);

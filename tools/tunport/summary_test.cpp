@@ -75,7 +75,7 @@ TEST(Summary, IsOneLineOfJsonInAFixedOrder) {
   EXPECT_EQ(
       to_json(summary),
       R"({"port":{"name":"tp0","kind":"tap","packets_in":1234567,"packets_out":12,"bytes_in":89000000,)"
-      R"("bytes_out":999,"super_packets_in":21000,"super_packets_out":1,"bursts":7,)"
+      R"("bytes_out":999,"super_packets_in":21000,"super_packets_out":1,"super_packets_refused":0,"bursts":7,)"
       R"("drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
       R"("host":{"arp_replies":1,"arp_requests":0,"arp_announcements":3,"neighbor_advertisements":0,)"
       R"("neighbor_solicitations":0,"router_advertisements":0,"dhcp_answers":0,"icmp_echo_replies":5,"icmpv6_echo_replies":0,)"

@@ -15,7 +15,8 @@ TEST(Statistics, PrintInOneLine) {
   statistics.super_packets_out = 1;
   statistics.bursts = 1;
   EXPECT_EQ(to_string(statistics),
-            "in 3 packets, 252 bytes, 0 super-packets; out 2 packets, 168 bytes, 1 super-packets; 1 bursts; "
+            "in 3 packets, 252 bytes, 0 super-packets; out 2 packets, 168 bytes, 1 super-packets, 0 refused; "
+            "1 bursts; "
             "0 exceptions; dropped 0");
   statistics.drops.add(DropReason::unknown_udp_port, 2);
   statistics.drops.add(DropReason::no_route);

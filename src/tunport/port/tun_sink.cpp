@@ -45,6 +45,7 @@ int TunSink::write_framed(const PacketOffload& left, const Parts& parts) {
   if (done_ != 0 || !takes_.covers(left)) return write_in_segments(left, parts);
   const int error = note(send_framed(left, parts), left, parts.size());
   if (error != EINVAL || !left.is_super_packet()) return error;
+  ++statistics_.super_packets_refused;
   const std::uint64_t before = statistics_.packets_out;
   const std::size_t datagrams = datagrams_in(parts.size(), left);
   const int otherwise = write_in_segments(left, parts);

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <utility>
 
 #include <sys/socket.h>
 
@@ -17,6 +18,8 @@ namespace tunport {
 void UdpSink::reset(bool segments) {
   segments_ = segments;
   longest_segment_ = max_run_size;
+  longer_ = 0;
+  said_ = false;
   run_count_ = 0;
   filling_ = nullptr;
   forget();
@@ -35,9 +38,19 @@ UdpSink::Run* UdpSink::open_run_of(const Tag& tag) {
   return nullptr;
 }
 
+/// False for a datagram that is longer than the path's MTU, as far as known. Paths get longer again: a run is
+/// tried anew now and then.
+bool UdpSink::fits_path(std::size_t size) {
+  if (size <= longest_segment_) return true;
+  if (++longer_ < longer_per_trial) return false;
+  longer_ = 0;
+  longest_segment_ = max_run_size;
+  return true;
+}
+
 /// The run that takes a datagram, with room for the datagram; null if the datagram cannot be gathered.
 UdpSink::Run* UdpSink::run_for(const Tag& tag, std::size_t size) {
-  if (tag.segment_size != 0 || size > longest_segment_ || size > max_run_size / 2) return nullptr;
+  if (tag.segment_size != 0 || !fits_path(size) || size > max_run_size / 2) return nullptr;
   Run* run = open_run_of(tag);
   if (run != nullptr && (size > run->segment_size || size == 0 || run->size + size > max_run_size)) {
     run->open = false;
@@ -89,7 +102,7 @@ bool UdpSink::keep(std::size_t size) {
 int UdpSink::write(const Tag& tag, const Parts& parts) {
   if (tag.segment_size == 0) return send(tag, parts.bytes, 0);
   const Bytes run = parts.bytes.front();
-  if (done_ != 0 || !segments_ || tag.segment_size > longest_segment_) return write_one_by_one(tag, run);
+  if (done_ != 0 || !segments_ || !fits_path(tag.segment_size)) return write_one_by_one(tag, run);
   const int error = send(tag, parts.bytes, tag.segment_size);
   switch (error) {
     case EINVAL:
@@ -97,6 +110,7 @@ int UdpSink::write(const Tag& tag, const Parts& parts) {
     case EIO:
     case EOPNOTSUPP:
     case ENOPROTOOPT: {
+      ++statistics_.super_packets_refused;
       const std::uint64_t before = statistics_.packets_out;
       const int otherwise = write_one_by_one(tag, run);
       if (statistics_.packets_out != before) demote(error, tag.segment_size);
@@ -165,6 +179,7 @@ int UdpSink::write_one_by_one(const Tag& tag, Bytes run) {
 void UdpSink::demote(int error, std::uint16_t segment_size) {
   if (error == EINVAL || error == EMSGSIZE) {
     longest_segment_ = segment_size - 1U;
+    if (std::exchange(said_, true)) return;
     log(LogLevel::info, name_,
         "datagrams of " + std::to_string(segment_size) +
             " bytes and more are sent one by one: they do not fit into the path's MTU");

@@ -8,10 +8,10 @@
 ///
 /// A refused run is sent again, datagram by datagram; nothing is lost. Three causes are told apart. EINVAL or
 /// EMSGSIZE: a datagram with its headers is longer than the path's MTU and needs fragmenting, which the
-/// kernel does for single datagrams only; from then on the sink gathers only shorter datagrams. EIO,
-/// EOPNOTSUPP or ENOPROTOOPT: the device (without checksum offload) or the kernel does not support runs; from
-/// then on nothing is gathered. EAGAIN in between: the sink goes on behind the last datagram that the kernel
-/// has.
+/// kernel does for single datagrams only; from then on the sink gathers only shorter datagrams, and tries a
+/// longer run after some thousand longer datagrams. EIO, EOPNOTSUPP or ENOPROTOOPT: the device (without
+/// checksum offload) or the kernel does not support runs; from then on nothing is gathered. EAGAIN in
+/// between: the sink goes on behind the last datagram that the kernel has.
 
 #include <array>
 #include <cstdint>
@@ -88,6 +88,7 @@ class UdpSink {
   static constexpr std::size_t max_runs = 16;
   static constexpr std::size_t max_segments = 64;      // UDP_MAX_SEGMENTS before Linux 6.9
   static constexpr std::size_t max_run_size = 65'507;  // of payload in an IPv4 packet
+  static constexpr std::size_t longer_per_trial = 4096;
 
   /// A run to one receiver. The memory is allocated at the first use of its place.
   struct Run {
@@ -101,6 +102,7 @@ class UdpSink {
 
   Run* open_run_of(const Tag& tag);
   Run* run_for(const Tag& tag, std::size_t size);
+  bool fits_path(std::size_t size);
   void took(Run& run, std::size_t size);
   int send(const Tag& tag, std::span<const Bytes> parts, std::uint16_t segment_size);
   int write_one_by_one(const Tag& tag, Bytes run);
@@ -114,6 +116,8 @@ class UdpSink {
   const std::string& name_;
   bool segments_ = false;
   std::size_t longest_segment_ = max_run_size;
+  std::size_t longer_ = 0;  // datagrams longer than that since the last trial
+  bool said_ = false;       // one log line
   std::array<Run, max_runs> runs_;
   std::size_t run_count_ = 0;
   Run* filling_ = nullptr;  // the run of the last `place_for`

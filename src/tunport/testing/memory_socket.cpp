@@ -339,6 +339,17 @@ std::vector<MemorySockets::Socket*> MemorySockets::receivers_of(const MemoryData
   return found;
 }
 
+/// False for a datagram that the path does not take in one packet, where the socket or the run wants one.
+bool MemorySockets::fits_path(const Socket& socket, const Endpoint& to, std::size_t size,
+                              std::size_t segment) const {
+  const auto loopback = kernel_.find("lo");
+  if (!loopback || !kernel_.is_local(to.address)) return true;
+  const std::size_t headers = to.address.is_v4() ? 28 : 48;
+  const int discovery = socket.ip_option(IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, IP_PMTUDISC_WANT);
+  const bool whole = segment != 0 || discovery == IP_PMTUDISC_DO || discovery == IP_PMTUDISC_PROBE;
+  return !whole || headers + (segment == 0 ? size : std::min(size, segment)) <= loopback->mtu;
+}
+
 ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
   Socket* const socket = find(fd);
   if (socket == nullptr) return -EBADF;
@@ -357,6 +368,7 @@ ssize_t MemorySockets::sendmsg(int fd, const msghdr* message, int) {
   const std::size_t size = datagram.bytes.size();
   if (size > (to.address.is_v4() ? most_payload : most_payload_v6)) return -EMSGSIZE;
   const MemorySendControl said = read_control(*message);
+  if (!fits_path(*socket, to, size, said.segment_size)) return -EMSGSIZE;
   if (said.segment_size != 0 && size > said.segment_size * most_segments) return -EINVAL;
   if (said.from != IpAddress{} && !kernel_.is_local(said.from))
     return said.from.is_v4() ? -ENETUNREACH : -EINVAL;

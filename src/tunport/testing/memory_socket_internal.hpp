@@ -76,6 +76,7 @@ class MemorySockets {
   void sweep();
   Socket* find(int fd);
   /// The socket that gets a datagram; all sockets for a group or a broadcast.
+  bool fits_path(const Socket& socket, const Endpoint& to, std::size_t size, std::size_t segment) const;
   std::vector<Socket*> receivers_of(const MemoryDatagram& datagram, int interface_index);
   bool is_taken(const Socket& socket, const Endpoint& wanted) const;
   int bind_to(Socket& socket, Endpoint wanted);
