@@ -91,7 +91,7 @@ void write_by_port(Stage& stage, std::size_t payload, const std::function<void()
   StageLoop loop{stage};
   Page& page = stage.page();
   auto ignore = on_datagram([](const Datagram&) {});
-  UdpPort port{loop.reactor(), {loopback, 0}, ignore};
+  UdpPort port{loop.reactor(), {loopback, 0}, ignore, {.socket = {.peer = Endpoint{loopback, discard_port}}}};
   port.start_listening();
   const std::array<std::byte, longest> datagram{};
   const Bytes bytes = Bytes{datagram}.first(payload);
@@ -100,7 +100,7 @@ void write_by_port(Stage& stage, std::size_t payload, const std::function<void()
     const std::uint64_t before = port.statistics().packets_out;
     {
       const Cork cork{loop.reactor()};
-      for (std::size_t i = 0; i < run_of(payload); ++i) port.write_to({loopback, discard_port}, bytes);
+      for (std::size_t i = 0; i < run_of(payload); ++i) port.write(bytes);
     }
     const std::uint64_t sent = port.statistics().packets_out - before;
     bare_count(&page.tally, sent, sent * payload);

@@ -4,7 +4,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <linux/if_addr.h>
@@ -313,6 +315,53 @@ TEST_P(Sockets, APortLosesNothingWhenThePathGetsNarrowerAndGathersAgainWhenItIsW
   EXPECT_GT(left.statistics().super_packets_out, 1U);
   EXPECT_EQ(left.statistics().super_packets_refused, 1U);
   EXPECT_EQ(left.statistics().drops.total(), 0U);
+}
+
+/// Messages of one part each.
+struct Many {
+  explicit Many(std::vector<std::string>& given) : texts{given}, parts(given.size()), names(given.size()) {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      parts[i] = {texts[i].data(), texts[i].size()};
+      mmsghdr message{};
+      message.msg_hdr.msg_name = &names[i];
+      message.msg_hdr.msg_namelen = sizeof names[i];
+      message.msg_hdr.msg_iov = &parts[i];
+      message.msg_hdr.msg_iovlen = 1;
+      messages.push_back(message);
+    }
+  }
+  void to(std::size_t index, const Endpoint& receiver) {
+    messages[index].msg_hdr.msg_namelen = receiver.to_sockaddr(names[index]);
+  }
+  std::vector<std::string>& texts;
+  std::vector<iovec> parts;
+  std::vector<sockaddr_storage> names;
+  std::vector<mmsghdr> messages;
+};
+
+TEST_P(Sockets, ManyInACallGoOnUntilTheFirstError) {
+  const UniqueFd one = bound(endpoint("127.0.0.1:0"));
+  const UniqueFd two = bound(endpoint("127.0.0.1:0"));
+  std::vector<std::string> texts{"a", "bb", std::string(65508, 'c'), "dddd"};
+  Many sent{texts};
+  for (const std::size_t i : {0U, 2U, 3U}) sent.to(i, local(one));
+  sent.to(1, local(two));
+  EXPECT_EQ(io().sendmmsg(two.get(), sent.messages, 0), 2);
+  EXPECT_EQ(sent.messages[0].msg_len, 1U);
+  EXPECT_EQ(sent.messages[1].msg_len, 2U);
+  EXPECT_EQ(io().sendmmsg(two.get(), std::span{sent.messages}.subspan(2), 0), -EMSGSIZE);
+  EXPECT_EQ(io().sendmmsg(two.get(), std::span{sent.messages}.subspan(3), 0), 1);
+  EXPECT_EQ(receive(two).text, "bb");
+  std::vector<std::string> rooms(4, std::string(3, '-'));
+  Many received{rooms};
+  EXPECT_EQ(io().recvmmsg(one.get(), received.messages, 0), 2);
+  EXPECT_EQ(received.messages[0].msg_len, 1U);
+  EXPECT_EQ(rooms[0], "a--");
+  EXPECT_EQ(Endpoint::from_sockaddr(received.names[0]), local(two));
+  EXPECT_EQ(rooms[1], "ddd");
+  EXPECT_EQ(received.messages[1].msg_len, 3U);
+  EXPECT_EQ(received.messages[1].msg_hdr.msg_flags & MSG_TRUNC, MSG_TRUNC);
+  EXPECT_EQ(io().recvmmsg(one.get(), received.messages, 0), -EAGAIN);
 }
 
 TEST_P(Sockets, ABoundedBufferDropsSilently) {

@@ -49,6 +49,12 @@ class ForwardingIo : public IoSystem {
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override {
     return inner_.sendmsg(fd, message, flags);
   }
+  int recvmmsg(int fd, std::span<mmsghdr> messages, int flags) override {
+    return inner_.recvmmsg(fd, messages, flags);
+  }
+  int sendmmsg(int fd, std::span<mmsghdr> messages, int flags) override {
+    return inner_.sendmmsg(fd, messages, flags);
+  }
 
  private:
   IoSystem& inner_;

@@ -91,7 +91,7 @@ struct NextSink {
   bool has_gathered() const { return false; }
   bool gather(const char&, const Parts&) { return false; }
   template <class Call>
-  void give(Call) {}
+  void give(const bool& /*ready*/, Call) {}
   int write(const char&, const Parts&) { return error; }
   std::size_t datagrams(const char&, std::size_t) const { return 1; }
   std::size_t done() const { return 0; }

@@ -66,6 +66,13 @@ class IoSystem {
   virtual ssize_t recvmsg(int fd, msghdr* message, int flags) = 0;
   /// sendmsg(2): a datagram.
   virtual ssize_t sendmsg(int fd, const msghdr* message, int flags) = 0;
+  /// recvmmsg(2) without a timeout: several datagrams in a call. Returns the number of messages filled in, at
+  /// least 1, or a negated errno. An error behind the first datagram is told by the next call. Default:
+  /// `recvmsg` of one.
+  virtual int recvmmsg(int fd, std::span<mmsghdr> messages, int flags);
+  /// sendmmsg(2): several datagrams in a call. Returns the number of datagrams sent, at least 1, or a negated
+  /// errno. Sending ends before the first datagram that is refused. Default: `sendmsg` of one.
+  virtual int sendmmsg(int fd, std::span<mmsghdr> messages, int flags);
 };
 
 /// The kernel. Stateless, safe from any thread.

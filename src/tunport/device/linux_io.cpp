@@ -87,6 +87,15 @@ class LinuxIo final : public IoSystem {
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override {
     return checked([&] { return ::sendmsg(fd, message, flags); });
   }
+  int recvmmsg(int fd, std::span<mmsghdr> messages, int flags) override {
+    return checked([&] {
+      return ::recvmmsg(fd, messages.data(), static_cast<unsigned>(messages.size()), flags, nullptr);
+    });
+  }
+  int sendmmsg(int fd, std::span<mmsghdr> messages, int flags) override {
+    return checked(
+        [&] { return ::sendmmsg(fd, messages.data(), static_cast<unsigned>(messages.size()), flags); });
+  }
 };
 
 /// True if fdinfo of descriptor `fd` says that it is bound to the interface.
@@ -115,6 +124,20 @@ bool LinuxIo::holds(const std::string& interface) {
 
 int IoSystem::access(const char*, int) { return -ENOSYS; }
 bool IoSystem::holds(const std::string&) { return false; }
+
+int IoSystem::recvmmsg(int fd, std::span<mmsghdr> messages, int flags) {
+  const ssize_t got = recvmsg(fd, &messages.front().msg_hdr, flags);
+  if (got < 0) return static_cast<int>(got);
+  messages.front().msg_len = static_cast<unsigned>(got);
+  return 1;
+}
+
+int IoSystem::sendmmsg(int fd, std::span<mmsghdr> messages, int flags) {
+  const ssize_t sent = sendmsg(fd, &messages.front().msg_hdr, flags);
+  if (sent < 0) return static_cast<int>(sent);
+  messages.front().msg_len = static_cast<unsigned>(sent);
+  return 1;
+}
 
 IoSystem& linux_io() {
   static LinuxIo io;

@@ -128,6 +128,8 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
       bytes_ += size;
       if (origin_.referred_to) used_ = end_of(used_, size);
     }
+    /// The packets that the burst has room for.
+    std::size_t room() const { return burst_packets - packets_; }
     /// The packets read.
     std::size_t packets() const { return packets_; }
 

@@ -25,6 +25,10 @@ class Operations {
     completions_ = std::make_shared<Completions>(port);
     return completions_.get();
   }
+  /// True if `protocol` is the one of `take_packets`.
+  bool takes_packets(const Protocol* protocol) const {
+    return completions_ && protocol == completions_.get();
+  }
   /// Aborts what is outstanding: the port is being destroyed.
   void end() {
     if (completions_) completions_->port_gone();
@@ -34,7 +38,7 @@ class Operations {
   /// As the port's `receive`. Throws std::logic_error unless `protocol` is the one of `take_packets`.
   void receive(const Protocol* protocol, const std::string& log_prefix, MutableBytes buffer,
                ReceiveHandler handler) {
-    if (!completions_ || protocol != completions_.get())
+    if (!takes_packets(protocol))
       throw std::logic_error(log_prefix + ": the packets of this port go to its protocol");
     completions_->receive(buffer, std::move(handler));
   }

@@ -93,7 +93,7 @@ class Outbox final : public AnyOutbox {
 
   void send_gathered() override {
     if (!sink_.has_gathered()) return;
-    sink_.give([this](const Tag& tag, const Parts& parts, std::size_t datagrams) {
+    sink_.give(ready_, [this](const Tag& tag, const Parts& parts, std::size_t datagrams) {
       const int error = ready_ ? sink_.write(tag, parts) : EAGAIN;
       if (error != 0) settle(error, tag, parts, 0, datagrams);
     });

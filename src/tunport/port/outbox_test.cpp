@@ -31,7 +31,7 @@ class ListSink {
     return true;
   }
   template <class Call>
-  void give(Call call) {
+  void give(const bool& /*ready*/, Call call) {
     for (const auto& [tag, text] : std::exchange(gathered, {})) {
       const Bytes bytes = as_bytes(text);
       call(tag, Parts{.bytes = {&bytes, 1}}, 1);

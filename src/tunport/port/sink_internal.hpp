@@ -30,7 +30,7 @@ struct Parts {
 /// - `gather`: takes a packet. False without room, or if the packet cannot be joined.
 /// - `has_gathered`: true while packets are held.
 /// - `give`: calls `call(tag, parts, datagrams)` with each packet made of the held packets, and empties the
-///   sink.
+///   sink. While `ready`, the sink may write packets without a call.
 /// - `write`: zero when the kernel has the packet, which is counted; else a positive errno. After EAGAIN the
 ///   kernel may have a part of the packet; the next `write` must repeat the same packet, and goes on behind
 ///   that part.
@@ -39,7 +39,7 @@ struct Parts {
 /// - `datagrams`: the number of datagrams in a packet of `size` bytes.
 template <class S>
 concept Sink = requires(S& sink, const S& same, const typename S::Tag& tag, const Parts& parts,
-                        std::size_t size) {
+                        std::size_t size, const bool& ready) {
   { same.objection(tag, parts) } -> std::same_as<std::optional<DropReason>>;
   { same.gathers() } -> std::same_as<bool>;
   { same.has_gathered() } -> std::same_as<bool>;
@@ -48,7 +48,7 @@ concept Sink = requires(S& sink, const S& same, const typename S::Tag& tag, cons
   { same.datagrams(tag, size) } -> std::same_as<std::size_t>;
   { same.done() } -> std::same_as<std::size_t>;
   {sink.forget()};
-  {sink.give([](const typename S::Tag&, const Parts&, std::size_t) {})};
+  {sink.give(ready, [](const typename S::Tag&, const Parts&, std::size_t) {})};
 };
 
 }  // namespace tunport

@@ -29,7 +29,7 @@ struct SocketOptions {
   std::size_t send_buffer = std::size_t{4} << 20;
 
   /// Connected mode: the port receives from the peer only, and `UdpPort::write` sends to the peer. The kernel
-  /// chooses an unspecified local address.
+  /// chooses an unspecified local address. A datagram to the peer costs no search for a route.
   std::optional<Endpoint> peer = {};
   /// Datagrams to broadcast addresses are allowed (SO_BROADCAST); refused with EACCES otherwise.
   bool broadcast = false;

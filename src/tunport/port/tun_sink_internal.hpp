@@ -72,7 +72,7 @@ class TunSink {
     return coalescer_->add(first, left, parts.keep, takes_);
   }
   template <class Call>
-  void give(Call call) {
+  void give(const bool& /*ready*/, Call call) {
     coalescer_->flush([&](const Coalesced& packet) {
       std::size_t count = 0;
       for (const iovec& part : packet.parts)

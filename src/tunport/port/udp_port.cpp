@@ -18,6 +18,7 @@
 #include "tunport/port/operations_internal.hpp"
 #include "tunport/port/outbox_internal.hpp"
 #include "tunport/port/segment_writer_internal.hpp"
+#include "tunport/port/udp_reader_internal.hpp"
 #include "tunport/port/udp_sink_internal.hpp"
 #include "tunport/port/udp_socket_internal.hpp"
 
@@ -46,6 +47,7 @@ struct UdpPort::State {
   UdpSink sink;
   Outbox<UdpSink> outbox;
   SegmentWriter segments;
+  std::shared_ptr<UdpReader> reader;     // held by a burst too: its datagrams outlive the port
   std::uint32_t dropped = 0;             // the kernel's last count of the socket's drops
   const Datagrams* delivered = nullptr;  // the run being delivered
   const char* failed_option = "";        // the refused option of the last start
@@ -92,11 +94,13 @@ std::size_t UdpPort::bind_device(std::error_code& ec) try {
     ec = errno_code(failure.error);
     return 0;
   }
-  state_->sink.reset(options().offload.uso && knows_segments(io, fd));
+  state_->sink.reset(options().offload.uso && knows_segments(io, fd), options().socket.peer);
   state_->dropped = 0;
   state_->bound = local_endpoint(io, fd, local_);
+  if (!state_->reader)
+    state_->reader = std::make_shared<UdpReader>(std::max(options().max_packet_size, max_super_packet) + 1);
   state_->socket = std::move(socket);
-  return std::max(options().max_packet_size, max_super_packet) + 1;
+  return 0;  // the reader has the memory
 } catch (const Error& failure) {
   ec = failure.code();
   return 0;
@@ -107,25 +111,35 @@ int UdpPort::fileno() const { return state_->socket.get(); }
 AnyOutbox& UdpPort::outbox() const { return state_->outbox; }
 
 int UdpPort::receive_packets(Burst& burst) {
-  return receive_each(burst, [this](MutableBytes space) { return receive_packet(space); });
+  const std::shared_ptr<UdpReader> reader = state_->reader;
+  PacketOrigin& origin = packet_origin();
+  while (burst.goes_on()) {
+    // A receive is for one datagram: the next stays in the socket until the next receive.
+    const std::size_t limit = state_->operations.takes_packets(protocol_) ? 1 : burst.room();
+    const int got = reader->read(options().system.io, fileno(), limit);
+    if (got < 0) {
+      // The kernel first reports an ICMP error to an earlier datagram, once.
+      if (!is_icmp_error(-got)) return -got;
+      tell_errors();
+      if (!burst.alive()) return 0;
+      burst.note(0);
+      continue;
+    }
+    origin.ended = false;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(got); ++i) {
+      const MutableBytes bytes = reader->bytes(i);
+      receive_run(reader->message(i), bytes, origin);
+      if (!burst.alive()) return 0;
+      burst.note(bytes.size());
+    }
+    if (reader->drained()) return EAGAIN;
+  }
+  return 0;
 }
 
-ssize_t UdpPort::receive_packet(MutableBytes space) {
-  space = space.subspan(headroom);
-  sockaddr_storage source;
-  iovec part{space.data(), space.size()};
-  msghdr message{};
-  message.msg_name = &source;
-  message.msg_namelen = sizeof source;
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  alignas(cmsghdr) std::array<std::byte, 256> control;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t got = options().system.io.recvmsg(fileno(), &message, 0);
-  // The kernel first reports an ICMP error to an earlier datagram, once.
-  if (got < 0) return is_icmp_error(static_cast<int>(-got)) ? tell_errors() : got;
-  const auto size = static_cast<std::size_t>(got);
+/// Counts and delivers a datagram, or a run. After a stop, what was read before is aborted.
+void UdpPort::receive_run(msghdr& message, MutableBytes bytes, PacketOrigin& origin) {
+  const std::size_t size = bytes.size();
   const ReceivedControl said = received_control(message);
   if (said.dropped) {
     const std::uint32_t dropped = *said.dropped - std::exchange(state_->dropped, *said.dropped);
@@ -137,23 +151,24 @@ ssize_t UdpPort::receive_packet(MutableBytes space) {
   statistics_.packets_in += datagrams;
   statistics_.bytes_in += size;
   if (is_run) ++statistics_.super_packets_in;
-  const auto from = Endpoint::from_sockaddr(source);
+  if (origin.ended) {
+    origin.aborted += datagrams;
+    return;
+  }
+  const auto from = Endpoint::from_sockaddr(*static_cast<const sockaddr_storage*>(message.msg_name));
   if ((message.msg_flags & MSG_TRUNC) != 0 || std::min(step, size) > options().max_packet_size || !from) {
     count_drop(statistics_, from ? DropReason::truncated : DropReason::bad_framing, datagrams);
-    return got;
+    return;
   }
-  Datagrams run{space.first(size), step, *from, state_->bound, said.to_group, said.traffic_class};
+  Datagrams run{bytes, step, *from, state_->bound, said.to_group, said.traffic_class};
   if (said.to) {
     run.to.address = *said.to;
     run.to.scope = from->scope;
   }
-  deliver(run);
-  return got;
+  deliver(run, origin);
 }
 
-void UdpPort::deliver(const Datagrams& run) {
-  PacketOrigin& origin = packet_origin();
-  origin.ended = false;
+void UdpPort::deliver(const Datagrams& run, PacketOrigin& origin) {
   const Lifeline::Watch watch{lifeline_};
   state_->delivered = &run;
   const auto hand_over = [&](const auto& call) {
@@ -176,8 +191,8 @@ void UdpPort::deliver(const Datagrams& run) {
   if (watch.alive()) state_->delivered = nullptr;
 }
 
-/// Tells the protocol the entries of the error queue. Returns zero: the port goes on.
-ssize_t UdpPort::tell_errors() {
+/// Tells the protocol the entries of the error queue.
+void UdpPort::tell_errors() {
   const Lifeline::Watch watch{lifeline_};
   for (int told = 0; told < most_errors_told; ++told) {
     sockaddr_storage receiver{};
@@ -194,7 +209,6 @@ ssize_t UdpPort::tell_errors() {
     guarded(&protocol(), [&] { protocol_->error_received(*error); });
     if (!watch.alive() || !is_open()) break;
   }
-  return 0;
 }
 
 void UdpPort::do_error() {

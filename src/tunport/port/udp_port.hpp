@@ -37,10 +37,11 @@ struct SegmentRoom {
 ///     port.start_listening();  // port.get_host().port is the system's choice
 ///
 /// Within a burst, and under a `Cork`, datagrams of equal size to the same receiver are gathered, and sent in
-/// a single call (UDP_SEGMENT). Datagrams received in a single call (UDP_GRO) are delivered datagram by
-/// datagram, or as a run to a protocol that accepts super-packets. `PortOptions::offload` without `uso`
-/// switches both off. A port that reads too late loses datagrams in the kernel: the losses are counted as
-/// `receive_overflow` with the next received datagram.
+/// a single call (UDP_SEGMENT); runs for several receivers leave together. Datagrams received in a single
+/// call (UDP_GRO) are delivered datagram by datagram, or as a run to a protocol that accepts super-packets.
+/// `PortOptions::offload` without `uso` switches both off. Up to eight short datagrams are read in a call: a
+/// pause takes effect behind them. A port that reads too late loses datagrams in the kernel: the losses are
+/// counted as `receive_overflow` with the next received datagram.
 ///
 /// A port on the wildcard address answers from the asked address. ICMP errors to sent datagrams are counted
 /// (`errors`), and told to the protocol (`error_received`); the port goes on.
@@ -168,7 +169,7 @@ class UdpPort final : public BasePort, public DatagramTransport {
   void connect_to_protocol() override { protocol_->connect(*this); }
   void disconnect_protocol() override { protocol_->disconnect(*this); }
   int receive_packets(Burst& burst) override;
-  ssize_t receive_packet(MutableBytes space);
+  void receive_run(msghdr& message, MutableBytes bytes, PacketOrigin& origin);
   AnyOutbox& outbox() const override;
   const tunport::Protocol& protocol() const override;
   std::string subject() const override;
@@ -177,8 +178,8 @@ class UdpPort final : public BasePort, public DatagramTransport {
   friend struct detail::AsyncCalls;
   std::function<void()> receive_canceller() const;
   std::function<void()> send_canceller(Ticket ticket) const;
-  void deliver(const Datagrams& run);
-  ssize_t tell_errors();
+  void deliver(const Datagrams& run, PacketOrigin& origin);
+  void tell_errors();
   IpAddress source_for(const Endpoint& to) const;
   void change_membership(const IpAddress& group, const std::string& interface_name, bool join,
                          std::error_code& ec);

@@ -15,8 +15,9 @@
 
 namespace tunport {
 
-void UdpSink::reset(bool segments) {
+void UdpSink::reset(bool segments, const std::optional<Endpoint>& peer) {
   segments_ = segments;
+  peer_ = peer;
   longest_segment_ = max_run_size;
   longer_ = 0;
   said_ = false;
@@ -100,10 +101,10 @@ bool UdpSink::keep(std::size_t size) {
 }
 
 int UdpSink::write(const Tag& tag, const Parts& parts) {
-  if (tag.segment_size == 0) return send(tag, parts.bytes, 0);
+  if (tag.segment_size == 0) return send(tag, parts.bytes);
   const Bytes run = parts.bytes.front();
   if (done_ != 0 || !segments_ || !fits_path(tag.segment_size)) return write_one_by_one(tag, run);
-  const int error = send(tag, parts.bytes, tag.segment_size);
+  const int error = send(tag, parts.bytes);
   switch (error) {
     case EINVAL:
     case EMSGSIZE:
@@ -121,46 +122,87 @@ int UdpSink::write(const Tag& tag, const Parts& parts) {
   }
 }
 
-int UdpSink::send(const Tag& tag, std::span<const Bytes> parts, std::uint16_t segment_size) {
+namespace {
+
+/// What a message for sendmsg(2) borrows.
+struct Storage {
+  sockaddr_storage receiver;
+  SendControl control;
+};
+
+void put(msghdr& message, Storage& storage, std::span<iovec> parts, const UdpSink::Tag& tag,
+         const std::optional<Endpoint>& peer) {
+  if (tag.to != peer) {
+    message.msg_name = &storage.receiver;
+    message.msg_namelen = tag.to.to_sockaddr(storage.receiver);
+  }
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  if (tag.segment_size != 0) storage.control.add_segment_size(tag.segment_size);
+  if (tag.from != IpAddress{}) storage.control.add_source(tag.from);
+  if (tag.traffic_class >= 0) storage.control.add_traffic_class(tag.to.address.is_v4(), tag.traffic_class);
+  storage.control.put(message);
+}
+
+}  // namespace
+
+int UdpSink::send(const Tag& tag, std::span<const Bytes> parts) {
   std::array<iovec, max_write_parts> gathered;
   if (parts.size() > gathered.size()) return EMSGSIZE;
   std::ranges::transform(parts, gathered.begin(), [](Bytes part) {
     return iovec{const_cast<std::byte*>(part.data()), part.size()};
   });
-  sockaddr_storage receiver;
+  Storage storage;
   msghdr message{};
-  message.msg_name = &receiver;
-  message.msg_namelen = tag.to.to_sockaddr(receiver);
-  message.msg_iov = gathered.data();
-  message.msg_iovlen = parts.size();
-  SendControl control;
-  if (segment_size != 0) control.add_segment_size(segment_size);
-  if (tag.from != IpAddress{}) control.add_source(tag.from);
-  if (tag.traffic_class >= 0) control.add_traffic_class(v4_, tag.traffic_class);
-  control.put(message);
+  put(message, storage, {gathered.data(), parts.size()}, tag, peer_);
   ssize_t sent = io_.sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
   // An ICMP error to an earlier datagram is told by the next call, once: the second answer is this
   // datagram's.
   if (sent < 0 && is_icmp_error(static_cast<int>(-sent)))
     sent = io_.sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
   if (sent < 0) return static_cast<int>(-sent);
-  const auto size = static_cast<std::size_t>(sent);
-  statistics_.packets_out += datagrams({tag.to, segment_size}, size);
-  statistics_.bytes_out += size;
-  if (segment_size != 0) ++statistics_.super_packets_out;
+  count(tag, static_cast<std::size_t>(sent));
   return 0;
+}
+
+/// Counts a sent datagram or run.
+void UdpSink::count(const Tag& tag, std::size_t size) {
+  statistics_.packets_out += datagrams(tag, size);
+  statistics_.bytes_out += size;
+  if (tag.segment_size != 0) ++statistics_.super_packets_out;
+}
+
+/// Sends several runs in one call. Returns the number of runs that the kernel took, from the first on. The
+/// next one is `write`'s.
+std::size_t UdpSink::write_many(std::span<const Run> runs) {
+  if (runs.size() < 2 || !segments_) return 0;
+  std::array<mmsghdr, max_runs> messages{};
+  std::array<Storage, max_runs> storage;
+  std::array<iovec, max_runs> parts;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    parts[i] = {runs[i].bytes.get(), runs[i].size};
+    put(messages[i].msg_hdr, storage[i], {&parts[i], 1}, runs[i].tag(), peer_);
+  }
+  const int sent = io_.sendmmsg(socket_.get(), {messages.data(), runs.size()}, MSG_NOSIGNAL);
+  for (int i = 0; i < sent; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    count(runs[at].tag(), messages[at].msg_len);
+  }
+  return sent < 0 ? 0 : static_cast<std::size_t>(sent);
 }
 
 /// Writes each datagram of a run by itself, except those done. Returns zero if the kernel took a datagram;
 /// refused ones are counted as dropped then.
 int UdpSink::write_one_by_one(const Tag& tag, Bytes run) {
+  Tag single = tag;
+  single.segment_size = 0;
   int first_error = 0;
   std::size_t taken = 0;
   std::size_t lost = 0;
   bool waits = false;
   for (std::size_t at = done_ * tag.segment_size; at < run.size(); at += tag.segment_size) {
     const Bytes datagram = run.subspan(at, std::min<std::size_t>(tag.segment_size, run.size() - at));
-    const int error = send(tag, {&datagram, 1}, 0);
+    const int error = send(single, {&datagram, 1});
     if (error == 0) {
       ++taken;
       continue;

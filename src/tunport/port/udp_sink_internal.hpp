@@ -2,9 +2,9 @@
 /// The way of datagrams from an outbox into a UDP socket: gathered by receiver, many in one call.
 ///
 /// Theory. Successive datagrams to one receiver within a burst are copied into one run, with equal sizes; a
-/// shorter datagram closes the run. A run is sent by one sendmsg(2), and the kernel cuts it into its
-/// datagrams (UDP_SEGMENT, linux/udp.h; at most 64, and 65,507 bytes). Runs are sent in the order in which
-/// they began, to keep the order of datagrams to each receiver.
+/// shorter datagram closes the run. Runs are sent together (sendmmsg(2)), or a run by one sendmsg(2), and the
+/// kernel cuts it into its datagrams (UDP_SEGMENT, linux/udp.h; at most 64, and 65,507 bytes). Runs are sent
+/// in the order in which they began, to keep the order of datagrams to each receiver.
 ///
 /// A refused run is sent again, datagram by datagram; nothing is lost. Three causes are told apart. EINVAL or
 /// EMSGSIZE: a datagram with its headers is longer than the path's MTU and needs fragmenting, which the
@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "tunport/base/unique_fd.hpp"
 #include "tunport/device/io_system.hpp"
@@ -52,8 +53,9 @@ class UdpSink {
         max_packet_size_{max_packet_size},
         name_{name} {}
 
-  /// Begins anew, for a socket that was just opened; `segments`: the kernel cuts runs.
-  void reset(bool segments);
+  /// Begins anew, for a socket that was just opened; `segments`: the kernel cuts runs; `peer`: the socket is
+  /// connected to that endpoint.
+  void reset(bool segments, const std::optional<Endpoint>& peer = {});
 
   /// As `Sink` has it. A datagram is refused as `too_long`, or `no_route` for an address of the other family.
   std::optional<DropReason> objection(const Tag& tag, const Parts& parts) const;
@@ -66,13 +68,13 @@ class UdpSink {
   /// Keeps the datagram that was made in the last `place_for`. False if the sink was used in between.
   bool keep(std::size_t size);
   template <class Call>
-  void give(Call call) {
+  void give(const bool& ready, Call call) {
     for (std::size_t i = 0; i < run_count_; ++i) {
+      if (ready) i += write_many({runs_.data() + i, run_count_ - i});
+      if (i == run_count_) break;
       const Run& run = runs_[i];
       const Bytes bytes{run.bytes.get(), run.size};
-      const auto segment = static_cast<std::uint16_t>(run.datagrams > 1 ? run.segment_size : 0);
-      call(Tag{run.way.to, segment, run.way.from, run.way.traffic_class}, Parts{.bytes = {&bytes, 1}},
-           run.datagrams);
+      call(run.tag(), Parts{.bytes = {&bytes, 1}}, run.datagrams);
     }
     run_count_ = 0;
     filling_ = nullptr;
@@ -98,13 +100,20 @@ class UdpSink {
     std::size_t segment_size = 0;
     std::size_t datagrams = 0;
     bool open = false;
+
+    Tag tag() const {
+      return {way.to, static_cast<std::uint16_t>(datagrams > 1 ? segment_size : 0), way.from,
+              way.traffic_class};
+    }
   };
 
   Run* open_run_of(const Tag& tag);
   Run* run_for(const Tag& tag, std::size_t size);
   bool fits_path(std::size_t size);
   void took(Run& run, std::size_t size);
-  int send(const Tag& tag, std::span<const Bytes> parts, std::uint16_t segment_size);
+  int send(const Tag& tag, std::span<const Bytes> parts);
+  std::size_t write_many(std::span<const Run> runs);
+  void count(const Tag& tag, std::size_t size);
   int write_one_by_one(const Tag& tag, Bytes run);
   void demote(int error, std::uint16_t segment_size);
 
@@ -115,6 +124,7 @@ class UdpSink {
   std::size_t max_packet_size_;
   const std::string& name_;
   bool segments_ = false;
+  std::optional<Endpoint> peer_;  // a send without a receiver costs no search for a route
   std::size_t longest_segment_ = max_run_size;
   std::size_t longer_ = 0;  // datagrams longer than that since the last trial
   bool said_ = false;       // one log line

@@ -201,8 +201,8 @@ class OnTheFake : public WriteSegments {
 
 TEST_F(OnTheFake, WhatTheKernelDoesNotTakeNowIsQueued) {
   for (const bool sealed : {false, true}) {
-    Delivered given{{}, 10'000, 100};  // two runs
-    kernel.fail_next(Call::sendmsg, EAGAIN);
+    Delivered given{{}, 10'000, 100};            // two runs
+    kernel.fail_next(Call::sendmsg, EAGAIN, 2);  // together, and the first by itself
     EXPECT_EQ(write(given, sealed), WriteResult::make_queued());
     EXPECT_NE(left->queued_bytes(), 0U);
     EXPECT_EQ(arrived(), expected(given, sealed));

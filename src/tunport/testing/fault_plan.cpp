@@ -32,6 +32,8 @@ constexpr std::array<std::string_view, system_calls> names{"open",
                                                            "setsockopt",
                                                            "recvmsg",
                                                            "sendmsg",
+                                                           "recvmmsg",
+                                                           "sendmmsg",
                                                            "find",
                                                            "set_up",
                                                            "set_mtu",
@@ -101,9 +103,11 @@ Errors make_errors(SystemCall call) {
     case SystemCall::setsockopt:
       return numbers({EBADF, EDOM, EFAULT, EINVAL, ENODEV, ENOMEM, ENOPROTOOPT, ENOTSOCK, EPERM});
     case SystemCall::recvmsg:
+    case SystemCall::recvmmsg:
       return numbers({EAGAIN, EBADF, ECONNREFUSED, EFAULT, EHOSTUNREACH, EINTR, EINVAL, EMSGSIZE, ENETUNREACH,
                       ENOMEM, ENOTSOCK});
     case SystemCall::sendmsg:
+    case SystemCall::sendmmsg:
       return numbers({EACCES, EADDRNOTAVAIL, EAGAIN, EBADF, ECONNREFUSED, EHOSTUNREACH, EINTR, EINVAL, EIO,
                       EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, ENOMEM, EOPNOTSUPP, EPERM});
     case SystemCall::set_mtu:
@@ -219,6 +223,12 @@ struct FaultPlan::State {
     }
     ssize_t sendmsg(int fd, const msghdr* message, int flags) override {
       return make(SystemCall::sendmsg, [&] { return inner_.sendmsg(fd, message, flags); });
+    }
+    int recvmmsg(int fd, std::span<mmsghdr> messages, int flags) override {
+      return make(SystemCall::recvmmsg, [&] { return inner_.recvmmsg(fd, messages, flags); });
+    }
+    int sendmmsg(int fd, std::span<mmsghdr> messages, int flags) override {
+      return make(SystemCall::sendmmsg, [&] { return inner_.sendmmsg(fd, messages, flags); });
     }
 
    private:

@@ -41,6 +41,8 @@ enum class SystemCall : std::uint8_t {
   setsockopt,
   recvmsg,
   sendmsg,
+  recvmmsg,
+  sendmmsg,
   find,
   set_up,
   set_mtu,

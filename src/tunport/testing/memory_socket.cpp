@@ -282,7 +282,8 @@ ssize_t MemorySockets::recvmsg(int fd, msghdr* message, int flags) {
   const int pending = std::exchange(socket->pending_error, 0);
   socket->update_readiness();
   // The descriptor cannot report POLLERR without a hang-up: a read reports the error queue instead.
-  if (pending != 0 || !socket->errors.empty()) return -ECONNREFUSED;
+  if (pending != 0) return -pending;
+  if (!socket->errors.empty()) return -ECONNREFUSED;
   if (socket->queue.empty()) {
     const bool non_blocking = (flags & MSG_DONTWAIT) != 0 || (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
     return non_blocking ? -EAGAIN : -EDEADLK;
@@ -311,6 +312,13 @@ ssize_t MemorySockets::recvmsg(int fd, msghdr* message, int flags) {
     socket->update_readiness();
   }
   return static_cast<ssize_t>(result);
+}
+
+void MemorySockets::tell_later(int fd, int error) {
+  Socket* const socket = find(fd);
+  if (socket == nullptr) return;
+  socket->pending_error = error;
+  socket->update_readiness();
 }
 
 std::vector<MemorySockets::Socket*> MemorySockets::receivers_of(const MemoryDatagram& datagram,

@@ -43,6 +43,8 @@ class MemorySockets {
   int setsockopt(int fd, int level, int option, const void* value, socklen_t length);
   ssize_t recvmsg(int fd, msghdr* message, int flags);
   ssize_t sendmsg(int fd, const msghdr* message, int flags);
+  /// Has the next call report `error`.
+  void tell_later(int fd, int error);
 
  private:
   struct Socket {

@@ -346,6 +346,32 @@ ssize_t MemorySystem::sendmsg(int fd, const msghdr* message, int flags) try {
   return -ENOMEM;
 }
 
+int MemorySystem::recvmmsg(int fd, std::span<mmsghdr> messages, int flags) {
+  int count = 0;
+  for (mmsghdr& message : messages) {
+    const ssize_t got = recvmsg(fd, &message.msg_hdr, flags);
+    if (got < 0) {
+      if (count == 0) return static_cast<int>(got);
+      if (got != -EAGAIN) state_->sockets.tell_later(fd, static_cast<int>(-got));
+      break;
+    }
+    message.msg_len = static_cast<unsigned>(got);
+    ++count;
+  }
+  return count;
+}
+
+int MemorySystem::sendmmsg(int fd, std::span<mmsghdr> messages, int flags) {
+  int count = 0;
+  for (mmsghdr& message : messages) {
+    const ssize_t sent = sendmsg(fd, &message.msg_hdr, flags);
+    if (sent < 0) return count == 0 ? static_cast<int>(sent) : count;
+    message.msg_len = static_cast<unsigned>(sent);
+    ++count;
+  }
+  return count;
+}
+
 const std::string& MemorySystem::Tunnel::name() const { return device_->name; }
 LinkInfo MemorySystem::Tunnel::info() const { return device_->info(); }
 bool MemorySystem::Tunnel::up() const { return device_->up; }

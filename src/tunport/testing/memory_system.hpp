@@ -129,6 +129,9 @@ class MemorySystem final : public IoSystem {
   int setsockopt(int fd, int level, int option, const void* value, socklen_t length) override;
   ssize_t recvmsg(int fd, msghdr* message, int flags) override;
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
+  /// As `recvmsg` for each datagram, and `sendmsg` for each: planned faults are those of these calls.
+  int recvmmsg(int fd, std::span<mmsghdr> messages, int flags) override;
+  int sendmmsg(int fd, std::span<mmsghdr> messages, int flags) override;
 
  private:
   struct State;
