@@ -218,6 +218,22 @@ TEST_F(CommandHost, AnnouncesItsMacEachTimeTheInterfaceComesUp) {
   EXPECT_EQ(json["port"]["drops"], ordered_json::object());
 }
 
+TEST_F(CommandHost, TellsEachEventOfTheInterfaceIfAsked) {
+  for (const bool json : {false, true}) {
+    Running running{host("tap:tp0", json ? Words{"--verbose", "--json"} : Words{"--verbose"})};
+    ASSERT_TRUE(running.has_said("is up with"));
+    ASSERT_TRUE(running.has_said("tunport: tp0: up\n"));
+    links.set_mtu("tp0", 1400, ec);
+    ASSERT_TRUE(running.has_said("tunport: tp0: MTU changed to 1400\n"));
+    links.set_up("tp0", false, ec);
+    ASSERT_TRUE(running.has_said("tunport: tp0: down\n"));
+    ASSERT_EQ(sandbox::run({"ip", "link", "set", "tp0", "name", "tp7"}).status, 0);
+    ASSERT_TRUE(running.has_said("tunport: tp7: renamed from tp0\n"));
+    running.send(SIGINT);
+    EXPECT_EQ(running.wait().status, 0);
+  }
+}
+
 TEST_F(CommandHost, AnInterfaceDownAndUpAgainIsWaitedFor) {
   Running running{host("tap:tp0", {"--json"})};
   ASSERT_TRUE(running.has_said("is up"));

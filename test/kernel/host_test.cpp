@@ -7,7 +7,6 @@
 
 #include <netinet/udp.h>
 
-#include "tunport/event/link_watch.hpp"
 #include "tunport/host/udp_echo.hpp"
 #include "tunport/wire/icmp.hpp"
 #include "tunport/wire/ipv4.hpp"
@@ -136,9 +135,6 @@ TEST_P(KernelHost, AnAnnouncementTakesTheAddressFromAnEarlierMac) {
 
 TEST_P(KernelHost, IsAnnouncedEachTimeTheInterfaceComesUp) {
   start(DeviceKind::tap);
-  LinkWatch watch{reactor(), port->device().link(), [&](LinkState state) {
-                    if (state == LinkState::up) host->announce(*port);
-                  }};
   EXPECT_TRUE(turn_until([&] { return host->statistics().arp_announcements == 1; }));
   set_up("tp0", false);
   EXPECT_THAT(rest(), is_at_rest());

@@ -9,7 +9,6 @@
 
 #include "tunport/base/error.hpp"
 #include "tunport/event/asio_reactor.hpp"
-#include "tunport/event/link_watch.hpp"
 #include "tunport/host/host.hpp"
 #include "tunport/host/udp_echo.hpp"
 #include "tunport/port/tuntap_port.hpp"
@@ -51,8 +50,8 @@ class HostRun {
   void finish_if_done();
   void start_listening();
   void set_link_up();
-  void watch_link();
   void announce() const;
+  void tell_event(LinkEvent event, const LinkInfo& link) const;
   void start_command();
 
   const HostPlan& plan_;
@@ -64,7 +63,6 @@ class HostRun {
   TuntapPort port_;
   Link device_link_;
   std::optional<LinkSetup> link_;
-  std::optional<LinkWatch> watch_;
   Signals signals_;
   Reactor::Timer kill_timer_;
   Reactor::Timer start_timer_;
@@ -103,12 +101,13 @@ HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox)
       signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }} {
   for (const std::uint16_t port : plan.udp_echo) host_.add_udp(port, echo_);
   port_.on_connection_lost([this](const std::error_code& reason) { on_port_lost(reason); });
+  if (plan.verbose)
+    port_.on_link_changed([this](LinkEvent event, const LinkInfo& link) { tell_event(event, link); });
 }
 
 int HostRun::run() {
   start_listening();
   set_link_up();
-  watch_link();
   announce();
   signals_.do_read();  // pending ones: COMMAND would be ended at once
   start_command();
@@ -148,11 +147,12 @@ void HostRun::set_link_up() {
   link_->set_up();
 }
 
-void HostRun::watch_link() {
-  if (summary_.where.kind != DeviceKind::tap) return;
-  watch_.emplace(reactor_, device_link_, [this](LinkState state) {
-    if (state == LinkState::up) host_.announce(port_);
-  });
+void HostRun::tell_event(LinkEvent event, const LinkInfo& link) const {
+  const std::string& before = summary_.where.name;
+  std::string line = "tunport: " + link.name + ": " + std::string{to_string(event)};
+  if (event == LinkEvent::mtu_changed) line += fmt::format(" to {}", link.mtu);
+  if (event == LinkEvent::renamed) line += " from " + before;
+  print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, line + '\n');
 }
 
 void HostRun::announce() const {
@@ -219,7 +219,6 @@ void HostRun::on_child_signal() {
 
 void HostRun::on_port_lost(const std::error_code& reason) {
   port_lost_ = true;
-  watch_.reset();
   if (reason && !status_) {
     status_ = status::failed;
     print_error(fmt::format("{}: {}; start tunport again{}", summary_.where.name, cause(reason),

@@ -167,6 +167,9 @@ HostPlan make_plan(const HostArguments& arguments) {
   plan.sandbox = arguments.sandbox;
   plan.json = arguments.json;
   plan.quiet = arguments.quiet;
+  plan.verbose = arguments.verbose;
+  if (plan.quiet && plan.verbose)
+    throw usage_failure("--quiet and --verbose contradict each other; leave one out");
   plan.command = arguments.command;
   return plan;
 }

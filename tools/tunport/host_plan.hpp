@@ -24,6 +24,7 @@ struct HostArguments {
   bool sandbox = false;
   bool json = false;
   bool quiet = false;
+  bool verbose = false;
   std::optional<std::string> explain;  ///< the name of a reason; nothing else is done then
   std::vector<std::string> command;
 };
@@ -41,6 +42,7 @@ struct HostPlan {
   bool sandbox = false;
   bool json = false;
   bool quiet = false;
+  bool verbose = false;
   std::vector<std::string> command;
 };
 

@@ -85,7 +85,8 @@ class Help : public CLI::Formatter {
     if (app->get_name() == "host")
       return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS...\n"
              "                    [--every-address] [--advertise-prefix CIDR] [--dhcp] [--mac MAC]\n"
-             "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [-- COMMAND ARG...]\n"
+             "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [--verbose]\n"
+             "                    [-- COMMAND ARG...]\n"
              "       tunport host --explain REASON\n";
     return "\nUsage: tunport host PORT OPTION... [-- COMMAND ARG...]\n"
            "       tunport host --help\n";
@@ -127,6 +128,8 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
   verb.add_flag("--json", host.json,
                 "Sum up as JSON, the last line on stdout; COMMAND's stdout goes to stderr");
   verb.add_flag("--quiet", host.quiet, "Say nothing but errors (and JSON, if asked for)");
+  verb.add_flag("--verbose", host.verbose,
+                "Print a line for each event of the interface: up, down, renamed, MTU changed, ...");
   verb.add_option("--explain", host.explain,
                   "Print what a reason for drops in the summary means, and exit; all: each of them")
       ->option_text("REASON");

@@ -318,6 +318,12 @@ void Device::set_persistent(bool persistent, std::error_code& ec) {
 void Device::set_owner(std::uint32_t uid, std::error_code& ec) { set(TUNSETOWNER, uid, ec); }
 void Device::set_group(std::uint32_t gid, std::error_code& ec) { set(TUNSETGROUP, gid, ec); }
 
+void Device::set_carrier(bool carrier, std::error_code& ec) {
+  int value = carrier ? 1 : 0;
+  ec.clear();
+  if (const int result = io_->ioctl(fileno(), TUNSETCARRIER, &value); result < 0) ec = request_error(-result);
+}
+
 void Device::set_send_buffer(int bytes, std::error_code& ec) {
   ec.clear();
   if (const int result = io_->ioctl(fileno(), TUNSETSNDBUF, &bytes); result < 0) ec = request_error(-result);

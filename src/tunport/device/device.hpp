@@ -275,6 +275,10 @@ class Device {
   /// Lets this user, or members of this group, attach without privilege (TUNSETOWNER, TUNSETGROUP).
   void set_owner(std::uint32_t uid, std::error_code& ec);
   void set_group(std::uint32_t gid, std::error_code& ec);
+  /// Tells the kernel that a reader is there, or none (TUNSETCARRIER, Linux 5.0): without a carrier the
+  /// interface is "NO-CARRIER", and routes by the interface are dead where the system wants so. A device has
+  /// a carrier from its opening on.
+  void set_carrier(bool carrier, std::error_code& ec);
   /// Bounds the kernel's memory for written packets, in bytes (TUNSETSNDBUF); beyond, writes say EAGAIN.
   void set_send_buffer(int bytes, std::error_code& ec);
 
@@ -290,6 +294,9 @@ class Device {
   }
   void set_group(std::uint32_t gid) {
     throwing(name_, [&](std::error_code& ec) { set_group(gid, ec); });
+  }
+  void set_carrier(bool carrier) {
+    throwing(name_, [&](std::error_code& ec) { set_carrier(carrier, ec); });
   }
   void set_send_buffer(int bytes) {
     throwing(name_, [&](std::error_code& ec) { set_send_buffer(bytes, ec); });

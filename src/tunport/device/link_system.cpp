@@ -1,6 +1,9 @@
 #include "tunport/device/link_system.hpp"
 
+#include <cerrno>
 #include <utility>
+
+#include "tunport/base/error.hpp"
 
 namespace tunport {
 namespace {
@@ -50,6 +53,9 @@ class NamedLink final : public LinkSystem {
     links_.move_to_namespace(name_, namespace_fd, ec);
   }
   void remove(const std::string&, std::error_code& ec) override { links_.remove(name_, ec); }
+  std::unique_ptr<LinkMonitor> monitor(const std::string&, std::error_code& ec) override {
+    return links_.monitor(name_, ec);
+  }
 
  private:
   Route named(Route route) const {
@@ -70,6 +76,35 @@ std::unique_ptr<LinkSystem> LinkSystem::around(IoSystem&, int, std::error_code& 
 
 std::unique_ptr<LinkSystem> LinkSystem::only(int, const std::string& name) {
   return std::make_unique<NamedLink>(*this, name);
+}
+
+std::unique_ptr<LinkMonitor> LinkSystem::monitor(const std::string&, std::error_code& ec) {
+  ec = errno_code(EOPNOTSUPP);
+  return nullptr;
+}
+
+std::string_view to_string(LinkEvent event) {
+  switch (event) {
+    case LinkEvent::down:
+      return "down";
+    case LinkEvent::up:
+      return "up";
+    case LinkEvent::carrier_lost:
+      return "carrier lost";
+    case LinkEvent::carrier_found:
+      return "carrier found";
+    case LinkEvent::mtu_changed:
+      return "MTU changed";
+    case LinkEvent::renamed:
+      return "renamed";
+    case LinkEvent::addresses_changed:
+      return "addresses changed";
+    case LinkEvent::moved:
+      return "moved to another namespace";
+    case LinkEvent::deleted:
+      return "deleted";
+  }
+  return "unknown";
 }
 
 void LinkSystem::inside(const std::function<void()>& inside, std::error_code& ec) {

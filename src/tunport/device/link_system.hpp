@@ -41,6 +41,7 @@ struct LinkInfo {
   MacAddress mac;    ///< all zero on TUN
   unsigned mtu = 0;  ///< bytes of IP, without the Ethernet header
   bool up = false;
+  bool carrier = false;              ///< a reader is there (IFLA_CARRIER), whether up or not
   unsigned tx_queue_length = 0;      ///< packets that wait for a reader before the kernel drops
   std::uint64_t tx_dropped = 0;      ///< packets dropped for want of a timely reader
   std::optional<TunnelInfo> tunnel;  ///< empty for other interfaces
@@ -67,6 +68,48 @@ struct Route {
   std::optional<IpAddress> gateway = {};  ///< none: the destination is on the link
   std::string interface = {};
   bool operator==(const Route&) const = default;
+};
+
+/// An event of an interface.
+enum class LinkEvent : std::uint8_t {
+  down,               ///< set down: packets are refused
+  up,                 ///< set up (IFF_UP): packets are taken
+  carrier_lost,       ///< no reader is there, or the reader has said so (TUNSETCARRIER)
+  carrier_found,      ///< the opposite
+  mtu_changed,        ///< in bytes of IP
+  renamed,            ///< the index stays
+  addresses_changed,  ///< an address came, went, or changed
+  moved,              ///< into another namespace; addresses and up state stay behind
+  deleted,            ///< the interface does not exist any more
+};
+/// The name in lower case: "carrier lost".
+std::string_view to_string(LinkEvent event);
+
+/// A kernel's message about an interface: the raw material of `LinkWatch`.
+struct LinkNotice {
+  enum class Kind : std::uint8_t {
+    state,      ///< `link` is the present state
+    addresses,  ///< an address came, went, or changed
+    moved,      ///< into another namespace
+    deleted,    ///< the interface does not exist any more
+    lost,       ///< notices were lost; a `state` or `deleted` follows
+  };
+  Kind kind = Kind::state;
+  LinkInfo link = {};
+};
+
+/// The notices about one interface, from the present state on. Made by `LinkSystem::monitor`.
+class LinkMonitor {
+ public:
+  virtual ~LinkMonitor() = default;
+  LinkMonitor() = default;
+  LinkMonitor(const LinkMonitor&) = delete;
+  LinkMonitor& operator=(const LinkMonitor&) = delete;
+
+  /// A descriptor for a loop, readable while there are notices.
+  virtual int fileno() const = 0;
+  /// Takes the notices that have come, oldest first. Never blocks. Bounded: more may be left.
+  virtual std::vector<LinkNotice> take() = 0;
 };
 
 /// Typed operations on interfaces. Every function reports by `ec` (cleared on success):
@@ -130,6 +173,10 @@ class LinkSystem {
   /// A single interface of this system's namespace: each call of the result acts on the interface of `index`,
   /// through renames, and ignores the name given. Default: by `name`.
   virtual std::unique_ptr<LinkSystem> only(int index, const std::string& name);
+  /// Watches the interface, by its index, in the namespace of this system's calls. Needs no privilege there.
+  /// Errors: those of `find`, and of a netlink socket (EMFILE, EACCES). EOPNOTSUPP, the default, from a
+  /// system without notices.
+  virtual std::unique_ptr<LinkMonitor> monitor(const std::string& name, std::error_code& ec);
   /// Runs `inside` in the namespace of this system's calls. Default: here.
   virtual void inside(const std::function<void()>& inside, std::error_code& ec);
 

@@ -95,6 +95,8 @@ std::optional<TunnelInfo> parse_link_info(nlattr* link_info) {
   return info[IFLA_INFO_DATA] != nullptr ? parse_tunnel(info[IFLA_INFO_DATA]) : TunnelInfo{};
 }
 
+}  // namespace
+
 std::optional<LinkInfo> parse_link(nlmsghdr& message) {
   Attributes<IFLA_MAX + 1> attributes{};
   if (message.nlmsg_type != RTM_NEWLINK ||
@@ -105,6 +107,7 @@ std::optional<LinkInfo> parse_link(nlmsghdr& message) {
   link.index = header->ifi_index;
   link.up = (header->ifi_flags & IFF_UP) != 0;
   if (attributes[IFLA_IFNAME] != nullptr) link.name = ::nla_get_string(attributes[IFLA_IFNAME]);
+  if (attributes[IFLA_CARRIER] != nullptr) link.carrier = ::nla_get_u8(attributes[IFLA_CARRIER]) != 0;
   if (attributes[IFLA_MTU] != nullptr) link.mtu = ::nla_get_u32(attributes[IFLA_MTU]);
   if (attributes[IFLA_TXQLEN] != nullptr) link.tx_queue_length = ::nla_get_u32(attributes[IFLA_TXQLEN]);
   if (nlattr* const mac = attributes[IFLA_ADDRESS]; mac != nullptr && ::nla_len(mac) == MacAddress::size) {
@@ -120,6 +123,8 @@ std::optional<LinkInfo> parse_link(nlmsghdr& message) {
   link.tunnel = parse_link_info(attributes[IFLA_LINKINFO]);
   return link;
 }
+
+namespace {
 
 template <std::size_t Size>
 std::array<std::uint8_t, Size> octets_of(const void* data) {

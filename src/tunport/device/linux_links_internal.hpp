@@ -7,6 +7,8 @@
 
 #include "tunport/device/link_system.hpp"
 
+struct nlmsghdr;
+
 namespace tunport {
 
 /// The kernel's interfaces. Each call opens a netlink socket of its own, so the object holds no state that a
@@ -39,6 +41,7 @@ class LinuxLinks final : public LinkSystem {
                        std::error_code& ec) override;
   std::unique_ptr<LinkSystem> around(IoSystem& io, int fd, std::error_code& ec) override;
   std::unique_ptr<LinkSystem> only(int index, const std::string& name) override;
+  std::unique_ptr<LinkMonitor> monitor(const std::string& name, std::error_code& ec) override;
   void inside(const std::function<void()>& inside, std::error_code& ec) override;
 
   // The throwing forms.
@@ -67,5 +70,8 @@ class LinuxLinks final : public LinkSystem {
   std::optional<UniqueFd> namespace_;  ///< nothing: the caller's
   int index_ = 0;                      ///< of the only interface; 0: the one that is named
 };
+
+/// The interface in an RTM_NEWLINK message; nothing in another message.
+std::optional<LinkInfo> parse_link(nlmsghdr& message);
 
 }  // namespace tunport

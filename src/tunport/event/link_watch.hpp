@@ -1,16 +1,8 @@
 #pragma once
-/// The state of an interface, as events of a reactor.
-///
-/// Theory. The kernel sends a message to the group RTNLGRP_LINK of rtnetlink at each change of an interface
-/// (linux/rtnetlink.h). A watch joins the group, then asks for the present state, so that no change falls in
-/// between. A socket that is read too late loses messages (ENOBUFS). The watch then forgets the state, and
-/// asks again: after a lost change and its undoing, the state is told once more.
+/// The events of an interface, on a reactor.
 
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
-#include <vector>
 
 #include "tunport/base/lifeline.hpp"
 #include "tunport/device/link.hpp"
@@ -18,25 +10,21 @@
 
 namespace tunport {
 
-/// The state of an interface.
-enum class LinkState : std::uint8_t {
-  down,  ///< set down: packets are refused
-  up,    ///< set up (IFF_UP): packets are taken
-  gone,  ///< deleted, or moved to another namespace
-};
-
-/// Tells the states of an interface, also after a rename.
+/// Tells the events of an interface, also after a rename. A port has a watch of its own, and tells the
+/// protocol (`FrameProtocol::link_changed`); a class for other programs and other interfaces.
 ///
-///     LinkWatch watch{reactor, port.device().link(), [&](LinkState state) {
-///       if (state == LinkState::up) host.announce(port);
+///     LinkWatch watch{reactor, port.device().link(), [](LinkEvent event, const LinkInfo& link) {
+///       std::cout << link.name << ": " << to_string(event) << '\n';
 ///     }};
 ///
-/// For the reactor's thread. A watch needs no privilege in the caller's network namespace.
+/// For the reactor's thread. A watch needs no privilege in the caller's network namespace, and ends with the
+/// interface: nothing follows `moved` and `deleted`.
 class LinkWatch final : public Watched {
  public:
-  /// Called with the present state, then with each change; after a loss of messages also with the state of
-  /// before. May destroy the watch.
-  using Handler = std::function<void(LinkState state)>;
+  /// Called with the present state (`up` or `down`), then with each change, and the state of the interface
+  /// after the change (before `moved` and `deleted`). Kernels lose notices when a program does not read them:
+  /// then the present state is told again, as are the addresses. May destroy the watch.
+  using Handler = std::function<void(LinkEvent event, const LinkInfo& link)>;
 
   /// Watches the interface of `link`, in the interface's own namespace. The reactor is borrowed, and calls
   /// `handler`; the constructor does not. Throws `Error`: `no_such_device`, `namespace_denied`, or the errno
@@ -46,26 +34,25 @@ class LinkWatch final : public Watched {
   LinkWatch(const LinkWatch&) = delete;
   LinkWatch& operator=(const LinkWatch&) = delete;
 
-  /// The netlink socket.
-  int fileno() const override;
+  /// The descriptor of the notices.
+  int fileno() const override { return monitor_->fileno(); }
   /// True.
   bool reading() const override { return true; }
   /// False.
   bool writing() const override { return false; }
-  /// Takes the messages that have come.
+  /// Takes the notices that have come.
   void do_read() override;
   /// No effect.
   void do_write() override {}
-  /// Takes note of a loss of messages, which is the error of a netlink socket.
+  /// Takes note of a loss of notices, which is the error of a netlink socket.
   void do_error() override { do_read(); }
 
  private:
-  struct Socket;
+  class Teller;
 
   Reactor& reactor_;
-  Handler handler_;
-  std::unique_ptr<Socket> socket_;
-  std::optional<LinkState> known_;
+  std::shared_ptr<Teller> teller_;  // held by a delivery too
+  std::unique_ptr<LinkMonitor> monitor_;
   Lifeline lifeline_;
 };
 

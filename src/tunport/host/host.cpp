@@ -265,6 +265,9 @@ struct Host::Rooms {
       if (interface.up) rooms.announce(*port);
       EthernetDemux::start_protocol();  // may destroy the port
     }
+    void link_changed(LinkEvent event, const LinkInfo& /*link*/) override {
+      if (event == LinkEvent::up) rooms.announce(transport());
+    }
     void lose_transport(const FrameTransport* transport) override {
       rooms.icmpv6.lose_port(transport);
       EthernetDemux::lose_transport(transport);

@@ -105,11 +105,10 @@ class Host {
   /// The MAC address in use. A start of the first TAP port makes the address anew, unless the options had
   /// one.
   const MacAddress& mac() const;
-  /// Tells the link of a TAP port about the host, for the moment when the interface comes up: an ARP
-  /// announcement for each listed IPv4 address (RFC 5227 3), probes and then an unsolicited advertisement for
-  /// each listed IPv6 address, a router advertisement if asked for. The start of a port announces by itself,
-  /// if the interface is up then; a `LinkWatch` tells when the interface comes up later. The port counts
-  /// refusals. No effect on TUN.
+  /// Tells the link of a TAP port about the host: an ARP announcement for each listed IPv4 address (RFC 5227
+  /// 3), probes and then an unsolicited advertisement for each listed IPv6 address, a router advertisement if
+  /// asked for. A port announces by itself whenever the interface is up or comes up
+  /// (`FrameProtocol::link_changed`). The port counts refusals. No effect on TUN.
   void announce(FrameTransport& port);
 
   /// The answers so far. Valid as long as the host.

@@ -54,6 +54,8 @@ class HostMac : public testing::Test {
     port.start_listening();
     auto tunnel = kernel_.tunnel(port.get_host().name);
     tunnel.set_up(true);
+    clock_.run_ready();
+    tunnel.collect();  // the announcements
     tunnel.inject(arp_request(host_ip));
     clock_.run_ready();
     const auto answers = tunnel.collect();

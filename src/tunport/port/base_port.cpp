@@ -338,8 +338,15 @@ void BasePort::pull_from_producer() {
 
 void BasePort::flush() { outbox().flush(); }
 
+void BasePort::drop_queue(DropReason reason) {
+  if (outbox().queue_empty()) return;
+  outbox().drop(reason);
+  outbox().flush();  // tells
+}
+
 void BasePort::drain_later() {
   start_writing();
+  if (down_is_told_) return;
   try {
     timers_.retry = reactor().call_later(queue_retry_interval, [this] {
       const Lifeline::Watch watch{lifeline_};

@@ -198,6 +198,12 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
 
   void pull_from_producer() override;
 
+  /// Drops the queue, counted as `reason`. May destroy the port.
+  void drop_queue(DropReason reason);
+  /// True: the port is told when the link goes down. False, the default: a waiting queue is tried now and
+  /// then, because a link that is down withholds writability.
+  void set_down_is_told(bool told) { down_is_told_ = told; }
+
   /// The origin of the packet being delivered. Precondition: the port was started once.
   PacketOrigin& packet_origin() const;
 
@@ -266,6 +272,7 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
   WriteEnd write_end_ = WriteEnd::none;
   std::uint64_t lives_ = 0;  // starts so far
   bool in_burst_ = false;
+  bool down_is_told_ = false;
   bool tearing_down_ = false;  // the producer and the protocol are being stopped
   std::size_t packet_space_ = 0;
   std::shared_ptr<Slab> slab_;  // held by a burst too: its packets outlive the port

@@ -161,6 +161,10 @@ class FrameProtocol : public virtual ConnectedProtocol<FrameTransport> {
   /// Receives a packet, borrowed for the call. Copy lasting parts, and do not suspend a coroutine during the
   /// call.
   virtual void frame_received(const Packet& packet) = 0;
+  /// The port's interface has changed since the start; `link` is the state after the change (before `moved`
+  /// and `deleted`). Where the kernel lost notices, changes are told again. A deletion ends the port besides.
+  /// Never called by a port that cannot watch (`TuntapPort`). Default: no effect.
+  virtual void link_changed(LinkEvent /*event*/, const LinkInfo& /*link*/) {}
 };
 
 /// A frame protocol for Ethernet frames: its port is a TAP.

@@ -10,6 +10,7 @@
 
 #include "tunport/base/log.hpp"
 #include "tunport/device/interface_setup_internal.hpp"
+#include "tunport/event/link_watch.hpp"
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/offload/checksum_state_internal.hpp"
 #include "tunport/offload/layout_internal.hpp"
@@ -54,7 +55,13 @@ struct TuntapPort::State {
   Outbox<TunSink> outbox;
   std::unique_ptr<FrameProtocol> own_protocol;  // that the port keeps
   Operations<PacketCompletions> operations;
-  std::size_t mtu = 0;  // as of a second before `mtu_until`
+  std::optional<LinkWatch> watch;                      // of the interface; empty where none is possible
+  bool knows_link = false;                             // the watch has told the state of the start
+  std::string name;                                    // after a rename
+  std::shared_ptr<const LinkHandler> on_link_changed;  // held by a call of the handler too
+  std::uint64_t drops_before = 0;                      // the link's, at the start
+  std::uint64_t drops = 0;                             // since
+  std::size_t mtu = 0;                                 // as of a second before `mtu_until`
   TimePoint mtu_until{};
 };
 
@@ -132,6 +139,9 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
     close_device();
     return 0;
   }
+  watch_link();
+  state_->drops = 0;
+  state_->drops_before = options().device.netlink ? link_info().tx_dropped : 0;
   state_->sink.reset();
   accepts_super_packets_ = protocol_->accepts_super_packets();
   const std::size_t datagram = options().max_packet_size + 1;
@@ -145,6 +155,42 @@ void TuntapPort::set_up_interface(std::error_code& ec) {
   if (ec) return;
   state_->setup = std::move(setup);
   state_->setup->apply(options().interface, state_->wrong_part, ec);
+}
+
+void TuntapPort::watch_link() noexcept {
+  state_->watch.reset();
+  state_->knows_link = false;
+  try {
+    std::error_code ec;
+    const bool permitted = options().device.netlink;
+    if (const Link link = permitted ? state_->device.link(ec) : Link{}; link && !ec)
+      state_->watch.emplace(reactor(), link,
+                            [this](LinkEvent event, const LinkInfo& now) { link_changed(event, now); });
+  } catch (const std::exception&) {  // the port goes without events
+  }
+  set_down_is_told(state_->watch.has_value());
+}
+
+void TuntapPort::link_changed(LinkEvent event, const LinkInfo& link) {
+  if (!std::exchange(state_->knows_link, true)) return;  // the protocol's start has seen that
+  const Lifeline::Watch alive{lifeline_};
+  const LinkInfo now = link;  // the watch may end below
+  if (event == LinkEvent::renamed) state_->name = now.name;
+  if (event == LinkEvent::mtu_changed) state_->mtu_until = {};
+  if (event == LinkEvent::moved) watch_link();
+  // A deleted interface goes down first: the end of the port drops the queue then.
+  if (event == LinkEvent::down && !state_->device.is_gone()) drop_queue(DropReason::link_down);
+  if (!alive.alive()) return;
+  guarded(&protocol(), [&] {
+    protocol_->make_connection(*this);
+    protocol_->link_changed(event, now);
+  });
+  if (!alive.alive()) return;
+  if (const auto handler = state_->on_link_changed) guarded(nullptr, [&] { (*handler)(event, now); });
+}
+
+void TuntapPort::on_link_changed(LinkHandler handler) {
+  state_->on_link_changed = handler ? std::make_shared<const LinkHandler>(std::move(handler)) : nullptr;
 }
 
 void TuntapPort::put_interface_back() noexcept try {
@@ -161,6 +207,12 @@ void TuntapPort::put_interface_back() noexcept try {
 }
 
 void TuntapPort::close_device() noexcept {
+  try {
+    state_->drops = kernel_drops();
+  } catch (const std::bad_alloc&) {  // the number of before
+  }
+  state_->watch.reset();
+  state_->name.clear();
   put_interface_back();
   state_->device.close();
   state_->is_given = false;
@@ -181,6 +233,11 @@ std::size_t TuntapPort::mtu() const {
     state_->mtu_until = now + std::chrono::seconds{1};
   }
   return state_->mtu;
+}
+std::uint64_t TuntapPort::kernel_drops() const {
+  if (!state_->device || !options().device.netlink) return state_->drops;
+  const LinkInfo link = link_info();
+  return link.index == 0 ? state_->drops : link.tx_dropped - std::min(link.tx_dropped, state_->drops_before);
 }
 Device& TuntapPort::device() { return state_->device; }
 const Device& TuntapPort::device() const { return state_->device; }
@@ -317,7 +374,10 @@ void TuntapPort::write_done(Ticket ticket, const std::error_code& ec) {
   state_->operations.send_done(ticket, ec);
 }
 
-TunnelAddress TuntapPort::get_host() const { return {kind_, device() ? device().name() : name_}; }
+TunnelAddress TuntapPort::get_host() const {
+  if (!state_->name.empty()) return {kind_, state_->name};
+  return {kind_, device() ? device().name() : name_};
+}
 
 void TuntapPort::connection_lost(const std::error_code& reason) {
   try {

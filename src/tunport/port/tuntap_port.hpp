@@ -77,6 +77,11 @@ class TuntapPort final : public BasePort, public FrameTransport {
   /// Called when a datagram is sent, or with the error.
   using SendHandler = std::function<void(const std::error_code& ec)>;
 
+  /// Called with each event of the interface, after the protocol's `link_changed`: see there.
+  using LinkHandler = std::function<void(LinkEvent event, const LinkInfo& link)>;
+  /// Sets the handler, or removes it. May be called by the handler.
+  void on_link_changed(LinkHandler handler);
+
   /// The device's descriptor; -1 when closed.
   int fileno() const override;
   /// Ends the port with `device_gone` if the device is gone. The reactor calls `do_error`.
@@ -139,7 +144,11 @@ class TuntapPort final : public BasePort, public FrameTransport {
     return detail::AsyncCalls<Token>::send(*this, datagram, token);
   }
 
-  /// Kind and name: the device's own name while open, the constructor's before.
+  /// The packets that the kernel has dropped since the start because nobody read in time (the link's
+  /// tx_dropped, of all queues together): lost without a reason among the `drops`. Asked by netlink; while
+  /// closed, the number at the end of the last life. 0 if not known.
+  std::uint64_t kernel_drops() const;
+  /// Kind and name: the device's own name while open, also after a rename; the constructor's before.
   TunnelAddress get_host() const;
   /// The device, closed while the port is closed. For settings and capabilities; do not read, write or close
   /// it.
@@ -161,6 +170,9 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void disconnect_protocol() override { protocol_->disconnect(*this); }
   /// What `PortOptions::interface` asks for.
   void set_up_interface(std::error_code& ec);
+  /// Watches the interface, if possible.
+  void watch_link() noexcept;
+  void link_changed(LinkEvent event, const LinkInfo& link);
   /// Undoes `set_up_interface` if the device stays.
   void put_interface_back() noexcept;
   int receive_packets(Burst& burst) override;

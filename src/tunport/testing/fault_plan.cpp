@@ -49,6 +49,7 @@ constexpr std::array<std::string_view, system_calls> names{"open",
                                                            "remove",
                                                            "in_namespace_of",
                                                            "around",
+                                                           "monitor",
                                                            "inside"};
 
 using Errors = std::vector<std::error_code>;
@@ -129,6 +130,8 @@ Errors make_errors(SystemCall call) {
       return {Errc::no_such_namespace, Errc::not_a_namespace, Errc::namespace_denied, errno_code(EMFILE)};
     case SystemCall::around:
       return {Errc::namespace_denied, Errc::device_gone, errno_code(EMFILE), errno_code(ENOMEM)};
+    case SystemCall::monitor:
+      return by_netlink({errno_code(EACCES), Errc::namespace_denied});
     case SystemCall::inside:
       return {Errc::namespace_denied, errno_code(EMFILE), errno_code(ENOMEM)};
     default:
@@ -303,6 +306,9 @@ struct FaultPlan::State {
     }
     std::unique_ptr<LinkSystem> only(int index, const std::string& name) override {
       return wrapped(inner_.only(index, name));
+    }
+    std::unique_ptr<LinkMonitor> monitor(const std::string& name, std::error_code& ec) override {
+      return make(SystemCall::monitor, ec, [&] { return inner_.monitor(name, ec); });
     }
     void inside(const std::function<void()>& inside, std::error_code& ec) override {
       make(SystemCall::inside, ec, [&] { inner_.inside(inside, ec); });

@@ -58,6 +58,7 @@ enum class SystemCall : std::uint8_t {
   remove,
   in_namespace_of,
   around,
+  monitor,
   inside,
 };
 /// The number of calls.

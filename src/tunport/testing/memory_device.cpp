@@ -110,6 +110,7 @@ LinkInfo MemoryDevice::info() const {
   link.mac = mac;
   link.mtu = mtu;
   link.up = up;
+  link.carrier = carrier;
   link.tx_queue_length = tx_queue_length;
   link.tx_dropped = tx_dropped;
   if (is_tunnel()) {
@@ -130,11 +131,13 @@ LinkInfo MemoryDevice::info() const {
 void MemoryDevice::attach(MemoryFile& file) {
   file.ring.resize(tx_queue_length);
   queues.push_back(&file);
+  carrier = true;
   refresh_writable();
 }
 
 void MemoryDevice::detach(MemoryFile& file) {
   std::erase(queues, &file);
+  if (queues.empty()) carrier = false;
   std::erase_if(flows_, [&](const auto& flow) { return flow.second == &file; });
 }
 

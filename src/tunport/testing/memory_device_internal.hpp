@@ -104,7 +104,8 @@ struct MemoryDevice {
   bool removed = false;
   bool moved = false;  ///< moved into another namespace: not found by name, but in service
   bool up = false;
-  bool held = false;  ///< writes are held by `set_writable(false)`
+  bool carrier = false;  ///< a queue is attached, unless TUNSETCARRIER said otherwise
+  bool held = false;     ///< writes are held by `set_writable(false)`
   unsigned mtu = 1500;
   MacAddress mac;
   unsigned tx_queue_length;

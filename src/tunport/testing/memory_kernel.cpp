@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 #include <linux/if.h>
 #include <linux/if_tun.h>
@@ -27,7 +28,7 @@ MemoryKernel::MemoryKernel() {
   std::shared_ptr<MemoryDevice> loopback;
   create("lo", 0, loopback);
   loopback->mtu = 65536;
-  loopback->up = true;
+  loopback->up = loopback->carrier = true;
   const IpPrefix own[] = {{Ipv4Address{0x7f000001}, 8},
                           {Ipv6Address{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}, 128}};
   for (const IpPrefix& prefix : own) loopback->addresses.push_back({.prefix = prefix});
@@ -79,18 +80,36 @@ int MemoryKernel::create(const std::string& name, unsigned flags, std::shared_pt
 
 void MemoryKernel::remove(MemoryDevice& device) {
   set_up(device, false);
-  device.addresses.clear();
+  remove_addresses(device, [](const auto&) { return true; });
   device.remove();
+  tell(device, LinkNotice::Kind::deleted);
   std::erase_if(devices, [&](const auto& entry) { return entry.get() == &device; });
 }
 
 void MemoryKernel::set_up(MemoryDevice& device, bool up) {
-  if (!up) {
-    device.routes.clear();
-    std::erase_if(device.addresses,
-                  [](const InterfaceAddress& address) { return address.prefix.address.is_v6(); });
+  if (device.up != up) {
+    device.set_up(up);
+    tell(device, LinkNotice::Kind::state);
   }
-  device.set_up(up);
+  if (up) return;
+  device.routes.clear();
+  remove_addresses(device, [](const InterfaceAddress& address) { return address.prefix.address.is_v6(); });
+}
+
+void MemoryKernel::tell(const MemoryDevice& device, LinkNotice::Kind kind) {
+  std::erase_if(monitors, [](const auto& monitor) { return monitor.expired(); });
+  for (const auto& weak : monitors) {
+    const auto monitor = weak.lock();
+    if (!monitor || monitor->device.get() != &device || monitor->away != device.moved) continue;
+    try {
+      LinkNotice notice{.kind = kind};
+      if (kind == LinkNotice::Kind::state) notice.link = device.info();
+      monitor->notices.push_back(std::move(notice));
+    } catch (const std::bad_alloc&) {
+      monitor->lost = true;
+    }
+    monitor->readiness.set_readable(true);
+  }
 }
 
 bool MemoryKernel::may_attach(const MemoryDevice& device) const {

@@ -17,6 +17,15 @@ struct ifreq;
 
 namespace tunport {
 
+/// The notices for a monitor of an interface.
+struct MemoryNotices {
+  std::shared_ptr<MemoryDevice> device;
+  bool away = false;  ///< the namespace of the monitor
+  Readiness readiness;
+  std::vector<LinkNotice> notices;
+  bool lost = false;  ///< a notice found no memory
+};
+
 struct MemoryKernel {
   MemoryKernel();
 
@@ -34,6 +43,13 @@ struct MemoryKernel {
   void remove(MemoryDevice& device);
   /// Sets an interface up or down. An interface that goes down loses its routes and IPv6 addresses.
   void set_up(MemoryDevice& device, bool up);
+  /// Has the monitors of an interface told of a change.
+  void tell(const MemoryDevice& device, LinkNotice::Kind kind);
+  /// Removes addresses for which `gone` is true, and tells if there were any.
+  template <class Gone>
+  void remove_addresses(MemoryDevice& device, Gone gone) {
+    if (std::erase_if(device.addresses, gone) != 0) tell(device, LinkNotice::Kind::addresses);
+  }
   /// TUNSETIFF. Zero or a negated errno.
   int set_iff(MemoryFile& file, ifreq& request);
   /// Takes a planned failure of the call: a negated errno, or zero without a planned failure.
@@ -57,6 +73,7 @@ struct MemoryKernel {
   std::vector<std::shared_ptr<MemoryDevice>> devices;
   std::unordered_map<std::uint64_t, std::unique_ptr<MemoryFile>> files;
   std::vector<Fault> faults;
+  std::vector<std::weak_ptr<MemoryNotices>> monitors;
   MemoryTraits traits;
   int clone_error = 0;  ///< the errno with which opening /dev/net/tun fails, or 0
   bool privileged = true;

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <sys/stat.h>
 
@@ -97,9 +99,9 @@ void MemoryLinks::set_mtu(const std::string& name, unsigned mtu, std::error_code
     ec = Errc::mtu_out_of_range;
     return;
   }
-  device->mtu = mtu;
+  if (std::exchange(device->mtu, mtu) != mtu) kernel_.tell(*device, LinkNotice::Kind::state);
   if (mtu < least_ipv6_mtu)
-    std::erase_if(device->addresses, [](const InterfaceAddress& own) { return own.prefix.address.is_v6(); });
+    kernel_.remove_addresses(*device, [](const InterfaceAddress& own) { return own.prefix.address.is_v6(); });
 }
 
 void MemoryLinks::set_mac(const std::string& name, const MacAddress& mac, std::error_code& ec) {
@@ -136,6 +138,7 @@ void MemoryLinks::add_interface_address(const std::string& name, const Interface
   } else {
     device->addresses.push_back(added);
     device->addresses.back().flags = flags_of(added);
+    kernel_.tell(*device, LinkNotice::Kind::addresses);
   }
 }
 
@@ -143,10 +146,12 @@ void MemoryLinks::remove_address(const std::string& name, const IpPrefix& addres
   MemoryDevice* const device = look_up_and_ask(name, ec);
   if (device == nullptr) return;
   const auto found = find_address(device->addresses, address, true);
-  if (found == device->addresses.end())
+  if (found == device->addresses.end()) {
     ec = errno_code(EADDRNOTAVAIL);
-  else
-    device->addresses.erase(found);
+    return;
+  }
+  device->addresses.erase(found);
+  kernel_.tell(*device, LinkNotice::Kind::addresses);
 }
 
 std::vector<IpPrefix> MemoryLinks::addresses(const std::string& name, std::error_code& ec) {
@@ -212,7 +217,8 @@ void MemoryLinks::move_to_namespace(const std::string& name, int namespace_fd, s
     return;
   }
   kernel_.set_up(*device, false);
-  device->addresses.clear();
+  kernel_.remove_addresses(*device, [](const auto&) { return true; });
+  kernel_.tell(*device, LinkNotice::Kind::moved);
   device->moved = true;
 }
 
@@ -243,6 +249,43 @@ std::unique_ptr<LinkSystem> MemoryLinks::only(int index, const std::string&) {
   const auto found = std::ranges::find(kernel_.devices, index, &MemoryDevice::index);
   if (found != kernel_.devices.end()) link->only_ = *found;
   return link;
+}
+
+std::unique_ptr<LinkMonitor> MemoryLinks::monitor(const std::string& name, std::error_code& ec) {
+  class Monitor final : public LinkMonitor {
+   public:
+    explicit Monitor(std::shared_ptr<MemoryNotices> notices)
+        : fd_{notices->readiness.open(O_NONBLOCK | O_CLOEXEC)}, notices_{std::move(notices)} {}
+    int fileno() const override { return fd_.get(); }
+    std::vector<LinkNotice> take() override {
+      notices_->readiness.set_readable(false);
+      if (notices_->lost) {
+        notices_->notices.push_back({.kind = LinkNotice::Kind::lost});
+        notices_->notices.push_back({.link = notices_->device->info()});
+        notices_->lost = false;
+      }
+      return std::exchange(notices_->notices, {});
+    }
+
+   private:
+    UniqueFd fd_;
+    std::shared_ptr<MemoryNotices> notices_;
+  };
+
+  const MemoryDevice* const device = look_up(name, ec);
+  if (device == nullptr) return nullptr;
+  auto notices = std::make_shared<MemoryNotices>();
+  notices->device = kernel_.find(device->index);
+  if (!notices->device) notices->device = only_;
+  notices->away = device->moved;
+  auto monitor = std::make_unique<Monitor>(notices);
+  if (monitor->fileno() < 0) {
+    ec = errno_code(EMFILE);
+    return nullptr;
+  }
+  kernel_.monitors.push_back(notices);
+  kernel_.tell(*device, LinkNotice::Kind::state);
+  return monitor;
 }
 
 void MemoryLinks::inside(const std::function<void()>& inside, std::error_code& ec) {

@@ -36,6 +36,7 @@ class MemoryLinks final : public LinkSystem {
   void remove(const std::string& name, std::error_code& ec) override;
   std::unique_ptr<LinkSystem> around(IoSystem& io, int fd, std::error_code& ec) override;
   std::unique_ptr<LinkSystem> only(int index, const std::string& name) override;
+  std::unique_ptr<LinkMonitor> monitor(const std::string& name, std::error_code& ec) override;
   void inside(const std::function<void()>& inside, std::error_code& ec) override;
 
   // The throwing forms.

@@ -54,7 +54,7 @@ int get_iff(const MemoryDevice& device, void* argument) {
 }
 
 /// The requests that need a device and take a pointer.
-int control(MemoryDevice& device, unsigned long request, void* argument) {
+int control(MemoryKernel& kernel, MemoryDevice& device, unsigned long request, void* argument) {
   int number = 0;
   switch (request) {
     case TUNGETIFF:
@@ -74,6 +74,12 @@ int control(MemoryDevice& device, unsigned long request, void* argument) {
     case TUNSETVNETBE:
       if (const int error = copy_in(argument, number); error != 0) return error;
       (request == TUNSETVNETLE ? device.vnet_little_endian : device.vnet_big_endian) = number != 0;
+      return 0;
+    case TUNSETCARRIER:
+      if (const int error = copy_in(argument, number); error != 0) return error;
+      if (device.carrier == (number != 0)) return 0;
+      device.carrier = number != 0;
+      kernel.tell(device, LinkNotice::Kind::state);
       return 0;
     case TUNGETSNDBUF:
       return copy_out(argument, device.send_buffer);
@@ -210,7 +216,7 @@ int MemorySystem::ioctl(int fd, unsigned long request, void* argument) try {
     return error != 0 ? error : copy_out(argument, wanted);
   }
   if (!file->device || file->device->removed) return -EBADFD;
-  return control(*file->device, request, argument);
+  return control(state_->kernel, *file->device, request, argument);
 } catch (const std::bad_alloc&) {
   return -ENOMEM;
 }
@@ -380,6 +386,11 @@ bool MemorySystem::Tunnel::inject(Bytes packet, const PacketOffload& offload) {
 }
 std::vector<WrittenPacket> MemorySystem::Tunnel::collect_packets() { return device_->collect(); }
 void MemorySystem::Tunnel::set_up(bool up) { kernel_->set_up(*device_, up); }
+void MemorySystem::Tunnel::rename(const std::string& other) {
+  device_->name = other;
+  for (Route& route : device_->routes) route.interface = other;
+  kernel_->tell(*device_, LinkNotice::Kind::state);
+}
 void MemorySystem::Tunnel::set_writable(bool writable) { device_->set_writable(writable); }
 void MemorySystem::Tunnel::set_tx_queue_length(unsigned packets) { device_->set_tx_queue_length(packets); }
 unsigned long MemorySystem::Tunnel::offload() const { return device_->offload; }

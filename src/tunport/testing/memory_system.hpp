@@ -182,6 +182,8 @@ class MemorySystem::Tunnel {
   /// False: the send buffer is full, writes fail with EAGAIN, and the descriptors are not writable, until
   /// true.
   void set_writable(bool writable);
+  /// `ip link set NAME name OTHER`.
+  void rename(const std::string& other);
   /// `ip link set NAME txqueuelen PACKETS`.
   void set_tx_queue_length(unsigned packets);
   /// Writes of super-packets of a kind fail with EINVAL from now on, also within the mask. `refused` false
