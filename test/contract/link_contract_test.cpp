@@ -62,6 +62,10 @@ class Links : public Contract {
 TUNPORT_IN_BOTH_WORLDS(Links);
 
 TEST_P(Links, Find) {
+  const auto all = links().list(ec);
+  ASSERT_FALSE(ec) << ec.message();
+  EXPECT_EQ(std::ranges::count(all, "lo", &LinkInfo::name), 1);
+  EXPECT_FALSE(all.front().tunnel);
   const auto loopback = links().find("lo", ec);
   ASSERT_TRUE(loopback);
   EXPECT_TRUE(loopback->up);

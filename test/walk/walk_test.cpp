@@ -290,6 +290,7 @@ class Scenario {
     const std::vector<Bytes> parts(2, Bytes{buffer});
     device.write_sequence(parts);
     system.links.move_to_namespace("tun9", stranger_.get(), ec);
+    system.links.list(ec);
     system.links.remove("tun9", ec);
   }
 

@@ -25,7 +25,7 @@ _tunport() {
   done
 
   if ((count <= 1)); then
-    mapfile -t COMPREPLY < <(compgen -W 'host --help --version' -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W 'host list doctor --help --version' -- "$word")
     return
   fi
 
@@ -33,10 +33,11 @@ _tunport() {
   case $previous in
     --explain) answers="all $("$program" host --explain all 2>/dev/null | sed 's/ .*//')" ;;
     --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo) return ;;
-    host) answers=$(_tunport_ports "$word") ;;
+    host | doctor) answers=$(_tunport_ports "$word") ;;
   esac
-  if [[ $word == -* || $previous != host && -z $answers ]]; then
-    answers="$("$program" host --help 2>/dev/null | sed -n 's/^  \(-h,\)\{0,1\}\(--[a-z-]*\).*/\2/p') --"
+  if [[ $word == -* || $previous != host && $previous != doctor && -z $answers ]]; then
+    answers=$("$program" "${words[1]}" --help 2>/dev/null | sed -n 's/^  \(-h,\)\{0,1\}\(--[a-z-]*\).*/\2/p')
+    [[ ${words[1]} != host ]] || answers+=" --"
   fi
   mapfile -t COMPREPLY < <(compgen -W "$answers" -- "$word")
 

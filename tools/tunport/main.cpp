@@ -12,9 +12,11 @@
 #include "tunport/base/log.hpp"
 #include "tunport/host/host.hpp"
 
+#include "doctor_command.hpp"
 #include "explain.hpp"
 #include "failure.hpp"
 #include "host_command.hpp"
+#include "list_command.hpp"
 #include "output.hpp"
 
 namespace tunport::tool {
@@ -28,6 +30,26 @@ constexpr auto footer =
     "    -- ping -c 5 -i 0.2 10.77.0.2\n"
     "\n"
     "'tunport host --help' tells of its options and of how PORT is written.";
+
+constexpr auto list_description = "The TUN/TAP interfaces that exist here.";
+constexpr auto list_footer =
+    "A line for each interface: kind, state, MTU, queues of a multi-queue device, flags (multi_queue, "
+    "vnet_hdr,\n"
+    "persist, pi), owner, group, packets dropped for want of a reader, the process that has it open, "
+    "addresses.\n"
+    "Processes of other users are seen by root only.";
+
+constexpr auto doctor_description = "Tells whether this machine and this user can do it.";
+constexpr auto doctor_footer =
+    "A line for each condition, with the remedy: the driver and its device, privilege and namespaces, "
+    "offload,\n"
+    "the interface of PORT (tap:NAME or tun:NAME), rp_filter and a firewall that would drop packets. Nothing "
+    "is\n"
+    "changed; a trial is made in a network namespace of its own.\n"
+    "\n"
+    "Exit status:\n"
+    "  0  nothing that is needed is missing\n"
+    "  1  something is";
 
 constexpr auto host_description =
     "A small host behind an interface: it answers ARP, neighbor discovery, ping and UDP.";
@@ -88,11 +110,15 @@ class Help : public CLI::Formatter {
              "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [--verbose]\n"
              "                    [-- COMMAND ARG...]\n"
              "       tunport host --explain REASON\n";
+    if (app->get_name() == "list") return "\nUsage: tunport list [--json]\n";
+    if (app->get_name() == "doctor") return "\nUsage: tunport doctor [PORT]\n";
     return "\nUsage: tunport host PORT OPTION... [-- COMMAND ARG...]\n"
-           "       tunport host --help\n";
+           "       tunport list [--json]\n"
+           "       tunport doctor [PORT]\n"
+           "       tunport VERB --help\n";
   }
   std::string make_subcommand(const CLI::App* verb) const override {
-    return "  " + verb->get_name() + "    " + verb->get_description() + '\n';
+    return fmt::format("  {:<8}{}\n", verb->get_name(), verb->get_description());
   }
   std::string make_positionals(const CLI::App* /*app*/) const override { return {}; }
 };
@@ -139,9 +165,11 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
 std::string describe(const CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
     if (const auto unknown = app.remaining(true); !unknown.empty())
-      return fmt::format(
-          "'{}' is not known {}", unknown.front(),
-          app.get_subcommands().empty() ? "as a verb; there is 'host'" : "here (COMMAND stands behind '--')");
+      return fmt::format("'{}' is not known {}", unknown.front(),
+                         app.get_subcommands().empty() ? "as a verb; there are 'host', 'list' and 'doctor'"
+                         : app.get_subcommands().front()->get_name() == "host"
+                             ? "here (COMMAND stands behind '--')"
+                             : "here");
   std::string text = error.what();
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
     return text.substr(0, text.find(':')) + ": a value is missing, or one too many";
@@ -166,6 +194,14 @@ int run(std::vector<std::string> arguments) {
   app.footer(footer);
   CLI::App* const verb = app.add_subcommand("host", host_description);
   add_host_options(*verb, host);
+  CLI::App* const list = app.add_subcommand("list", list_description);
+  list->footer(list_footer)->group("Verbs");
+  bool list_json = false;
+  list->add_flag("--json", list_json, "As JSON, in one line");
+  CLI::App* const doctor = app.add_subcommand("doctor", doctor_description);
+  doctor->footer(doctor_footer)->group("Verbs");
+  std::string doctor_port;
+  doctor->add_option("PORT", doctor_port);
 
   std::ranges::reverse(arguments);  // as CLI11 wants them
   try {
@@ -177,7 +213,15 @@ int run(std::vector<std::string> arguments) {
     print(STDOUT_FILENO, app.help());
     return 0;
   } catch (const CLI::ParseError& error) {
-    throw usage_failure(describe(app, error));
+    const auto verbs = app.get_subcommands();
+    throw Failure{status::usage, fmt::format("{}; see 'tunport {}--help'", describe(app, error),
+                                             verbs.empty() ? "" : verbs.front()->get_name() + ' ')};
+  }
+  if (*list || *doctor) {
+    if (!host.command.empty())
+      throw Failure{status::usage, fmt::format("{} runs no COMMAND; leave '--' and what follows out",
+                                               *list ? "list" : "doctor")};
+    return *list ? run_list(list_json) : run_doctor(doctor_port);
   }
   if (!*verb)
     throw Failure{status::usage, "what to do is missing, such as 'tunport host'; see 'tunport --help'"};

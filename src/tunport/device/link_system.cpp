@@ -78,6 +78,11 @@ std::unique_ptr<LinkSystem> LinkSystem::only(int, const std::string& name) {
   return std::make_unique<NamedLink>(*this, name);
 }
 
+std::vector<LinkInfo> LinkSystem::list(std::error_code& ec) {
+  ec = errno_code(EOPNOTSUPP);
+  return {};
+}
+
 std::unique_ptr<LinkMonitor> LinkSystem::monitor(const std::string&, std::error_code& ec) {
   ec = errno_code(EOPNOTSUPP);
   return nullptr;

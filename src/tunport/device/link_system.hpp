@@ -29,22 +29,22 @@ struct TunnelInfo {
   bool vnet_header = false;
   bool multi_queue = false;
   bool persistent = false;
-  std::optional<std::uint32_t> owner;
-  std::optional<std::uint32_t> group;
-  std::optional<unsigned> queues;  ///< of a multi-queue device: attached descriptors
+  std::optional<std::uint32_t> owner = {};
+  std::optional<std::uint32_t> group = {};
+  std::optional<unsigned> queues = {};  ///< of a multi-queue device: attached descriptors
 };
 
 /// An interface as the kernel describes it.
 struct LinkInfo {
   int index = 0;
-  std::string name;
-  MacAddress mac;    ///< all zero on TUN
-  unsigned mtu = 0;  ///< bytes of IP, without the Ethernet header
+  std::string name = {};
+  MacAddress mac = {};  ///< all zero on TUN
+  unsigned mtu = 0;     ///< bytes of IP, without the Ethernet header
   bool up = false;
-  bool carrier = false;              ///< a reader is there (IFLA_CARRIER), whether up or not
-  unsigned tx_queue_length = 0;      ///< packets that wait for a reader before the kernel drops
-  std::uint64_t tx_dropped = 0;      ///< packets dropped for want of a timely reader
-  std::optional<TunnelInfo> tunnel;  ///< empty for other interfaces
+  bool carrier = false;                   ///< a reader is there (IFLA_CARRIER), whether up or not
+  unsigned tx_queue_length = 0;           ///< packets that wait for a reader before the kernel drops
+  std::uint64_t tx_dropped = 0;           ///< packets dropped for want of a timely reader
+  std::optional<TunnelInfo> tunnel = {};  ///< empty for other interfaces
 };
 
 /// An address of an interface, with the kernel's properties of the address (linux/if_addr.h).
@@ -123,6 +123,9 @@ class LinkSystem {
   LinkSystem(const LinkSystem&) = delete;
   LinkSystem& operator=(const LinkSystem&) = delete;
 
+  /// Every interface of the namespace, in the kernel's order. Needs no privilege. EOPNOTSUPP, the default,
+  /// from a system that cannot tell.
+  virtual std::vector<LinkInfo> list(std::error_code& ec);
   /// The interface of that name. Needs no privilege.
   virtual std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) = 0;
   virtual void set_up(const std::string& name, bool up, std::error_code& ec) = 0;

@@ -228,6 +228,20 @@ void parse_route(nlmsghdr& message, int index, const std::string& name, std::vec
 
 }  // namespace
 
+std::vector<LinkInfo> LinuxLinks::list(std::error_code& ec) {
+  std::vector<LinkInfo> found;
+  const auto message = make_request(RTM_GETLINK, NLM_F_DUMP, ifinfomsg{});
+  Exchange{namespace_, ec}.list(
+      message.get(),
+      [&](nlmsghdr& answer) {
+        if (auto link = parse_link(answer); link && (index_ == 0 || link->index == index_))
+          found.push_back(*std::move(link));
+      },
+      [&] { found.clear(); });
+  if (ec) found.clear();
+  return found;
+}
+
 std::optional<LinkInfo> LinuxLinks::find(const std::string& name, std::error_code& ec) {
   std::optional<LinkInfo> link;
   const auto message = link_request(RTM_GETLINK, index_, name, {}, ec);

@@ -21,6 +21,7 @@ class LinuxLinks final : public LinkSystem {
   /// it. With an empty descriptor every call fails with EBADF: it never falls back to the caller's own.
   explicit LinuxLinks(UniqueFd network_namespace) : namespace_{std::move(network_namespace)} {}
 
+  std::vector<LinkInfo> list(std::error_code& ec) override;
   std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) override;
   void set_up(const std::string& name, bool up, std::error_code& ec) override;
   void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;

@@ -34,6 +34,7 @@ constexpr std::array<std::string_view, system_calls> names{"open",
                                                            "sendmsg",
                                                            "recvmmsg",
                                                            "sendmmsg",
+                                                           "list",
                                                            "find",
                                                            "set_up",
                                                            "set_mtu",
@@ -251,6 +252,9 @@ struct FaultPlan::State {
     Links(std::unique_ptr<LinkSystem> inner, State& plan)
         : own_{std::move(inner)}, inner_{*own_}, plan_{plan} {}
 
+    std::vector<LinkInfo> list(std::error_code& ec) override {
+      return make(SystemCall::list, ec, [&] { return inner_.list(ec); });
+    }
     std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) override {
       return make(SystemCall::find, ec, [&] { return inner_.find(name, ec); });
     }

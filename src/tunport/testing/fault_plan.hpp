@@ -43,6 +43,7 @@ enum class SystemCall : std::uint8_t {
   sendmsg,
   recvmmsg,
   sendmmsg,
+  list,
   find,
   set_up,
   set_mtu,

@@ -82,6 +82,15 @@ MemoryDevice* MemoryLinks::look_up_and_ask(const std::string& name, std::error_c
   return nullptr;
 }
 
+std::vector<LinkInfo> MemoryLinks::list(std::error_code& ec) {
+  ec.clear();
+  kernel_.sweep();
+  std::vector<LinkInfo> found;
+  for (const auto& device : kernel_.devices)
+    if (device->moved == is_away() && (!only_ || only_ == device)) found.push_back(device->info());
+  return found;
+}
+
 std::optional<LinkInfo> MemoryLinks::find(const std::string& name, std::error_code& ec) {
   const MemoryDevice* const device = look_up(name, ec);
   if (device == nullptr) return std::nullopt;

@@ -18,6 +18,7 @@ class MemoryLinks final : public LinkSystem {
   /// For `MemorySystem` alone. Borrows the kernel.
   explicit MemoryLinks(MemoryKernel& kernel) : kernel_{kernel} {}
 
+  std::vector<LinkInfo> list(std::error_code& ec) override;
   std::optional<LinkInfo> find(const std::string& name, std::error_code& ec) override;
   void set_up(const std::string& name, bool up, std::error_code& ec) override;
   void set_mtu(const std::string& name, unsigned mtu, std::error_code& ec) override;

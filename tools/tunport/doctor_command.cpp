@@ -1,0 +1,274 @@
+#include "doctor_command.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <linux/if_tun.h>
+#include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/device/device.hpp"
+#include "tunport/device/system.hpp"
+
+#include "failure.hpp"
+#include "output.hpp"
+
+namespace tunport::tool {
+namespace {
+
+constexpr auto driver = "/dev/net/tun";
+constexpr unsigned net_admin = 12;  // CAP_NET_ADMIN, linux/capability.h
+
+std::optional<long> read_sysctl(const std::string& path) {
+  std::ifstream file{"/proc/sys/" + path};
+  long value = 0;
+  return file >> value ? std::optional{value} : std::nullopt;
+}
+
+User this_user() {
+  User user{.uid = ::geteuid(), .groups = {::getegid()}};
+  std::array<gid_t, 1024> groups{};
+  if (const int count = ::getgroups(groups.size(), groups.data()); count > 0)
+    user.groups.insert(user.groups.end(), groups.begin(), groups.begin() + count);
+  std::ifstream status{"/proc/self/status"};
+  for (std::string word; status >> word;)
+    if (word == "CapEff:") {
+      std::uint64_t effective = 0;
+      status >> std::hex >> effective;
+      user.may_make = (effective >> net_admin & 1U) != 0;
+    }
+  return user;
+}
+
+/// Opens a device in a network namespace of the calling process's own, and tells in a line.
+std::string try_here() {
+  try {
+    enter_sandbox();
+    Device device = Device::open(DeviceKind::tun, "trial%d", {.offload = OffloadFeatures::all()});
+    constexpr unsigned long checksums = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+    constexpr unsigned long tunnels = 0x80 | 0x100;  // TUN_F_UDP_TUNNEL_GSO and _CSUM, linux/if_tun.h of 6.17
+    const bool has_tunnels = ::ioctl(device.fileno(), TUNSETOFFLOAD, checksums | tunnels) == 0;
+    return fmt::format("+{} {}", has_tunnels ? 1 : 0, to_string(device.capabilities().offload));
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+/// In a process of its own: a namespace is not left again.
+Trial try_in_a_namespace() {
+  std::array<int, 2> ends{};
+  if (::pipe(ends.data()) != 0) return {.failure = errno_code(errno).message()};
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string line = try_here();
+    const bool told = ::write(ends[1], line.data(), line.size()) == static_cast<ssize_t>(line.size());
+    ::_exit(told ? 0 : 1);
+  }
+  ::close(ends[1]);
+  std::string line;
+  std::array<char, 1024> buffer{};
+  for (ssize_t got = 0; child > 0 && (got = ::read(ends[0], buffer.data(), buffer.size())) > 0;)
+    line.append(buffer.data(), static_cast<std::size_t>(got));
+  ::close(ends[0]);
+  if (child < 0) return {.failure = errno_code(errno).message()};
+  ::waitpid(child, nullptr, 0);
+  if (line.size() < 3 || line.front() != '+')
+    return {.failure = line.empty() ? "the trial was killed" : line};
+  return {.offload = line.substr(3), .tunnels = line[1] == '1'};
+}
+
+/// The output of a program; nothing if there is none, or on a failure.
+std::optional<std::string> output_of(const char* command) {
+  std::FILE* const pipe = ::popen(command, "re");
+  if (pipe == nullptr) return std::nullopt;
+  std::string text;
+  std::array<char, 4096> buffer{};
+  for (std::size_t got = 0; (got = std::fread(buffer.data(), 1, buffer.size(), pipe)) != 0;)
+    text.append(buffer.data(), got);
+  return ::pclose(pipe) == 0 ? std::optional{text} : std::nullopt;
+}
+
+std::vector<Finding> look_at_firewall(const User& user) {
+  constexpr auto subject = "firewall";
+  if (!user.may_make) return {{Verdict::note, subject, "not looked at, which needs root"}};
+  const auto ruleset = output_of("nft -j list ruleset 2>/dev/null");
+  if (!ruleset) {
+    const bool has_tables =
+        std::ifstream{"/proc/net/ip_tables_names"}.peek() != std::ifstream::traits_type::eof();
+    if (has_tables)
+      return {{Verdict::note, subject,
+               "iptables has rules; 'iptables -S' shows whether one drops packets of the interface"}};
+    return {{Verdict::ok, subject, "no rules are known (nft is not installed, or has none)"}};
+  }
+  if (const auto found = check_firewall(*ruleset)) return *found;
+  return {{Verdict::note, subject,
+           "the answer of 'nft -j list ruleset' is not known; look at 'nft list ruleset'"}};
+}
+
+bool may_use(const TunnelInfo& tunnel, const User& user) {
+  if (user.may_make) return true;
+  if (tunnel.owner && *tunnel.owner != user.uid) return false;
+  if (tunnel.group && std::ranges::find(user.groups, *tunnel.group) == user.groups.end()) return false;
+  return tunnel.owner || tunnel.group;
+}
+
+}  // namespace
+
+std::string to_report(const std::vector<Finding>& findings) {
+  std::string text;
+  for (const Finding& finding : findings) {
+    constexpr std::array words{"ok", "note", "MISSING"};
+    text += fmt::format("{:<9}{}: {}\n", words.at(static_cast<std::size_t>(finding.verdict)), finding.subject,
+                        finding.text);
+  }
+  return text;
+}
+
+Finding check_driver(const std::error_code& found) {
+  if (!found || found == Errc::no_such_device) return {Verdict::ok, driver, "can be opened"};
+  return {Verdict::missing, driver, found.message()};
+}
+
+std::vector<Finding> check_ways(const User& user, const Trial& trial, bool is_port_prepared) {
+  std::vector<Finding> findings;
+  const bool has_way = user.may_make || trial.failure.empty() || is_port_prepared;
+  if (user.may_make)
+    findings.push_back({Verdict::ok, "privilege", "interfaces can be made and set up (CAP_NET_ADMIN)"});
+  else
+    findings.push_back(
+        {has_way ? Verdict::note : Verdict::missing, "privilege",
+         "interfaces cannot be made outside of a sandbox; run as root, or have one prepared: 'sudo ip tuntap "
+         "add dev tp0 mode tap user $USER'"});
+  if (trial.failure.empty())
+    findings.push_back({Verdict::ok, "--sandbox", "a network namespace can be made, and a device in it"});
+  else
+    findings.push_back({has_way ? Verdict::note : Verdict::missing, "--sandbox", trial.failure});
+  return findings;
+}
+
+std::vector<Finding> check_offload(const Trial& trial) {
+  if (!trial.failure.empty()) return {{Verdict::note, "offload", "not known, as the trial failed"}};
+  std::vector<Finding> findings;
+  const bool has_uso = trial.offload.find("uso") != std::string::npos;
+  const bool has_tso = trial.offload.find("tso4") != std::string::npos;
+  if (has_tso && has_uso)
+    findings.push_back({Verdict::ok, "offload", trial.offload});
+  else if (has_tso)
+    findings.push_back(
+        {Verdict::note, "offload",
+         trial.offload + "; UDP super-packets need Linux 6.2, so UDP goes datagram by datagram"});
+  else
+    findings.push_back(
+        {Verdict::note, "offload", "none: every packet is read and written by itself, which is slower"});
+  findings.push_back({Verdict::ok, "UDP tunnel offload",
+                      trial.tunnels ? "granted by this kernel" : "not in this kernel (Linux 6.17 has it)"});
+  return findings;
+}
+
+Finding check_port(const PortConfig& port, const std::optional<LinkInfo>& link,
+                   const std::vector<Holder>& holders, const User& user) {
+  const std::string& name = port.name;
+  const auto missing = [&](std::string text) { return Finding{Verdict::missing, name, std::move(text)}; };
+  if (!link && port.mode == OpenMode::attach)
+    return missing(fmt::format("there is no such interface; make it: 'sudo ip tuntap add dev {} mode {}'",
+                               name, to_string(port.kind)));
+  if (!link) return {Verdict::ok, name, "the name is free"};
+  if (!link->tunnel) return missing("is no TUN/TAP interface; choose another name");
+  if (port.mode == OpenMode::create)
+    return missing("is there already; leave mode=create out, or choose another name");
+  const TunnelInfo& tunnel = *link->tunnel;
+  if (tunnel.kind != port.kind)
+    return missing(fmt::format("is a {0}; write {0}:{1}", to_string(tunnel.kind), name));
+  if (!holders.empty() && !tunnel.multi_queue)
+    return missing(fmt::format("is held by {} (process {}); end it, or choose another name",
+                               holders.front().name, holders.front().pid));
+  if (tunnel.multi_queue)
+    return missing("is multi-queue, which a port of tunport host is not; make it without 'multi_queue'");
+  if (!may_use(tunnel, user))
+    return missing(
+        fmt::format("is not this user's; have it made for the user: 'sudo ip tuntap add dev {} mode {} "
+                    "user $USER'",
+                    name, to_string(tunnel.kind)));
+  return {Verdict::ok, name, "is free, and this user may attach to it"};
+}
+
+Finding check_rp_filter(const std::string& interface, const ReadSysctl& read) {
+  const auto of = [&](const std::string& name) {
+    return read("net/ipv4/conf/" + name + "/rp_filter").value_or(0);
+  };
+  const long own = of(interface);
+  if (std::max(of("all"), own) != 1) return {Verdict::ok, "rp_filter", "not strict"};
+  return {Verdict::note, "rp_filter",
+          fmt::format(
+              "strict: packets from addresses that are routed elsewhere are dropped; loosen it where such "
+              "are sent: 'sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{}.rp_filter=2'",
+              interface)};
+}
+
+std::optional<std::vector<Finding>> check_firewall(std::string_view ruleset) {
+  const auto answer = nlohmann::json::parse(ruleset, nullptr, false);
+  if (!answer.is_object() || !answer.contains("nftables") || !answer["nftables"].is_array())
+    return std::nullopt;
+  std::vector<Finding> findings;
+  for (const auto& object : answer["nftables"]) {
+    const auto chain = object.find("chain");
+    if (chain == object.end() || !chain->is_object() || chain->value("policy", "") != "drop") continue;
+    const std::string hook = chain->value("hook", "");
+    const std::string where = fmt::format("{} {} {}", chain->value("family", "?"), chain->value("table", "?"),
+                                          chain->value("name", "?"));
+    findings.push_back(
+        {Verdict::note, "firewall",
+         fmt::format(
+             "chain '{0}' drops what no rule accepts ({1}); let the interface in: 'nft insert rule {0} "
+             "{2} NAME accept'",
+             where, hook, hook == "output" ? "oifname" : "iifname")});
+  }
+  if (findings.empty()) findings.push_back({Verdict::ok, "firewall", "no chain drops by default"});
+  return findings;
+}
+
+int run_doctor(const std::string& text) {
+  std::optional<PortConfig> port;
+  if (!text.empty()) {
+    const PortConfigResult parsed = PortConfig::parse(text);
+    if (!parsed.config)
+      throw Failure{status::usage,
+                    "PORT '" + text + "' " + to_string(parsed.error) + "; see 'tunport host --help'"};
+    port = parsed.config;
+  }
+  const User user = this_user();
+  std::error_code ec;
+  // Attaching to an interface that does not exist opens the driver's device, and touches nothing.
+  Device::open(DeviceKind::tun, "tunport-doctor0", {.mode = OpenMode::attach}, linux_system(), ec);
+  std::vector<Finding> findings{check_driver(ec)};
+  const bool has_driver = findings.front().verdict == Verdict::ok;
+  const Trial trial = has_driver ? try_in_a_namespace() : Trial{.failure = "not tried, without the driver"};
+  std::optional<Finding> of_port;
+  bool is_prepared = false;
+  if (port) {
+    const auto link = linux_system().links.find(port->name, ec);
+    of_port = check_port(*port, link, link ? holders_of(port->name) : std::vector<Holder>{}, user);
+    is_prepared = link && of_port->verdict == Verdict::ok;
+  }
+  const auto add = [&](std::vector<Finding> more) { std::ranges::move(more, std::back_inserter(findings)); };
+  add(check_ways(user, trial, is_prepared));
+  add(check_offload(trial));
+  if (of_port) findings.push_back(*of_port);
+  findings.push_back(check_rp_filter(port ? port->name : "default", read_sysctl));
+  add(look_at_firewall(user));
+  print(STDOUT_FILENO, to_report(findings));
+  const bool is_able = std::ranges::find(findings, Verdict::missing, &Finding::verdict) == findings.end();
+  return is_able ? 0 : status::failed;
+}
+
+}  // namespace tunport::tool
