@@ -11,6 +11,7 @@
 #include "tunport/host/host.hpp"
 #include "tunport/host/udp_echo.hpp"
 #include "tunport/port/function_protocol.hpp"
+#include "tunport/port/metrics.hpp"
 #include "tunport/port/port_config.hpp"
 #include "tunport/port/tuntap_port.hpp"
 #include "tunport/port/udp_port.hpp"

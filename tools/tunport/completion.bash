@@ -32,7 +32,7 @@ _tunport() {
   local answers=
   case $previous in
     --explain) answers="all $("$program" host --explain all 2>/dev/null | sed 's/ .*//')" ;;
-    --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo) return ;;
+    --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo | --fd) return ;;
     host | doctor) answers=$(_tunport_ports "$word") ;;
   esac
   if [[ $word == -* || $previous != host && $previous != doctor && -z $answers ]]; then
@@ -52,8 +52,9 @@ _tunport_ports() {
   local word=$1 kind name
   case $word in
     *,mode=*) printf '%s\n' "${word%,mode=*},mode="{either,create,attach} ;;
+    *,netns=*) printf '%s\n' "${word%,netns=*},netns="$(ip netns list 2>/dev/null | sed 's/ .*//') ;;
     *,offload=*) printf '%s\n' "${word%,offload=*},offload="{auto,off} ;;
-    *,*) printf '%s\n' "${word%,*},"{mode=,address=,mtu=,mac=,txqueuelen=,up,offload=,spin=,moderation=} ;;
+    *,*) printf '%s\n' "${word%,*},"{mode=,address=,mtu=,mac=,txqueuelen=,up,netns=,offload=,spin=,moderation=} ;;
     tap:* | tun:*)
       kind=${word%%:*}
       while read -r name _ ; do

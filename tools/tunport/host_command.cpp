@@ -16,6 +16,8 @@
 #include "child.hpp"
 #include "failure.hpp"
 #include "link_setup.hpp"
+#include "metrics_file.hpp"
+#include "notify.hpp"
 #include "output.hpp"
 #include "sandbox.hpp"
 #include "signals.hpp"
@@ -34,10 +36,13 @@ namespace {
 constexpr auto termination_grace = std::chrono::seconds{2};
 /// How often we look whether COMMAND can bind to its addresses.
 constexpr auto look_interval = std::chrono::milliseconds{50};
+/// How often the file of `--metrics` is replaced.
+constexpr auto metrics_interval = std::chrono::seconds{5};
 
 class HostRun {
  public:
-  HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox);
+  /// `given`: the device of `--fd`, or closed.
+  HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox, Device given);
   int run();
 
  private:
@@ -53,6 +58,8 @@ class HostRun {
   void announce() const;
   void tell_event(LinkEvent event, const LinkInfo& link) const;
   void start_command();
+  void take_counters();
+  void write_metrics();
 
   const HostPlan& plan_;
   const std::optional<Sandbox>& sandbox_;
@@ -66,7 +73,9 @@ class HostRun {
   Signals signals_;
   Reactor::Timer kill_timer_;
   Reactor::Timer start_timer_;
-  int looks_left_ = 60;  // at the addresses, before COMMAND starts anyhow
+  Reactor::Timer metrics_timer_;
+  bool metrics_failed_ = false;  // said already
+  int looks_left_ = 60;          // at the addresses, before COMMAND starts anyhow
   std::optional<Child> child_;
   std::optional<int> status_;  // from the decision to end on
   bool port_lost_ = false;
@@ -93,11 +102,32 @@ PortOptions port_options(const HostPlan& plan) {
   return options;
 }
 
-HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox)
+/// The device of `--fd`, if it is the one of PORT; closed without `--fd`.
+Device given_device(const HostPlan& plan) {
+  if (!plan.fd) return {};
+  const std::string option = fmt::format("--fd '{}': ", *plan.fd);
+  std::error_code ec;
+  Device device = Device::adopt(UniqueFd{*plan.fd}, {.offload = plan.port.offload}, linux_system(), ec);
+  if (ec == errno_code(EBADF))
+    throw Failure{status::failed,
+                  option + "no descriptor is open there for reading and writing; have it inherited"};
+  if (ec) throw Failure{status::failed, option + ec.message()};
+  if (device.kind() != plan.port.kind || device.name() != plan.port.name)
+    throw Failure{status::failed, fmt::format("{0}the device is {1}:{2}; write {1}:{2} as PORT", option,
+                                              to_string(device.kind()), device.name())};
+  return device;
+}
+
+TuntapPort make_port(Reactor& reactor, const HostPlan& plan, FrameProtocol& protocol, Device given) {
+  if (given) return {reactor, std::move(given), protocol, port_options(plan)};
+  return {reactor, plan.port.kind, plan.port.name, protocol, port_options(plan)};
+}
+
+HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox, Device given)
     : plan_{plan},
       sandbox_{sandbox},
       host_{host_options(plan)},
-      port_{reactor_, plan.port.kind, plan.port.name, host_.protocol(plan.port.kind), port_options(plan)},
+      port_{make_port(reactor_, plan, host_.protocol(plan.port.kind), std::move(given))},
       signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }} {
   for (const std::uint16_t port : plan.udp_echo) host_.add_udp(port, echo_);
   port_.on_connection_lost([this](const std::error_code& reason) { on_port_lost(reason); });
@@ -108,14 +138,20 @@ HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox)
 int HostRun::run() {
   start_listening();
   set_link_up();
+  if (!plan_.metrics.empty()) {
+    take_counters();
+    replace_file(plan_.metrics, to_prometheus(summary_));  // an error ends the command before it is up
+    metrics_timer_ = reactor_.call_later(metrics_interval, [this] { write_metrics(); });
+  }
   announce();
+  notify("READY=1");
   signals_.do_read();  // pending ones: COMMAND would be ended at once
   start_command();
   context_.run();
+  notify("STOPPING=1");
   const bool is_as_it_was = link_->put_back_or_say_so();
-  summary_.port = port_.statistics();
-  summary_.host = host_.statistics();
-  summary_.udp_echoes = echo_.echoes();
+  take_counters();
+  if (!plan_.metrics.empty()) write_metrics();
   const Patience patience = is_hurried_ ? Patience::brief : Patience::until_asked_to_end;
   std::string text = plan_.json    ? to_json(summary_) + '\n'
                      : plan_.quiet ? ""
@@ -138,7 +174,8 @@ void HostRun::set_link_up() {
   summary_.where = port_.get_host();
   // A device that is not persistent goes with the descriptor, and the settings go with the device.
   device_link_ = port_.device().link();
-  link_.emplace(device_link_.system(), summary_.where.name, port_.device().capabilities().persistent);
+  link_.emplace(device_link_.system(), summary_.where.name,
+                plan_.fd || port_.device().capabilities().persistent);
   const InterfaceOptions& interface = plan_.port.interface;
   if (interface.mtu) link_->set_mtu(*interface.mtu);
   if (interface.mac) link_->set_mac(*interface.mac);
@@ -153,6 +190,22 @@ void HostRun::tell_event(LinkEvent event, const LinkInfo& link) const {
   if (event == LinkEvent::mtu_changed) line += fmt::format(" to {}", link.mtu);
   if (event == LinkEvent::renamed) line += " from " + before;
   print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, line + '\n');
+}
+
+void HostRun::take_counters() {
+  summary_.port = port_.statistics();
+  summary_.host = host_.statistics();
+  summary_.udp_echoes = echo_.echoes();
+  if (!status_ && !port_lost_) summary_.kernel_drops = link_->kernel_drops();
+}
+
+/// A full disk, say, is told once; the next time may succeed.
+void HostRun::write_metrics() try {
+  if (!port_lost_) metrics_timer_ = reactor_.call_later(metrics_interval, [this] { write_metrics(); });
+  take_counters();
+  replace_file(plan_.metrics, to_prometheus(summary_));
+} catch (const Failure& failure) {
+  if (!std::exchange(metrics_failed_, true)) print_error(failure.what());
 }
 
 void HostRun::announce() const {
@@ -219,6 +272,7 @@ void HostRun::on_child_signal() {
 
 void HostRun::on_port_lost(const std::error_code& reason) {
   port_lost_ = true;
+  metrics_timer_.cancel();
   if (reason && !status_) {
     status_ = status::failed;
     print_error(fmt::format("{}: {}; start tunport again{}", summary_.where.name, cause(reason),
@@ -263,11 +317,13 @@ void HostRun::finish_if_done() {
 }  // namespace
 
 int run_host(const HostPlan& plan) {
+  Device given = given_device(plan);  // first of all: no descriptor of ours has that number
   block_signals();
+  keep_notifications_to_us();
   std::optional<Sandbox> sandbox;
   if (plan.sandbox) sandbox = enter_sandbox();
   if (sandbox && !sandbox->note.empty() && !plan.quiet) print_error(sandbox->note);
-  return HostRun{plan, sandbox}.run();
+  return HostRun{plan, sandbox, std::move(given)}.run();
 }
 
 }  // namespace tunport::tool

@@ -168,6 +168,13 @@ HostPlan make_plan(const HostArguments& arguments) {
   plan.json = arguments.json;
   plan.quiet = arguments.quiet;
   plan.verbose = arguments.verbose;
+  plan.fd = arguments.fd;
+  plan.metrics = arguments.metrics;
+  if (plan.fd && *plan.fd < 3)
+    wrong("--fd", std::to_string(*plan.fd), "no descriptor of a device; it is a number from 3 on");
+  if (plan.fd &&
+      (plan.port.mode != OpenMode::either || !plan.port.network_namespace.empty() || arguments.sandbox))
+    throw usage_failure("--fd is for a device that is open already; leave mode=, netns= and --sandbox out");
   if (plan.quiet && plan.verbose)
     throw usage_failure("--quiet and --verbose contradict each other; leave one out");
   plan.command = arguments.command;

@@ -21,6 +21,8 @@ struct HostArguments {
   bool dhcp = false;
   std::optional<std::string> mac;
   std::vector<std::string> udp_echo;
+  std::optional<int> fd;
+  std::string metrics;
   bool sandbox = false;
   bool json = false;
   bool quiet = false;
@@ -39,6 +41,8 @@ struct HostPlan {
   std::optional<IpPrefix> dhcp;  ///< the subnet of the leases
   std::optional<MacAddress> mac;
   std::vector<std::uint16_t> udp_echo;
+  std::string metrics;    ///< the file for the counters; empty: none
+  std::optional<int> fd;  ///< of the device, opened by somebody else
   bool sandbox = false;
   bool json = false;
   bool quiet = false;

@@ -68,6 +68,7 @@ constexpr auto host_footer =
     "  ,mtu=BYTES     set its MTU; likewise ,mac=ADDRESS (TAP), ,txqueuelen=PACKETS, and "
     ",address=ADDRESS/LENGTH\n"
     "                 as often as needed, which is --interface-address; it is set up in any case (,up)\n"
+    "  ,netns=NAME    in that network namespace ('ip netns add NAME'); COMMAND stays outside\n"
     "  ,offload=auto  exchange super-packets with the kernel (default); off: none; or some of\n"
     "                 checksum+tso4+tso6+ecn+uso\n"
     "  ,spin=TIME     look for packets that long before sleeping: 50us, 1ms; answers sooner, keeps a core "
@@ -93,6 +94,8 @@ constexpr auto host_footer =
     "tells\n"
     "so and ends without it.\n"
     "\n"
+    "Where NOTIFY_SOCKET is set, as by systemd, READY=1 is sent once the port is up.\n"
+    "\n"
     "Whatever ends it, a device that was there before is left as it was. Only after SIGKILL, SIGSEGV, "
     "SIGBUS,\n"
     "SIGFPE, SIGILL and the C library's own signals 32 and 33 it is not. An MTU below 1280 takes the "
@@ -107,8 +110,8 @@ class Help : public CLI::Formatter {
     if (app->get_name() == "host")
       return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS...\n"
              "                    [--every-address] [--advertise-prefix CIDR] [--dhcp] [--mac MAC]\n"
-             "                    [--udp-echo PORT...] [--sandbox] [--json] [--quiet] [--verbose]\n"
-             "                    [-- COMMAND ARG...]\n"
+             "                    [--udp-echo PORT...] [--fd NUMBER] [--sandbox] [--metrics FILE]\n"
+             "                    [--json] [--quiet] [--verbose] [-- COMMAND ARG...]\n"
              "       tunport host --explain REASON\n";
     if (app->get_name() == "list") return "\nUsage: tunport list [--json]\n";
     if (app->get_name() == "doctor") return "\nUsage: tunport doctor [PORT]\n";
@@ -148,9 +151,16 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
       ->option_text("MAC");
   verb.add_option("--udp-echo", host.udp_echo, "UDP ports that send back what they receive")
       ->option_text("PORT...");
+  verb.add_option("--fd", host.fd,
+                  "Take PORT's device from a descriptor that was opened by somebody else and inherited")
+      ->option_text("NUMBER");
   verb.add_flag("--sandbox", host.sandbox,
                 "All of it in a new network namespace with a /sys of its own (not as root: in a new user "
                 "namespace too)");
+  verb.add_option("--metrics", host.metrics,
+                  "Keep the counters in a file for Prometheus (node_exporter's textfile collector), replaced "
+                  "every 5 s and at the end")
+      ->option_text("FILE");
   verb.add_flag("--json", host.json,
                 "Sum up as JSON, the last line on stdout; COMMAND's stdout goes to stderr");
   verb.add_flag("--quiet", host.quiet, "Say nothing but errors (and JSON, if asked for)");

@@ -114,6 +114,13 @@ std::string set_up(PortConfig& config, std::string_view) {
   return {};
 }
 
+std::string set_network_namespace(PortConfig& config, std::string_view text) {
+  if (text.empty() || text == "." || text == ".." || text.find('/') != std::string_view::npos)
+    return "no name of a network namespace; one is made by 'ip netns add NAME', and has no '/'";
+  config.network_namespace = text;
+  return {};
+}
+
 std::string set_offload(PortConfig& config, std::string_view text) {
   const auto set = parse_offload_features(text);
   if (!set) return "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
@@ -150,6 +157,7 @@ constexpr std::array known_options{Option{"mode", set_mode},
                                    Option{"mac", set_mac},
                                    Option{"txqueuelen", set_tx_queue_length},
                                    Option{"up", set_up, false},
+                                   Option{"netns", set_network_namespace},
                                    Option{"offload", set_offload},
                                    Option{"spin", set_spin},
                                    Option{"moderation", set_moderation}};
@@ -219,6 +227,7 @@ PortConfigResult PortConfig::parse(std::string_view text) {
 
 PortOptions PortConfig::options(PortOptions rest) const {
   rest.device.mode = mode;
+  if (!network_namespace.empty()) rest.device.network_namespace = network_namespace;
   rest.interface = interface;
   rest.offload = offload;
   rest.spin = spin;
@@ -249,6 +258,7 @@ std::string to_string(const PortConfig& config) {
   if (interface.tx_queue_length)
     text.append(",txqueuelen=").append(std::to_string(*interface.tx_queue_length));
   if (interface.up) text.append(",up");
+  if (!config.network_namespace.empty()) text.append(",netns=").append(config.network_namespace);
   if (config.offload != OffloadFeatures::all()) text.append(",offload=").append(to_string(config.offload));
   if (config.spin != std::chrono::microseconds::zero())
     text.append(",spin=").append(std::to_string(config.spin.count())).append("us");

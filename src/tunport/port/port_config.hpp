@@ -27,6 +27,8 @@ struct PortConfig {
   /// `PortOptions::interface`, but for routes: "mtu=9000", "mac=02:00:00:00:00:01", "txqueuelen=4000", "up",
   /// and "address=10.0.0.1/24" for each address.
   InterfaceOptions interface = {};
+  /// `DeviceOptions::network_namespace`, but names only: "netns=blue" is /run/netns/blue.
+  std::string network_namespace = {};
   OffloadFeatures offload =
       OffloadFeatures::all();               ///< `PortOptions::offload`: auto, off, or "checksum+tso4"
   std::chrono::microseconds spin{0};        ///< `PortOptions::spin`: "50us", "1ms", at most a second

@@ -36,7 +36,7 @@ TEST(PortConfig, WritesWhatItReads) {
           EXPECT_EQ(PortConfig::parse(to_string(config)).config, config) << to_string(config);
         }
   for (const char* text : {"tap:tp0,offload=off", "tun:tp0,mtu=1400,offload=checksum+tso4,spin=50us",
-                           "tap:tp0,spin=1000000us", "tap:tp0,moderation=50us",
+                           "tap:tp0,netns=blue", "tap:tp0,spin=1000000us", "tap:tp0,moderation=50us",
                            "tap:tp0,address=10.0.0.1/24,address=fd00::1/64,mtu=1400,mac=02:00:00:00:00:07,"
                            "txqueuelen=4000,up"}) {
     const auto read = PortConfig::parse(text).config;
@@ -51,7 +51,7 @@ TEST(PortConfig, WritesWhatItReads) {
 
 TEST(PortConfig, PointsAtWhatIsWrong) {
   const std::string options =
-      "; there are mode, address, mtu, mac, txqueuelen, up, offload, spin, moderation";
+      "; there are mode, address, mtu, mac, txqueuelen, up, netns, offload, spin, moderation";
   const std::string mtu = "no MTU; it is a number from 68 to 65521";
   const std::string offload = "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
   const std::string spin = "no duration; it is a number and us or ms, up to 1000ms: 50us";
@@ -100,6 +100,12 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
       {"tap:tp0,spin=-1us", 13, "-1us", spin},
       {"tap:tp0,spin=1001ms", 13, "1001ms", spin},
       {"tap:tp0,spin=4294967295ms", 13, "4294967295ms", spin},
+      {"tap:tp0,netns=", 14, "",
+       "no name of a network namespace; one is made by 'ip netns add NAME', and has no '/'"},
+      {"tap:tp0,netns=a/b", 14, "a/b",
+       "no name of a network namespace; one is made by 'ip netns add NAME', and has no '/'"},
+      {"tap:tp0,netns=..", 14, "..",
+       "no name of a network namespace; one is made by 'ip netns add NAME', and has no '/'"},
       {"tap:tp0,moderation=50", 19, "50", spin},
       {"tap:tp0,moderation=-1us", 19, "-1us", spin},
       {"tap:tp0,moderation=1001ms", 19, "1001ms", spin},
@@ -133,8 +139,8 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
 TEST(PortConfig, SaysWhereFromOneOn) {
   EXPECT_EQ(
       to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
-      "at character 9, 'mtx': no such option; there are mode, address, mtu, mac, txqueuelen, up, offload, "
-      "spin, moderation");
+      "at character 9, 'mtx': no such option; there are mode, address, mtu, mac, txqueuelen, up, netns, "
+      "offload, spin, moderation");
   EXPECT_EQ(to_string(PortConfig::parse("tap:").error), "at character 5: the interface's name is missing");
 }
 
