@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -50,6 +51,15 @@ void set_signals(const Circumstances& how) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+/// The tests themselves may be run by sudo.
+void set_sudo(uid_t user) {
+  ::unsetenv("SUDO_UID");
+  ::unsetenv("SUDO_GID");
+  if (user == 0) return;
+  ::setenv("SUDO_UID", std::to_string(user).c_str(), 1);
+  ::setenv("SUDO_GID", std::to_string(user + 1).c_str(), 1);
+}
+
 bool arrange(const Circumstances& how) {
   if (!how.clone_device.empty() || how.no_driver || how.mounts) {
     if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
@@ -86,6 +96,7 @@ Running::Running(const Words& arguments, const Circumstances& how)
     ::dup2(out_ ? out_.get() : ::open(how.output.c_str(), O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
     ::dup2(err_.get(), STDERR_FILENO);
     set_signals(how);
+    set_sudo(how.sudo);
     if ((how.no_namespaces.empty() || forbid_namespaces(how.no_namespaces, ready[1], mapped[0])) &&
         arrange(how))
       ::fexecve(program.get(), argv.data(), environ);

@@ -20,6 +20,7 @@ std::string path();
 /// Under which circumstances it runs. All but the default need root (`sandbox::is_real_root`).
 struct Circumstances {
   uid_t user = 0;                  ///< another user, without any privilege
+  uid_t sudo = 0;                  ///< who called sudo, with a group one higher; 0: nobody did
   std::string clone_device = {};   ///< what /dev/net/tun is, by a private mount
   bool no_driver = false;          ///< there is no /dev/net/tun
   std::string no_namespaces = {};  ///< of this kind, "user" or "net", no more can be made

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <limits>
 #include <utility>
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -30,14 +32,27 @@ void close_all(int first, int end) {
   for (int fd = first; fd < std::min(end, static_cast<int>(::sysconf(_SC_OPEN_MAX))); ++fd) ::close(fd);
 }
 
+/// Becomes the user who called sudo. There is one thread, so the environment may change after fork.
+bool become(const Account& account) {
+  if (::setgroups(account.groups.size(), account.groups.data()) != 0 ||
+      ::setresgid(account.gid, account.gid, account.gid) != 0 ||
+      ::setresuid(account.uid, account.uid, account.uid) != 0)
+    return false;
+  return account.name.empty() ||
+         (::setenv("HOME", account.home.c_str(), 1) == 0 && ::setenv("USER", account.name.c_str(), 1) == 0 &&
+          ::setenv("LOGNAME", account.name.c_str(), 1) == 0);
+}
+
 /// The rest of the forked child's life; only what is safe after fork.
-[[noreturn]] void run(char* const* arguments, Child::Output output, pid_t parent, int go, int report) {
+[[noreturn]] void run(char* const* arguments, Child::Output output, const std::optional<Account>& account,
+                      pid_t parent, int go, int report) {
   const auto give_up = [report] {
     const int error = errno;
     (void)!::write(report, &error, sizeof error);
     ::_exit(status::not_found);
   };
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (account && !become(*account)) give_up();
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);                  // forgotten at a change of the user
   if (::getppid() != parent) ::_exit(status::failed);  // the parent died before the line above
   char byte = 0;
   if (::read(go, &byte, 1) != 1) ::_exit(status::failed);  // there is no guard
@@ -107,7 +122,8 @@ struct Pipe {
 
 }  // namespace
 
-Child Child::start(const std::vector<std::string>& command, Output output) {
+Child Child::start(const std::vector<std::string>& command, Output output,
+                   const std::optional<Account>& account) {
   std::vector<char*> arguments;
   arguments.reserve(command.size() + 1);
   for (const auto& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -120,7 +136,7 @@ Child Child::start(const std::vector<std::string>& command, Output output) {
   if (pid < 0) throw no_process(command.front(), errno);
   if (pid == 0) {
     go.writing.reset();
-    run(arguments.data(), output, parent, go.reading.get(), report.writing.get());
+    run(arguments.data(), output, account, parent, go.reading.get(), report.writing.get());
   }
   report.writing.reset();
 

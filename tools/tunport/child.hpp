@@ -17,6 +17,8 @@
 
 #include "tunport/base/unique_fd.hpp"
 
+#include "account.hpp"
+
 namespace tunport::tool {
 
 /// A running child. The destructor kills and reaps a child that still runs, and leaves a child alone that we
@@ -27,9 +29,11 @@ class Child {
   enum class Output : bool { ours, to_stderr };
 
   /// Starts `command`, looked up in PATH, with SIGINT, SIGTERM, SIGCHLD and SIGPIPE as every program expects
-  /// them and no signal blocked. Throws `Failure`: `not_found` or `not_executable` for a command that cannot
-  /// be run, `failed` without a process for the command. Precondition: `command` is not empty; one thread.
-  static Child start(const std::vector<std::string>& command, Output output);
+  /// them and no signal blocked. With `account` as that user, with HOME, USER and LOGNAME accordingly. Throws
+  /// `Failure`: `not_found` or `not_executable` for a command that cannot be run, `failed` without a process
+  /// for the command. Precondition: `command` is not empty; one thread.
+  static Child start(const std::vector<std::string>& command, Output output,
+                     const std::optional<Account>& account = {});
 
   Child(Child&& other) noexcept;
   Child(const Child&) = delete;

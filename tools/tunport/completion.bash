@@ -33,6 +33,7 @@ _tunport() {
   case $previous in
     --explain) answers="all $("$program" host --explain all 2>/dev/null | sed 's/ .*//')" ;;
     --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo | --fd) return ;;
+    --user) answers=$(compgen -u -- "$word") ;;
     host | doctor) answers=$(_tunport_ports "$word") ;;
   esac
   if [[ $word == -* || $previous != host && $previous != doctor && -z $answers ]]; then

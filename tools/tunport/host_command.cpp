@@ -3,18 +3,19 @@
 #include <algorithm>
 #include <csignal>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include "tunport/base/error.hpp"
 #include "tunport/event/asio_reactor.hpp"
-#include "tunport/host/host.hpp"
-#include "tunport/host/udp_echo.hpp"
 #include "tunport/port/tuntap_port.hpp"
 
+#include "account.hpp"
 #include "child.hpp"
 #include "failure.hpp"
+#include "host_loop.hpp"
 #include "link_setup.hpp"
 #include "metrics_file.hpp"
 #include "notify.hpp"
@@ -22,12 +23,13 @@
 #include "sandbox.hpp"
 #include "signals.hpp"
 #include "summary.hpp"
+#include "worker.hpp"
 
-// Theory. The parts are made in this order: the device, the device's settings, COMMAND; the end is in
-// reverse. The end has two sides, the port's and COMMAND's: the first asks the second to end, and after both
-// the signals are let go of, so that the loop has nothing left to wait for. Signals are blocked throughout
-// and read by the loop, so no step is interrupted halfway. Destructors put everything back after an
-// exception.
+// Theory. The parts are made in this order: the device, the device's settings, the worker that serves the
+// device (worker.hpp), COMMAND; the end is in reverse. This process waits and puts back, and sees no packet.
+// The end has two sides, the port's and COMMAND's: the first asks the second to end, and after both the
+// signals are let go of, so that the loop has nothing left to wait for. Signals are blocked throughout and
+// read by the loop, so no step is interrupted halfway. Destructors put everything back after an exception.
 
 namespace tunport::tool {
 namespace {
@@ -39,38 +41,45 @@ constexpr auto look_interval = std::chrono::milliseconds{50};
 /// How often the file of `--metrics` is replaced.
 constexpr auto metrics_interval = std::chrono::seconds{5};
 
+/// Who called sudo. In the user namespace of a sandbox the user is root by name only.
+std::optional<Account> invoker_of(const HostPlan& plan, const std::optional<Sandbox>& sandbox) {
+  if (plan.privileged || (sandbox && sandbox->has_users)) return std::nullopt;
+  return invoking_account();
+}
+
 class HostRun {
  public:
+  HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox);
   /// `given`: the device of `--fd`, or closed.
-  HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox, Device given);
-  int run();
+  int run(Device given);
 
  private:
   void on_signal(const signalfd_siginfo& info);
   void on_child_signal();
-  void on_port_lost(const std::error_code& reason);
+  void on_report(const WorkerReport& report);
+  void on_worker_ended(const std::string& death);
+  void lose_port(const std::string& reason);
   void stop(int status);
   void terminate_child();
   void leave_child(int signal);
   void finish_if_done();
-  void start_listening();
-  void set_link_up();
+  void open(Device given);
+  void set_link_up(TuntapPort& port);
   void announce() const;
-  void tell_event(LinkEvent event, const LinkInfo& link) const;
   void start_command();
-  void take_counters();
+  void ask_for_counters();
   void write_metrics();
 
   const HostPlan& plan_;
   const std::optional<Sandbox>& sandbox_;
+  std::optional<Account> invoker_ = invoker_of(plan_, sandbox_);  // as whom COMMAND runs; else as we do
   asio::io_context context_{1};
   AsioReactor reactor_{context_};
-  Host host_;
-  UdpEcho echo_;
-  TuntapPort port_;
+  Device device_;
   Link device_link_;
   std::optional<LinkSetup> link_;
   Signals signals_;
+  std::optional<Worker> worker_;
   Reactor::Timer kill_timer_;
   Reactor::Timer start_timer_;
   Reactor::Timer metrics_timer_;
@@ -83,24 +92,6 @@ class HostRun {
   bool is_hurried_ = false;      // a signal asked us to end: no reader may keep us waiting
   HostSummary summary_;
 };
-
-HostOptions host_options(const HostPlan& plan) {
-  HostOptions options;
-  options.addresses = plan.host_addresses;
-  options.prefixes = plan.host_prefixes;
-  options.mac = plan.mac;
-  options.subnets = plan.interface_addresses;
-  options.advertised = plan.advertise_prefix;
-  options.dhcp = plan.dhcp;
-  return options;
-}
-
-/// `LinkSetup` sets the interface up, and names the commands that do the same.
-PortOptions port_options(const HostPlan& plan) {
-  PortOptions options = plan.port.options();
-  options.interface = {};
-  return options;
-}
 
 /// The device of `--fd`, if it is the one of PORT; closed without `--fd`.
 Device given_device(const HostPlan& plan) {
@@ -118,30 +109,16 @@ Device given_device(const HostPlan& plan) {
   return device;
 }
 
-TuntapPort make_port(Reactor& reactor, const HostPlan& plan, FrameProtocol& protocol, Device given) {
-  if (given) return {reactor, std::move(given), protocol, port_options(plan)};
-  return {reactor, plan.port.kind, plan.port.name, protocol, port_options(plan)};
-}
+HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox)
+    : plan_{plan}, sandbox_{sandbox}, signals_{reactor_, [this](const signalfd_siginfo& info) {
+                                                 on_signal(info);
+                                               }} {}
 
-HostRun::HostRun(const HostPlan& plan, const std::optional<Sandbox>& sandbox, Device given)
-    : plan_{plan},
-      sandbox_{sandbox},
-      host_{host_options(plan)},
-      port_{make_port(reactor_, plan, host_.protocol(plan.port.kind), std::move(given))},
-      signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }} {
-  for (const std::uint16_t port : plan.udp_echo) host_.add_udp(port, echo_);
-  port_.on_connection_lost([this](const std::error_code& reason) { on_port_lost(reason); });
-  if (plan.verbose)
-    port_.on_link_changed([this](LinkEvent event, const LinkInfo& link) { tell_event(event, link); });
-}
-
-int HostRun::run() {
-  start_listening();
-  set_link_up();
+int HostRun::run(Device given) {
+  open(std::move(given));
   if (!plan_.metrics.empty()) {
-    take_counters();
     replace_file(plan_.metrics, to_prometheus(summary_));  // an error ends the command before it is up
-    metrics_timer_ = reactor_.call_later(metrics_interval, [this] { write_metrics(); });
+    metrics_timer_ = reactor_.call_later(metrics_interval, [this] { ask_for_counters(); });
   }
   announce();
   notify("READY=1");
@@ -150,7 +127,6 @@ int HostRun::run() {
   context_.run();
   notify("STOPPING=1");
   const bool is_as_it_was = link_->put_back_or_say_so();
-  take_counters();
   if (!plan_.metrics.empty()) write_metrics();
   const Patience patience = is_hurried_ ? Patience::brief : Patience::until_asked_to_end;
   std::string text = plan_.json    ? to_json(summary_) + '\n'
@@ -162,20 +138,25 @@ int HostRun::run() {
   return is_as_it_was ? status_.value_or(0) : status::failed;
 }
 
-void HostRun::start_listening() try { port_.start_listening(); } catch (const CannotListenError& error) {
-  if (error.code() != Errc::multi_queue_mismatch) throw;
-  throw Failure{status::failed,
-                error.subject() +
-                    ": the device is multi-queue, which a port of tunport host is not; choose "
-                    "another name, or make it without 'multi_queue'"};
+void HostRun::open(Device given) {
+  HostLoop loop{plan_, std::move(given)};
+  loop.start_listening();
+  set_link_up(loop.port());
+  worker_.emplace(
+      reactor_, [&](UniqueFd control) { loop.serve(std::move(control)); },
+      [this](const WorkerReport& report) { on_report(report); },
+      [this](const std::string& death) { on_worker_ended(death); });
+  // The worker reads and writes from here on. After its end, in whatever way, the close leaves a device that
+  // stays as it was.
+  device_ = loop.port().release_device();
 }
 
-void HostRun::set_link_up() {
-  summary_.where = port_.get_host();
+void HostRun::set_link_up(TuntapPort& port) {
+  summary_.where = port.get_host();
   // A device that is not persistent goes with the descriptor, and the settings go with the device.
-  device_link_ = port_.device().link();
+  device_link_ = port.device().link();
   link_.emplace(device_link_.system(), summary_.where.name,
-                plan_.fd || port_.device().capabilities().persistent);
+                plan_.fd || port.device().capabilities().persistent);
   const InterfaceOptions& interface = plan_.port.interface;
   if (interface.mtu) link_->set_mtu(*interface.mtu);
   if (interface.mac) link_->set_mac(*interface.mac);
@@ -184,25 +165,28 @@ void HostRun::set_link_up() {
   link_->set_up();
 }
 
-void HostRun::tell_event(LinkEvent event, const LinkInfo& link) const {
-  const std::string& before = summary_.where.name;
-  std::string line = "tunport: " + link.name + ": " + std::string{to_string(event)};
-  if (event == LinkEvent::mtu_changed) line += fmt::format(" to {}", link.mtu);
-  if (event == LinkEvent::renamed) line += " from " + before;
-  print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, line + '\n');
+void HostRun::on_report(const WorkerReport& report) {
+  if (report.kind == WorkerReport::Kind::event)
+    return print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, std::string{report.text.data()} + '\n');
+  summary_.port = report.port;
+  summary_.host = report.host;
+  summary_.udp_echoes = report.udp_echoes;
+  if (report.kind == WorkerReport::Kind::ended) {
+    lose_port(report.text.data());
+  } else if (!port_lost_ && !status_) {
+    summary_.kernel_drops = link_->kernel_drops();
+    write_metrics();
+  }
 }
 
-void HostRun::take_counters() {
-  summary_.port = port_.statistics();
-  summary_.host = host_.statistics();
-  summary_.udp_echoes = echo_.echoes();
-  if (!status_ && !port_lost_) summary_.kernel_drops = link_->kernel_drops();
+/// The file is written here, by who asked for it: the worker has no rights over it.
+void HostRun::ask_for_counters() {
+  worker_->ask(WorkerRequest::counters);
+  metrics_timer_ = reactor_.call_later(metrics_interval, [this] { ask_for_counters(); });
 }
 
 /// A full disk, say, is told once; the next time may succeed.
 void HostRun::write_metrics() try {
-  if (!port_lost_) metrics_timer_ = reactor_.call_later(metrics_interval, [this] { write_metrics(); });
-  take_counters();
   replace_file(plan_.metrics, to_prometheus(summary_));
 } catch (const Failure& failure) {
   if (!std::exchange(metrics_failed_, true)) print_error(failure.what());
@@ -238,7 +222,8 @@ void HostRun::start_command() {
   if (looks_left_-- > 0 && !link_->addresses_are_usable())
     start_timer_ = reactor_.call_later(look_interval, [this] { start_command(); });
   else
-    child_.emplace(Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours));
+    child_.emplace(
+        Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours, invoker_));
 }
 
 void HostRun::on_signal(const signalfd_siginfo& info) {
@@ -253,7 +238,7 @@ void HostRun::on_signal(const signalfd_siginfo& info) {
   } else if (child_) {
     if ((!is_terminals || !child_->in_our_group()) && !child_->send(signal)) leave_child(signal);
   } else if (status_) {
-    port_.stop_listening();  // again: in less order, but now
+    worker_->ask(WorkerRequest::stop_listening);  // again: in less order, but now
   } else {
     const bool orderly = plan_.command.empty() && (signal == SIGINT || signal == SIGTERM);
     stop(orderly ? 0 : status::signalled + signal);
@@ -270,12 +255,19 @@ void HostRun::on_child_signal() {
   finish_if_done();
 }
 
-void HostRun::on_port_lost(const std::error_code& reason) {
+void HostRun::on_worker_ended(const std::string& death) {
+  if (port_lost_) return;
+  status_.reset();  // no order was kept, whatever was asked for
+  lose_port("the worker " + death);
+}
+
+void HostRun::lose_port(const std::string& reason) {
   port_lost_ = true;
   metrics_timer_.cancel();
-  if (reason && !status_) {
+  device_.close();
+  if (!reason.empty() && !status_) {
     status_ = status::failed;
-    print_error(fmt::format("{}: {}; start tunport again{}", summary_.where.name, cause(reason),
+    print_error(fmt::format("{}: {}; start tunport again{}", summary_.where.name, reason,
                             plan_.port.mode == OpenMode::attach ? " once there is a new one" : ""));
     terminate_child();
   }
@@ -286,7 +278,7 @@ void HostRun::stop(int status) {
   if (status_) return;
   status_ = status;
   summary_.kernel_drops = link_->kernel_drops();
-  port_.lose_connection();
+  worker_->ask(WorkerRequest::lose_connection);
 }
 
 /// COMMAND has become another user, and cannot be asked to end.
@@ -323,7 +315,7 @@ int run_host(const HostPlan& plan) {
   std::optional<Sandbox> sandbox;
   if (plan.sandbox) sandbox = enter_sandbox();
   if (sandbox && !sandbox->note.empty() && !plan.quiet) print_error(sandbox->note);
-  return HostRun{plan, sandbox, std::move(given)}.run();
+  return HostRun{plan, sandbox}.run(std::move(given));
 }
 
 }  // namespace tunport::tool

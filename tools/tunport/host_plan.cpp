@@ -124,6 +124,21 @@ std::uint16_t udp_port(const std::string& text) {
   return port;
 }
 
+/// Nobody's number on every Linux, for a system without the name.
+constexpr uid_t overflow_id = 65534;
+
+void plan_privileges(HostPlan& plan, const HostArguments& arguments) {
+  plan.privileged = arguments.privileged;
+  plan.user_is_asked_for = arguments.user.has_value();
+  if (plan.privileged && plan.user_is_asked_for)
+    throw usage_failure("--user and --privileged exclude each other; leave one of them out");
+  const std::string name = arguments.user.value_or("nobody");
+  const auto account = find_account(name);
+  if (!account && plan.user_is_asked_for)
+    wrong("--user", name, "there is no such user; 'getent passwd' lists them");
+  plan.user = account.value_or(Account{overflow_id, overflow_id, name, "/", {overflow_id}});
+}
+
 }  // namespace
 
 HostPlan make_plan(const HostArguments& arguments) {
@@ -164,6 +179,7 @@ HostPlan make_plan(const HostArguments& arguments) {
     if (prefix.address.is_v6() && plan.port.interface.mtu.value_or(least_ipv6_mtu) < least_ipv6_mtu)
       wrong("--interface-address", to_string(prefix),
             "IPv6 needs an MTU of 1280 or more; raise mtu= in the port");
+  plan_privileges(plan, arguments);
   plan.sandbox = arguments.sandbox;
   plan.json = arguments.json;
   plan.quiet = arguments.quiet;

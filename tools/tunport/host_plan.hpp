@@ -9,6 +9,8 @@
 #include "tunport/port/port_config.hpp"
 #include "tunport/wire/address.hpp"
 
+#include "account.hpp"
+
 namespace tunport::tool {
 
 /// As typed.
@@ -23,6 +25,8 @@ struct HostArguments {
   std::vector<std::string> udp_echo;
   std::optional<int> fd;
   std::string metrics;
+  std::optional<std::string> user;
+  bool privileged = false;
   bool sandbox = false;
   bool json = false;
   bool quiet = false;
@@ -41,8 +45,11 @@ struct HostPlan {
   std::optional<IpPrefix> dhcp;  ///< the subnet of the leases
   std::optional<MacAddress> mac;
   std::vector<std::uint16_t> udp_echo;
-  std::string metrics;    ///< the file for the counters; empty: none
-  std::optional<int> fd;  ///< of the device, opened by somebody else
+  std::string metrics;             ///< the file for the counters; empty: none
+  std::optional<int> fd;           ///< of the device, opened by somebody else
+  Account user;                    ///< as whom the worker serves
+  bool user_is_asked_for = false;  ///< else nobody, where possible
+  bool privileged = false;         ///< the worker keeps what it has, and COMMAND too
   bool sandbox = false;
   bool json = false;
   bool quiet = false;

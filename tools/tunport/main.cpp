@@ -110,8 +110,9 @@ class Help : public CLI::Formatter {
     if (app->get_name() == "host")
       return "\nUsage: tunport host PORT --interface-address CIDR... --host-address ADDRESS...\n"
              "                    [--every-address] [--advertise-prefix CIDR] [--dhcp] [--mac MAC]\n"
-             "                    [--udp-echo PORT...] [--fd NUMBER] [--sandbox] [--metrics FILE]\n"
-             "                    [--json] [--quiet] [--verbose] [-- COMMAND ARG...]\n"
+             "                    [--udp-echo PORT...] [--fd NUMBER] [--user NAME | --privileged]\n"
+             "                    [--sandbox] [--metrics FILE] [--json] [--quiet] [--verbose]\n"
+             "                    [-- COMMAND ARG...]\n"
              "       tunport host --explain REASON\n";
     if (app->get_name() == "list") return "\nUsage: tunport list [--json]\n";
     if (app->get_name() == "doctor") return "\nUsage: tunport doctor [PORT]\n";
@@ -154,6 +155,13 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
   verb.add_option("--fd", host.fd,
                   "Take PORT's device from a descriptor that was opened by somebody else and inherited")
       ->option_text("NUMBER");
+  verb.add_option(
+          "--user", host.user,
+          "The user who serves the packets, as root (default: nobody); COMMAND is run as the user who "
+          "called sudo")
+      ->option_text("NAME");
+  verb.add_flag("--privileged", host.privileged,
+                "Keep user, capabilities and system calls while serving packets, and run COMMAND with them");
   verb.add_flag("--sandbox", host.sandbox,
                 "All of it in a new network namespace with a /sys of its own (not as root: in a new user "
                 "namespace too)");
