@@ -91,6 +91,40 @@ TEST_F(CommandDrop, TheUserIsChosen) {
   EXPECT_EQ(sandbox::run(ping).status, 0);
 }
 
+TEST_F(CommandDrop, TheFewCapabilitiesOfAServiceAreEnough) {
+  NEEDS_ROOT();
+  Words words{"--bounding-set=-all,+net_admin,+setuid,+setgid,+setpcap", path()};
+  const Words rest = host("tap:tp0");
+  words.insert(words.end(), rest.begin(), rest.end());
+  Running running{words, {.program = "/usr/bin/setpriv"}};
+  const pid_t worker = worker_when_up(running);
+  ASSERT_GT(worker, 0);
+  EXPECT_EQ(status_of(worker, "Uid"), "65534\t65534\t65534\t65534");
+  EXPECT_EQ(status_of(worker, "CapEff"), "0000000000000000");
+  EXPECT_EQ(sandbox::run(ping).status, 0);
+  running.send(SIGTERM);
+  EXPECT_EQ(running.wait().status, 0);
+  // A failure behind the worker's start: the parent may not kill the worker, and comes to its end.
+  words.insert(words.end(), {"--", "/no/such/command"});
+  const auto failed = run(words, {.program = "/usr/bin/setpriv"});
+  EXPECT_EQ(failed.status, 127) << failed.err;
+  EXPECT_TRUE(sandbox::wait_until([&] { return !is_there("tp0"); }));
+}
+
+TEST_F(CommandDrop, TheLinkIsStillAsked) {
+  NEEDS_ROOT();
+  Running running{host("tap:tp0,mtu=1400", {"--verbose"})};
+  ASSERT_TRUE(running.has_said("is up"));
+  // Fragments as the link takes them: the worker asks the kernel for the MTU, and gets its events.
+  EXPECT_EQ(sandbox::run({"ping", "-c", "1", "-W", "5", "-s", "9000", "10.77.0.2"}).status, 0);
+  links.set_mtu("tp0", 1300, ec);
+  EXPECT_TRUE(running.has_said("tunport: tp0: MTU changed to 1300\n")) << running.out();
+  links.set_up("tp0", false, ec);
+  EXPECT_TRUE(running.has_said("tunport: tp0: down\n")) << running.out();
+  links.set_up("tp0", true, ec);
+  EXPECT_EQ(sandbox::run({"ping", "-c", "1", "-W", "5", "10.77.0.2"}).status, 0);
+}
+
 TEST_F(CommandDrop, PrivilegedKeepsItAll) {
   Running running{host("tap:tp0", {"--privileged"})};
   const pid_t worker = worker_when_up(running);

@@ -89,7 +89,8 @@ TEST_F(CommandService, WorksInANetworkNamespaceByName) {
   }};
   const auto finished =
       run(host("tap:tp0,netns=blue", {"--quiet"},
-               {"sh", "-c", "! ip link show tp0 2>/dev/null && ip netns exec blue ping -c 1 -W 5 10.77.0.2"}),
+               {"sh", "-c",
+                "! ip link show tp0 2>/dev/null && ip netns exec blue ping -c 1 -W 5 -s 9000 10.77.0.2"}),
           circumstances);
   EXPECT_EQ(finished.status, 0) << finished.out << finished.err;
   const auto missing = run(host("tap:tp0,netns=green", {"--quiet"}), circumstances);

@@ -89,6 +89,8 @@ Worker::Worker(Reactor& reactor, const std::function<void(UniqueFd control)>& li
 
 Worker::~Worker() {
   if (is_watched_) reactor_.remove(*this);
+  // A root without CAP_KILL may not signal another user's process, which ends at the close.
+  control_.reset();
   if (pid_ > 0) ::kill(pid_, SIGKILL);
   reap();
 }
@@ -98,8 +100,8 @@ void Worker::ask(WorkerRequest request) noexcept {
   ssize_t sent = 0;
   do sent = ::send(control_.get(), &request, sizeof request, MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);
-  // A worker that cannot be asked would serve for ever.
-  if (sent < 0) ::kill(pid_, SIGKILL);
+  // A worker that cannot be asked would serve for ever; the end of the talk ends it too.
+  if (sent < 0) ::shutdown(control_.get(), SHUT_RDWR);
 }
 
 void Worker::do_read() {
