@@ -145,13 +145,13 @@ TEST(Accounts, TheUserOfSudoIsBelievedOfRootOnly) {
   const auto found = [](const char* uid, const char* gid) {
     ::setenv("SUDO_UID", uid, 1);
     ::setenv("SUDO_GID", gid, 1);
-    const auto account = invoking_account();
+    auto account = invoking_account();
     ::unsetenv("SUDO_UID");
     ::unsetenv("SUDO_GID");
     return account;
   };
-  EXPECT_FALSE(invoking_account());
   EXPECT_FALSE(found("0", "0"));
+  EXPECT_FALSE(invoking_account());
   EXPECT_FALSE(found("12x", "12"));
   EXPECT_FALSE(found("-1", "12"));
   EXPECT_FALSE(found("", ""));
