@@ -75,8 +75,10 @@ Worker::Worker(Reactor& reactor, const std::function<void(UniqueFd control)>& li
   workers.reset();
   try {
     WorkerReport report;
-    if (!receive(control_.get(), report))
+    if (!receive(control_.get(), report)) {
+      control_.reset();  // ends a worker that lives
       throw Failure{status::failed, "the worker " + reap() + "; try again"};
+    }
     if (report.text.front() != '\0') throw Failure{status::failed, report.text.data()};
     reactor_.add(*this);
     is_watched_ = true;
