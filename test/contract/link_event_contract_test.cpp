@@ -179,6 +179,25 @@ TEST_P(LinkEvents, AHandlerMayStopOrDestroyThePort) {
   EXPECT_THAT(recorder.events, ElementsAre(up, up));
 }
 
+TEST_P(LinkEvents, NoneIsToldAfterTheEndIsDecided) {
+  Recorder recorder;
+  TuntapPort port{clock, DeviceKind::tun, "tp0", recorder, {.system = world()}};
+  for (const bool is_released : {true, false}) {
+    port.start_listening();
+    clock.run_ready();
+    port.device().link().set_up(true);
+    Device released;
+    if (is_released)
+      released = port.release_device();
+    else
+      port.stop_listening();
+    if (released) released.link().set_up(false);
+    clock.run_ready();
+    EXPECT_FALSE(port.listening());
+  }
+  EXPECT_THAT(recorder.events, IsEmpty());
+}
+
 TEST_P(LinkEvents, AThrowingProtocolIsCounted) {
   Recorder recorder;
   recorder.on_event = [](LinkEvent) { throw std::runtime_error{"no"}; };

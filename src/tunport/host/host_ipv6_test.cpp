@@ -30,6 +30,7 @@ struct Seen {
     DropReason why{};
     ethernet = EthernetView::checked(bytes, why);
     ip = IpView::checked(ethernet->payload(), why);
+    if (!ip || ip->is_v4()) return;
     icmp = Icmpv6View::checked(ip->payload(), ip->source().v6(), ip->destination().v6(), why);
   }
   std::uint8_t type() const { return icmp ? icmp->type() : 0; }

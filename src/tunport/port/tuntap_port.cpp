@@ -173,6 +173,7 @@ void TuntapPort::watch_link() noexcept {
 
 void TuntapPort::link_changed(LinkEvent event, const LinkInfo& link) {
   if (!std::exchange(state_->knows_link, true)) return;  // the protocol's start has seen that
+  if (!is_open() || !state_->device) return;             // the end is decided
   const Lifeline::Watch alive{lifeline_};
   const LinkInfo now = link;  // the watch may end below
   if (event == LinkEvent::renamed) state_->name = now.name;
@@ -389,6 +390,7 @@ void TuntapPort::connection_lost(const std::error_code& reason) {
 
 Device TuntapPort::release_device() {
   finish({});  // takes the device off the reactor first
+  state_->watch.reset();
   return std::exchange(state_->device, Device{});
 }
 
