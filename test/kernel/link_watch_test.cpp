@@ -10,6 +10,7 @@
 #include "tunport/base/error.hpp"
 #include "tunport/device/device.hpp"
 #include "tunport/device/net_namespace_internal.hpp"
+#include "tunport/port/tuntap_port.hpp"
 
 #include "kernel/port_kit.hpp"
 
@@ -164,6 +165,28 @@ TEST_P(KernelLinkWatch, WatchesInTheNamespaceOfTheInterface) {
   set_up("tp0");
   EXPECT_THAT(rest(), is_at_rest());
   EXPECT_THAT(states, ElementsAre(down, up));
+}
+
+TEST_P(KernelLinkWatch, APortFollowsARenameAndAMove) {
+  std::optional<UniqueFd> other;
+  std::thread{[&] {
+    if (::unshare(CLONE_NEWNET) == 0) other = current_namespace();
+  }}.join();
+  ASSERT_TRUE(other);
+  device.close();
+  TuntapPort port{reactor(), DeviceKind::tap, "tp0", PortOptions{}};
+  port.on_link_changed(remember());
+  port.start_listening();
+  EXPECT_THAT(rest(), is_at_rest());
+  ASSERT_EQ(run({"ip", "link", "set", "tp0", "name", "tp7"}).status, 0);
+  ASSERT_TRUE(is_told(renamed));
+  EXPECT_EQ(port.get_host().name, "tp7");
+  links.move_to_namespace("tp7", other->get());
+  ASSERT_TRUE(is_told(moved));
+  EXPECT_THAT(rest(), is_at_rest());
+  port.device().link().set_up(true);
+  EXPECT_TRUE(is_told(up)) << "in the other namespace";
+  EXPECT_TRUE(port.listening());
 }
 
 TEST_P(KernelLinkWatch, AnInterfaceThatIsGoneIsAnError) {

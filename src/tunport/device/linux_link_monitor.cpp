@@ -61,6 +61,7 @@ class NetlinkMonitor final : public LinkMonitor {
         continue;
       }
       if (received != -NLE_AGAIN) log(LogLevel::warning, name_, ::nl_geterror(received));
+      if (std::exchange(starved_, false)) note({.kind = Kind::lost});
       // The queue is empty now, and has room for the answer.
       if (lost_ && ask() >= 0) lost_ = false;
       break;
@@ -102,7 +103,7 @@ class NetlinkMonitor final : public LinkMonitor {
   void note(LinkNotice notice) noexcept try {
     notices_.push_back(std::move(notice));
   } catch (const std::bad_alloc&) {
-    lost_ = true;
+    lost_ = starved_ = true;
   }
 
   void read(nlmsghdr& message) {
@@ -139,7 +140,8 @@ class NetlinkMonitor final : public LinkMonitor {
   netlink::Owned<nl_sock> socket_{::nl_socket_alloc()};
   netlink::Owned<nl_cb> callbacks_{::nl_cb_alloc(NL_CB_DEFAULT)};
   std::vector<LinkNotice> notices_;
-  bool lost_ = false;  // messages were lost, and the kernel was not asked since
+  bool lost_ = false;     // messages were lost, and the kernel was not asked since
+  bool starved_ = false;  // for want of memory, which is to be told
 };
 
 }  // namespace
