@@ -209,26 +209,6 @@ TEST_P(LinkEvents, AThrowingProtocolIsCounted) {
   EXPECT_TRUE(port.listening());
 }
 
-TEST_P(LinkEvents, AQueueIsDroppedWhenTheLinkGoesDown) {
-  Recorder recorder;
-  TuntapPort port{clock,
-                  DeviceKind::tun,
-                  "tp0",
-                  recorder,
-                  {.interface = {.addresses = {"10.0.0.1/24"}, .up = true}, .system = world()}};
-  port.start_listening();
-  clock.run_ready();
-  port.device().set_send_buffer(1);
-  const std::vector<std::byte> packet(100, std::byte{0x45});
-  if (GetParam() == WorldKind::kernel) return;  // takes each packet at once
-  for (int i = 0; i < 3; ++i) port.write(packet);
-  EXPECT_NE(port.queued_bytes(), 0U);
-  port.device().link().set_up(false);
-  EXPECT_TRUE(turn_until([&] { return port.queued_bytes() == 0; }));
-  EXPECT_GT(port.statistics().drops[DropReason::link_down], 0U);
-  EXPECT_FALSE(port.writing());
-}
-
 TEST_P(LinkEvents, TheRingsDropsAreThePortsToTell) {
   Recorder recorder;
   TuntapPort port{

@@ -200,8 +200,8 @@ class BasePort : public FileDescriptor, protected OutboxOwner {
 
   /// Drops the queue, counted as `reason`. May destroy the port.
   void drop_queue(DropReason reason);
-  /// True: the port is told when the link goes down. False, the default: a waiting queue is tried now and
-  /// then, because a link that is down withholds writability.
+  /// True: the link is up, and the port is told when the link goes down. False, the default: a waiting queue
+  /// is tried now and then, because a link that is down withholds writability.
   void set_down_is_told(bool told) { down_is_told_ = told; }
 
   /// The origin of the packet being delivered. Precondition: the port was started once.

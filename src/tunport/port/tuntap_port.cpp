@@ -57,7 +57,7 @@ struct TuntapPort::State {
   Operations<PacketCompletions> operations;
   std::optional<LinkWatch> watch;                      // of the interface; empty where none is possible
   bool knows_link = false;                             // the watch has told the state of the start
-  std::string name;                                    // after a rename
+  std::string name;                                    // as last told; empty before
   std::shared_ptr<const LinkHandler> on_link_changed;  // held by a call of the handler too
   std::uint64_t drops_before = 0;                      // the link's, at the start
   std::uint64_t drops = 0;                             // since
@@ -168,15 +168,16 @@ void TuntapPort::watch_link() noexcept {
                             [this](LinkEvent event, const LinkInfo& now) { link_changed(event, now); });
   } catch (const std::exception&) {  // the port goes without events
   }
-  set_down_is_told(state_->watch.has_value());
+  set_down_is_told(false);  // until the link is known to be up
 }
 
 void TuntapPort::link_changed(LinkEvent event, const LinkInfo& link) {
+  if (!is_open() || !state_->device) return;  // the end is decided
+  set_down_is_told(link.up);                  // a link that is down already goes down no more
+  state_->name = link.name;
   if (!std::exchange(state_->knows_link, true)) return;  // the protocol's start has seen that
-  if (!is_open() || !state_->device) return;             // the end is decided
   const Lifeline::Watch alive{lifeline_};
   const LinkInfo now = link;  // the watch may end below
-  if (event == LinkEvent::renamed) state_->name = now.name;
   if (event == LinkEvent::mtu_changed) state_->mtu_until = {};
   if (event == LinkEvent::moved) watch_link();
   // A deleted interface goes down first: the end of the port drops the queue then.
