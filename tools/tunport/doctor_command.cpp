@@ -4,10 +4,9 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <fstream>
-#include <memory>
 #include <utility>
 
+#include <cap-ng.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <linux/if_tun.h>
@@ -27,26 +26,14 @@ namespace tunport::tool {
 namespace {
 
 constexpr auto driver = "/dev/net/tun";
-constexpr unsigned net_admin = 12;  // CAP_NET_ADMIN, linux/capability.h
-
-std::optional<long> read_sysctl(const std::string& path) {
-  std::ifstream file{"/proc/sys/" + path};
-  long value = 0;
-  return file >> value ? std::optional{value} : std::nullopt;
-}
 
 User this_user() {
   User user{.uid = ::geteuid(), .groups = {::getegid()}};
   std::array<gid_t, 1024> groups{};
   if (const int count = ::getgroups(groups.size(), groups.data()); count > 0)
     user.groups.insert(user.groups.end(), groups.begin(), groups.begin() + count);
-  std::ifstream status{"/proc/self/status"};
-  for (std::string word; status >> word;)
-    if (word == "CapEff:") {
-      std::uint64_t effective = 0;
-      status >> std::hex >> effective;
-      user.may_make = (effective >> net_admin & 1U) != 0;
-    }
+  ::capng_get_caps_process();
+  user.may_make = ::capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN) != 0;
   return user;
 }
 
@@ -102,14 +89,10 @@ std::vector<Finding> look_at_firewall(const User& user) {
   constexpr auto subject = "firewall";
   if (!user.may_make) return {{Verdict::note, subject, "not looked at, which needs root"}};
   const auto ruleset = output_of("nft -j list ruleset 2>/dev/null");
-  if (!ruleset) {
-    const bool has_tables =
-        std::ifstream{"/proc/net/ip_tables_names"}.peek() != std::ifstream::traits_type::eof();
-    if (has_tables)
-      return {{Verdict::note, subject,
-               "iptables has rules; 'iptables -S' shows whether one drops packets of the interface"}};
-    return {{Verdict::ok, subject, "no rules are known (nft is not installed, or has none)"}};
-  }
+  if (!ruleset)
+    return {
+        {Verdict::note, subject,
+         "not looked at, which needs nft; install nftables, or look at 'iptables -S' for rules that drop"}};
   if (const auto found = check_firewall(*ruleset)) return *found;
   return {{Verdict::note, subject,
            "the answer of 'nft -j list ruleset' is not known; look at 'nft list ruleset'"}};

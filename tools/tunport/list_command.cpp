@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tunport/base/error.hpp"
+#include "tunport/device/fdinfo_internal.hpp"
 #include "tunport/device/system.hpp"
 
 #include "output.hpp"
@@ -31,13 +32,6 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   for (fs::directory_iterator entry{folder, ec}, end; !ec && entry != end; entry.increment(ec))
     entries.push_back(entry->path());
   return entries;
-}
-
-bool is_bound_to(const fs::path& fdinfo, const std::string& interface) {
-  std::ifstream info{fdinfo};
-  for (std::string line; std::getline(info, line);)
-    if (line == "iff:\t" + interface) return true;
-  return false;
 }
 
 std::string user_name(std::uint32_t uid) {

@@ -22,12 +22,6 @@
 namespace tunport::tool {
 namespace {
 
-std::optional<long> read_sysctl(const std::string& path) {
-  std::ifstream file{"/proc/sys/" + path};
-  long value = 0;
-  return file >> value ? std::optional{value} : std::nullopt;
-}
-
 [[noreturn]] void fail(const std::string& line) { throw Failure{status::failed, "--sandbox: " + line}; }
 
 /// True if the error tells of a shortage on the way, and not of user namespaces.
@@ -71,6 +65,12 @@ bool sysfs_is_there() {
 }
 
 }  // namespace
+
+std::optional<long> read_sysctl(const std::string& path) {
+  std::ifstream file{"/proc/sys/" + path};
+  long value = 0;
+  return file >> value ? std::optional{value} : std::nullopt;
+}
 
 Sandbox enter_sandbox() {
   Sandbox sandbox;

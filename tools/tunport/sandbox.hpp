@@ -26,6 +26,8 @@ Sandbox enter_sandbox();
 
 /// Reads the number in a file below /proc/sys; nothing without the file.
 using ReadSysctl = std::function<std::optional<long>(const std::string& path)>;
+/// Reads it from this machine.
+std::optional<long> read_sysctl(const std::string& path);
 
 /// Why there is no new user namespace, and the remedy. `error`: the kernel's errno.
 std::string why_no_user_namespace(int error, const ReadSysctl& read);

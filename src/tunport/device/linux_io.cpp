@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "tunport/device/fdinfo_internal.hpp"
 #include "tunport/device/io_system.hpp"
 #include "tunport/device/net_namespace_internal.hpp"
 
@@ -98,29 +99,27 @@ class LinuxIo final : public IoSystem {
   }
 };
 
-/// True if fdinfo of descriptor `fd` says that it is bound to the interface.
-bool is_bound_to(const std::string& fd, const std::string& interface) {
-  std::ifstream info{"/proc/self/fdinfo/" + fd};
-  for (std::string line; std::getline(info, line);)
-    if (line == "iff:\t" + interface) return true;
-  return false;
-}
-
 bool LinuxIo::holds(const std::string& interface) {
   std::error_code unknown;
   const UniqueFd here = current_namespace(unknown);
   if (!here) return false;
   for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fdinfo", unknown}) {
-    const std::string fd = entry.path().filename();
-    if (!is_bound_to(fd, interface)) continue;
+    if (!is_bound_to(entry.path(), interface)) continue;
     // A namesake may be held elsewhere.
-    const UniqueFd there = namespace_of_device(*this, std::stoi(fd), unknown);
+    const UniqueFd there = namespace_of_device(*this, std::stoi(entry.path().filename()), unknown);
     if (!unknown && (!there || is_same_namespace(here.get(), there.get()))) return true;
   }
   return false;
 }
 
 }  // namespace
+
+bool is_bound_to(const std::string& fdinfo, const std::string& interface) {
+  std::ifstream info{fdinfo};
+  for (std::string line; std::getline(info, line);)
+    if (line == "iff:\t" + interface) return true;
+  return false;
+}
 
 int IoSystem::access(const char*, int) { return -ENOSYS; }
 bool IoSystem::holds(const std::string&) { return false; }

@@ -10,6 +10,8 @@
 #include "tunport/testing/manual_reactor.hpp"
 #include "tunport/testing/memory_system.hpp"
 
+#include "support/datagram_box.hpp"
+
 namespace tunport {
 namespace {
 
@@ -17,16 +19,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-/// Records datagrams, and calls a hook for each, if set.
-class Box : public DatagramProtocol {
- public:
-  void datagram_received(const Datagram& datagram) override {
-    received.emplace_back(as_text(datagram.data));
-    if (on_datagram) on_datagram();
-  }
-  std::vector<std::string> received;
-  std::function<void()> on_datagram;
-};
+using Box = test_support::DatagramBox;
 
 /// Takes whole runs.
 class RunBox : public Box {
@@ -172,12 +165,12 @@ TEST_P(UdpBurst, IsTakenApartForAReceiverWithoutOffload) {
 
 TEST_P(UdpBurst, APauseTakesEffectBehindTheRunAndAStopAtOnce) {
   start();
-  east.on_datagram = [&] { right->pause_producing(); };
+  east.on_datagram = [&](const Datagram&) { right->pause_producing(); };
   write({10, 10, 10});
   clock.run_ready();
   EXPECT_THAT(east.received, SizeIs(3));
   right->resume_producing();
-  east.on_datagram = [&] { right->stop_listening(); };
+  east.on_datagram = [&](const Datagram&) { right->stop_listening(); };
   write({10, 10, 10});
   clock.run_ready();
   EXPECT_THAT(east.received, SizeIs(4));
@@ -186,7 +179,7 @@ TEST_P(UdpBurst, APauseTakesEffectBehindTheRunAndAStopAtOnce) {
 
 TEST_P(UdpBurst, MayDestroyThePortThatDeliversIt) {
   start();
-  east.on_datagram = [&] { right.reset(); };
+  east.on_datagram = [&](const Datagram&) { right.reset(); };
   write({10, 10, 10});
   clock.run_ready();
   EXPECT_THAT(east.received, SizeIs(1));
@@ -195,7 +188,7 @@ TEST_P(UdpBurst, MayDestroyThePortThatDeliversIt) {
 TEST_P(UdpBurst, AnExceptionCostsOneDatagram) {
   start();
   set_log_sink([](LogLevel, std::string_view, std::string_view) {});
-  east.on_datagram = [&] {
+  east.on_datagram = [&](const Datagram&) {
     if (east.received.size() == 2) throw std::runtime_error{"no"};
   };
   write({10, 10, 10});

@@ -15,6 +15,7 @@
 #include "tunport/testing/manual_reactor.hpp"
 #include "tunport/testing/memory_system.hpp"
 
+#include "support/datagram_box.hpp"
 #include "support/forwarding_io.hpp"
 
 namespace tunport {
@@ -24,18 +25,7 @@ using testing::ElementsAre;
 using testing::Le;
 using testing::SizeIs;
 
-/// Records datagrams, and calls a hook for each, if set.
-class Box : public DatagramProtocol {
- public:
-  void datagram_received(const Datagram& datagram) override {
-    received.emplace_back(as_text(datagram.data));
-    senders.push_back(datagram.from);
-    if (on_datagram) on_datagram(datagram);
-  }
-  std::vector<std::string> received;
-  std::vector<Endpoint> senders;
-  std::function<void(const Datagram&)> on_datagram;
-};
+using Box = test_support::DatagramBox;
 
 /// Counts calls.
 class CountingIo : public test_support::ForwardingIo {
