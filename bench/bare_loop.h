@@ -85,6 +85,10 @@ int bare_udp_open(struct BareLoop* loop, int socket, int stop_fd);
 /* Receives runs (UDP_GRO) until `stop_fd` is readable. Counts datagrams, and bytes of payload. */
 void bare_udp_receive(struct BareLoop* loop, struct Tally* tally);
 
+/* Sends each datagram back to its sender until `stop_fd` is readable: a recvmsg and a sendto for each. Counts
+ * the answers, and bytes of payload. */
+void bare_udp_answer(struct BareLoop* loop, struct Tally* tally);
+
 /* Sends copies of a datagram to the socket's peer until `*stop` is not 0: 64 in a call (UDP_SEGMENT). */
 void bare_udp_write(int socket, const void* datagram, size_t size, const uint32_t* stop, struct Tally* tally);
 

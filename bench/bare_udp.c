@@ -97,6 +97,23 @@ void bare_udp_receive(struct BareLoop* loop, struct Tally* tally) {
   }
 }
 
+void bare_udp_answer(struct BareLoop* loop, struct Tally* tally) {
+  int ready[3];
+  while (bare_wait(loop, ready) >= 0) {
+    for (int i = 0; i < bare_burst; ++i) {
+      struct sockaddr_storage from;
+      struct iovec part = {loop->buffer, loop->size};
+      struct msghdr message = {
+          .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &part, .msg_iovlen = 1};
+      const ssize_t size = recvmsg(loop->device, &message, MSG_DONTWAIT);
+      if (size < 0) break;
+      const struct sockaddr* const to = (const struct sockaddr*)&from;
+      if (sendto(loop->device, loop->buffer, (size_t)size, MSG_DONTWAIT, to, message.msg_namelen) == size)
+        bare_count(tally, 1, (size_t)size);
+    }
+  }
+}
+
 void bare_udp_write(int socket, const void* datagram, size_t size, const uint32_t* stop, struct Tally* tally) {
   static char run[most_run];
   const size_t most = most_run / size < most_segments ? most_run / size : most_segments;

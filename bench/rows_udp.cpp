@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <vector>
 
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -87,6 +88,75 @@ Measure receiving(Receive receive, std::size_t payload) {
   };
 }
 
+/// The clients of the answering rows: more than the port answers in a call.
+constexpr std::size_t clients = 32;
+
+void answer_by_port(const Stage& stage, const std::function<void()>& ready) {
+  StageLoop loop{stage};
+  UdpPort* answering = nullptr;
+  Tally& tally = stage.page().tally;
+  auto answer = on_datagram([&](const Datagram& datagram) {
+    if (answering->write_to(datagram.from, datagram.data)) bare_count(&tally, 1, datagram.data.size());
+  });
+  UdpPort port{loop.reactor(), {loopback, discard_port}, answer};
+  answering = &port;
+  port.start_listening();
+  ready();
+  loop.run();
+  const Statistics& counted = port.statistics();
+  stage.page().refused = counted.exceptions + (tally.packets - counted.packets_out);
+}
+
+void answer_bare(const Stage& stage, const std::function<void()>& ready) {
+  const UniqueFd socket = udp_socket(discard_port, loopback);
+  bare_udp_options(socket.get());
+  BareLoop loop{};
+  require(bare_udp_open(&loop, socket.get(), stage.stop_fd()) == 0, "no loop");
+  ready();
+  bare_udp_answer(&loop, &stage.page().tally);
+}
+
+/// Each client sends a datagram, and takes its answer, in turn: the reader finds some of every client.
+void ask(Page& page) {
+  std::vector<UniqueFd> sockets;
+  const Endpoint reader{loopback, discard_port};
+  sockaddr_storage to{};
+  const socklen_t length = reader.to_sockaddr(to);
+  for (std::size_t i = 0; i < clients; ++i) {
+    sockets.push_back(udp_socket(0, loopback));
+    if (::connect(sockets.back().get(), reinterpret_cast<const sockaddr*>(&to), length) != 0)
+      page.peer_error = errno;
+  }
+  std::array<std::byte, payload_size> datagram{};
+  while (!is_stopped(page) && page.peer_error == 0) {
+    for (const UniqueFd& socket : sockets)
+      ::send(socket.get(), datagram.data(), datagram.size(), MSG_DONTWAIT);
+    for (const UniqueFd& socket : sockets)
+      while (::recv(socket.get(), datagram.data(), datagram.size(), MSG_DONTWAIT) > 0) {
+      }
+  }
+}
+
+template <class Answer>
+Measure answering(Answer answer) {
+  return [=](const Settings& settings) -> std::vector<double> {
+    const Stage stage;
+    Page& page = stage.page();
+    Child reader{Core::measured, [&](const auto& ready) { answer(stage, ready); }};
+    reader.wait_ready();
+    Child asker{Core::peer, [&](const auto&) { ask(page); }};
+    const Rate rate = observe(stage, reader, settings.seconds);
+    stage.stop_peer();
+    asker.join();
+    require(page.peer_error == 0, "the clients failed");
+    stage.stop_measured();
+    reader.join();
+    require(page.tally.bytes == page.tally.packets * payload_size, "answers were not of the size asked with");
+    require(page.refused == 0, "the port refused answers");
+    return {rate.packets_per_second / 1e6, rate.cpu_seconds_per_packet * 1e9};
+  };
+}
+
 void write_by_port(Stage& stage, std::size_t payload, const std::function<void()>& ready) {
   StageLoop loop{stage};
   Page& page = stage.page();
@@ -158,6 +228,10 @@ std::vector<Comparison> udp_rows() {
                     writing(write_by_port, payload),
                     writing(write_bare, payload)});
   }
+  rows.push_back({{{"udp_answer_64B", "Mpps", Better::higher}, {"udp_answer_64B_cpu", "ns", Better::lower}},
+                  "bare, a call for each",
+                  answering(answer_by_port),
+                  answering(answer_bare)});
   return rows;
 }
 
