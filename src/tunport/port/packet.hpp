@@ -39,10 +39,21 @@ class Packet {
   explicit Packet(Bytes bytes, bool truncated = false) : bytes_{bytes}, truncated_{truncated} {}
   /// The packet at `origin`, with the work left to do. `origin` outlives the packet.
   explicit Packet(PacketOrigin& origin, bool truncated = false)
-      : bytes_{origin.bytes}, origin_{&origin}, whole_{true}, truncated_{truncated} {}
+      : bytes_{origin.bytes}, origin_{&origin}, whole_{true}, in_place_{true}, truncated_{truncated} {}
 
   /// The bytes of the packet, without the framing.
   Bytes bytes() const { return bytes_; }
+  /// The bytes of the packet for changes in place, before a `forward`; empty for bytes outside a port's
+  /// memory
+  /// (`with_bytes`, a datagram put together from fragments). A change keeps the size, and keeps the checksum
+  /// right as `offload()` says (`rewrite_ends`): a field to fill, a complete field, or a verified packet that
+  /// the change must not break. Each copy of the packet sees the change. Of a super-packet the headers count
+  /// for all segments. Not to be changed after `forward`.
+  MutableBytes mutable_bytes() const {
+    return origin_ != nullptr && in_place_
+               ? MutableBytes{const_cast<std::byte*>(bytes_.data()), bytes_.size()}
+               : MutableBytes{};
+  }
   /// The number of bytes.
   std::size_t size() const { return bytes_.size(); }
   /// True if the packet was longer than the port's `max_packet_size`: only the first bytes are here.
@@ -84,11 +95,12 @@ class Packet {
 
  private:
   Packet(Bytes segment, PacketOrigin& origin, bool whole)
-      : bytes_{segment}, origin_{&origin}, whole_{whole} {}
+      : bytes_{segment}, origin_{&origin}, whole_{whole}, in_place_{true} {}
 
   Bytes bytes_;
   PacketOrigin* origin_ = nullptr;  // of a segment, too
   bool whole_ = false;              // everything at the origin, not a segment
+  bool in_place_ = false;           // at the origin, whole or a segment
   bool truncated_ = false;
 };
 
