@@ -84,6 +84,12 @@ Text text_of(DropReason reason) {
       return {"tcp_bad_checksum", "a wrong TCP checksum"};
     case DropReason::unknown_tcp_port:
       return {"unknown_tcp_port", "no endpoint at this TCP port"};
+    case DropReason::unknown_tcp_flow:
+      return {"unknown_tcp_flow", "a TCP segment of no connection through the gate"};
+    case DropReason::request_pending:
+      return {"request_pending", "a SYN again, while the program decides about the first"};
+    case DropReason::too_many_flows:
+      return {"too_many_flows", "more connections than the gate may have"};
     case DropReason::dhcp_malformed:
       return {"dhcp_malformed", "not a DHCP message of a client on the link"};
     case DropReason::answer_not_allowed:

@@ -48,6 +48,9 @@ enum class DropReason : std::uint8_t {
   tcp_short,            ///< no whole TCP header
   tcp_bad_checksum,     ///< TCP checksum wrong
   unknown_tcp_port,     ///< no endpoint at this TCP port
+  unknown_tcp_flow,     ///< a TCP segment of no connection through the gate
+  request_pending,      ///< a SYN that came again while the program decides about the first
+  too_many_flows,       ///< more connections than the gate may have
   dhcp_malformed,       ///< not a DHCP message of a client on the link
   answer_not_allowed,   ///< no answer is due (RFC 1122 3.2.2; to a TCP reset), and no answer was made
   rate_limited,         ///< an answer too many within the second

@@ -1,0 +1,88 @@
+#pragma once
+/// The parts of a gate, and the program's waiting calls.
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "tunport/gate/gate.hpp"
+#include "tunport/gate/gate_listener_internal.hpp"
+#include "tunport/gate/tcp_gate_internal.hpp"
+#include "tunport/wire/icmpv6.hpp"
+
+namespace tunport::detail {
+
+/// The ICMP behind a gate: errors about connections are translated.
+class GateIcmp final : public TransportProtocol {
+ public:
+  explicit GateIcmp(TcpGate& tcp) : tcp_{tcp} {}
+  void datagram_received(const IpDatagram& datagram) override {
+    if (!tcp_.error_received(datagram)) datagram.arrival.transport.drop(DropReason::icmp_unhandled);
+  }
+
+ private:
+  TcpGate& tcp_;
+};
+
+/// The IP of a gate: what no protocol takes is refused.
+class GateIp final : public IpDemux {
+ public:
+  explicit GateIp(std::function<void(LinkEvent, const LinkInfo&)> link_changed)
+      : link_changed_{std::move(link_changed)} {}
+  void link_changed(LinkEvent event, const LinkInfo& link) override { link_changed_(event, link); }
+  std::string name() const override { return "Gate"; }
+
+ private:
+  std::function<void(LinkEvent, const LinkInfo&)> link_changed_;
+};
+
+/// Shared with the requests, which may outlive the gate.
+struct GateState : std::enable_shared_from_this<GateState> {
+  GateState(Reactor& loop, std::string name, GateOptions given);
+  GateState(Reactor& loop, Device device, std::vector<UniqueFd> listening, GateOptions given);
+  /// Makes the connections between the parts.
+  void connect();
+
+  void start();
+  void stop();
+  /// Ends every waiting call.
+  void abort();
+  void open_listeners();
+  void listen(UniqueFd socket);
+  void link_changed(LinkEvent event);
+  void requested(const FlowId& id);
+  void expired(const FlowId& id);
+  void accepted(UniqueFd socket, const Endpoint& peer);
+  void take_request(Gate::RequestHandler handler);
+  /// Gives waiting requests to waiting calls.
+  void match();
+  void accept(const FlowId& id, GateRequest::AcceptHandler handler);
+  /// Has the reactor call `handler` with an error.
+  void fail(GateRequest::AcceptHandler handler, const std::error_code& ec);
+
+  static std::uint64_t number_of(const FlowId& id) { return std::uint64_t{id.generation} << 32 | id.place; }
+  static FlowId id_of(std::uint64_t number) {
+    return {static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32)};
+  }
+
+  Reactor& reactor;
+  GateOptions options;
+  GateStatistics statistics;
+  std::deque<FlowId> requests;  // not given to the program yet
+  std::deque<Gate::RequestHandler> takers;
+  std::unordered_map<std::uint64_t, GateRequest::AcceptHandler> accepts;  // by flow
+  bool match_is_due = false;
+  TcpGate tcp;
+  GateIcmp icmp{tcp};
+  UdpDemux udp;
+  GateIp ip;
+  std::unique_ptr<TuntapPort> port;
+  std::vector<UniqueFd> given;                             // listening sockets, before the start
+  std::array<std::unique_ptr<GateListener>, 2> listeners;  // of IPv4 and IPv6
+};
+
+}  // namespace tunport::detail
