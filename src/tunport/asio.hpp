@@ -1,6 +1,6 @@
 #pragma once
-/// The library on Asio: `AsioReactor`, `async_receive`, `async_send` and `relay`. Opt-in: needs standalone Asio,
-/// unlike the rest of tunport.
+/// The library on Asio: `AsioReactor`, `async_receive`, `async_send` and `relay`. Opt-in: needs standalone
+/// Asio, unlike the rest of tunport.
 
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/gate/asio_relay.hpp"

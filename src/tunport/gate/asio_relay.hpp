@@ -152,8 +152,8 @@ struct RelayInitiation {
 ///
 ///     const RelayResult result = co_await relay(std::move(client), std::move(server), asio::use_awaitable);
 template <class ProtocolA, class ExecutorA, class ProtocolB, class ExecutorB, class Token>
-auto relay(asio::basic_stream_socket<ProtocolA, ExecutorA> a, asio::basic_stream_socket<ProtocolB, ExecutorB> b,
-           const RelayOptions& options, Token&& token) {
+auto relay(asio::basic_stream_socket<ProtocolA, ExecutorA> a,
+           asio::basic_stream_socket<ProtocolB, ExecutorB> b, const RelayOptions& options, Token&& token) {
   using A = asio::basic_stream_socket<ProtocolA, ExecutorA>;
   using B = asio::basic_stream_socket<ProtocolB, ExecutorB>;
   const asio::any_io_executor executor = a.get_executor();
@@ -162,8 +162,8 @@ auto relay(asio::basic_stream_socket<ProtocolA, ExecutorA> a, asio::basic_stream
 }
 /// The same with the default options.
 template <class ProtocolA, class ExecutorA, class ProtocolB, class ExecutorB, class Token>
-auto relay(asio::basic_stream_socket<ProtocolA, ExecutorA> a, asio::basic_stream_socket<ProtocolB, ExecutorB> b,
-           Token&& token) {
+auto relay(asio::basic_stream_socket<ProtocolA, ExecutorA> a,
+           asio::basic_stream_socket<ProtocolB, ExecutorB> b, Token&& token) {
   return relay(std::move(a), std::move(b), RelayOptions{}, std::forward<Token>(token));
 }
 

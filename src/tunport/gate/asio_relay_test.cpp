@@ -22,10 +22,8 @@
 #include <asio/strand.hpp>
 #include <asio/use_awaitable.hpp>
 #include <asio/write.hpp>
-
-#include <unistd.h>
-
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace tunport {
 namespace {
@@ -44,6 +42,13 @@ class AsioRelay : public testing::Test {
     end = acceptor.accept();
     return peer;
   }
+  auto told() {
+    return [this](const std::error_code& ec, const RelayResult& result) {
+      ++calls_;
+      error_ = ec;
+      result_ = result;
+    };
+  }
   /// Starts a relay between `a_` and `b_`.
   void start(const RelayOptions& options = {}) {
     Tcp::socket one{io_};
@@ -51,13 +56,6 @@ class AsioRelay : public testing::Test {
     a_ = connect(one);
     b_ = connect(two);
     relay(std::move(one), std::move(two), options, asio::bind_cancellation_slot(signal_.slot(), told()));
-  }
-  auto told() {
-    return [this](const std::error_code& ec, const RelayResult& result) {
-      ++calls_;
-      error_ = ec;
-      result_ = result;
-    };
   }
   void run(Duration longest = 20s) {
     io_.restart();
@@ -240,7 +238,8 @@ TEST_F(AsioRelay, TheEndOfTheContextEndsTheRelays) {
   for (const int peer : peers) {
     const UniqueFd owned{peer};
     std::array<char, 10> buffer{};
-    while (::read(peer, buffer.data(), buffer.size()) > 0) {}
+    while (::read(peer, buffer.data(), buffer.size()) > 0) {
+    }
     EXPECT_EQ(::read(peer, buffer.data(), buffer.size()), 0) << "closed";
   }
 }

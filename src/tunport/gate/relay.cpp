@@ -267,8 +267,8 @@ Relay::Step Relay::copy(Way& way) {
   const ssize_t seen = ::recv(from, part.data(), part.size(), MSG_PEEK | MSG_DONTWAIT);
   if (seen == 0) return Step::ended;
   if (seen < 0) return stopped(way, way.from, errno);
-  const ssize_t put = ::send(way.to.socket.get(), part.data(), static_cast<std::size_t>(seen),
-                             MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t put =
+      ::send(way.to.socket.get(), part.data(), static_cast<std::size_t>(seen), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (put < 0) return stopped(way, way.to, errno);
   count(way, static_cast<std::size_t>(put));
   for (auto left = static_cast<std::size_t>(put); left != 0;) {

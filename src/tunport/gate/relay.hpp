@@ -100,8 +100,8 @@ class Relay {
   /// Relays from now on, as the reactor runs. `reactor` and `pipes` are borrowed and outlive the relay. `a`
   /// and `b` are connected stream sockets, TCP or Unix; the relay makes them non-blocking and sets
   /// TCP_NODELAY and SO_OOBINLINE. Urgent bytes become ordinary ones; descriptors sent over Unix sockets
-  /// are not passed on. A Unix socket has no reset: its peer sees an end. Throws `Error` if a socket cannot be
-  /// watched, with both closed; trying again helps if `is_transient`.
+  /// are not passed on. A Unix socket has no reset: its peer sees an end. Throws `Error` if a socket cannot
+  /// be watched, with both closed; trying again helps if `is_transient`.
   Relay(Reactor& reactor, PipePool& pipes, UniqueFd a, UniqueFd b, const RelayOptions& options, Done done);
   /// Resets both sockets, unless the relay is over. `Done` is not called.
   ~Relay();

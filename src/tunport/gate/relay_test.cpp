@@ -14,14 +14,13 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "tunport/base/error.hpp"
 #include "tunport/event/epoll_reactor.hpp"
@@ -469,7 +468,10 @@ TEST_F(RelayTest, BytesBeforeAHangUpArriveThroughAStalledWay) {
   start(Kind::local);
   // The last bytes are in the socket of a when a goes away, as b has no room.
   do settle();
-  while (!at_a_->send(size, false) && [&] { at_b_->receive(); return true; }());
+  while (!at_a_->send(size, false) && [&] {
+    at_b_->receive();
+    return true;
+  }());
   a_.reset();
   settle();
   EXPECT_TRUE(run_until([&] { return at_b_->receive(); }));
@@ -500,7 +502,9 @@ TEST_F(RelayTest, UrgentBytesThatWaitDoNotSpinTheLoop) {
   // Room for the urgent byte: b takes a little, and the bytes in front fill the way again.
   std::array<char, 100'000> some{};
   ASSERT_GT(::recv(b_.get(), some.data(), some.size(), 0), 0);
-  ASSERT_TRUE(run_until([&] { return ::send(a_.get(), "!", 1, MSG_OOB) == 1 || ::recv(b_.get(), some.data(), some.size(), 0) == 0; }));
+  ASSERT_TRUE(run_until([&] {
+    return ::send(a_.get(), "!", 1, MSG_OOB) == 1 || ::recv(b_.get(), some.data(), some.size(), 0) == 0;
+  }));
   std::size_t events = 0;
   const TimePoint start = Clock::now();
   while (Clock::now() < start + 200ms) events += reactor_.run_once(10ms);
@@ -596,8 +600,9 @@ TEST(RelayOnEpoll, BytesPass) {
   Connection a = tcp_connection();
   Connection b = tcp_connection();
   std::optional<RelayResult> end;
-  const Relay relay{reactor, pipes, std::move(a.end), std::move(b.end), {},
-                    [&](const std::error_code&, const RelayResult& result) { end = result; }};
+  const Relay relay{
+      reactor,          pipes, std::move(a.end),
+      std::move(b.end), {},    [&](const std::error_code&, const RelayResult& result) { end = result; }};
   Peer at_a{a.peer.get(), 1, 2};
   Peer at_b{b.peer.get(), 2, 1};
   const TimePoint limit = Clock::now() + 20s;
