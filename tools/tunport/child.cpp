@@ -45,12 +45,13 @@ bool become(const Account& account) {
 
 /// The rest of the forked child's life; only what is safe after fork.
 [[noreturn]] void run(char* const* arguments, Child::Output output, const std::optional<Account>& account,
-                      pid_t parent, int go, int report) {
+                      const std::function<int()>& enter, pid_t parent, int go, int report) {
   const auto give_up = [report] {
     const int error = errno;
     (void)!::write(report, &error, sizeof error);
     ::_exit(status::not_found);
   };
+  if (enter && (errno = enter()) != 0) give_up();
   if (account && !become(*account)) give_up();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);                  // forgotten at a change of the user
   if (::getppid() != parent) ::_exit(status::failed);  // the parent died before the line above
@@ -123,7 +124,7 @@ struct Pipe {
 }  // namespace
 
 Child Child::start(const std::vector<std::string>& command, Output output,
-                   const std::optional<Account>& account) {
+                   const std::optional<Account>& account, const std::function<int()>& enter) {
   std::vector<char*> arguments;
   arguments.reserve(command.size() + 1);
   for (const auto& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -136,7 +137,7 @@ Child Child::start(const std::vector<std::string>& command, Output output,
   if (pid < 0) throw no_process(command.front(), errno);
   if (pid == 0) {
     go.writing.reset();
-    run(arguments.data(), output, account, parent, go.reading.get(), report.writing.get());
+    run(arguments.data(), output, account, enter, parent, go.reading.get(), report.writing.get());
   }
   report.writing.reset();
 

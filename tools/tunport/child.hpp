@@ -9,6 +9,7 @@
 /// and so no guard. Without privilege neither we nor the guard can signal the process of another user: `send`
 /// says so.
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,8 +33,9 @@ class Child {
   /// them and no signal blocked. With `account` as that user, with HOME, USER and LOGNAME accordingly. Throws
   /// `Failure`: `not_found` or `not_executable` for a command that cannot be run, `failed` without a process
   /// for the command. Precondition: `command` is not empty; one thread.
+  /// `enter` runs in the child, before the command: zero, or the errno that the command cannot be run for.
   static Child start(const std::vector<std::string>& command, Output output,
-                     const std::optional<Account>& account = {});
+                     const std::optional<Account>& account = {}, const std::function<int()>& enter = {});
 
   Child(Child&& other) noexcept;
   Child(const Child&) = delete;

@@ -15,6 +15,7 @@
 #include "doctor_command.hpp"
 #include "explain.hpp"
 #include "failure.hpp"
+#include "gate_command.hpp"
 #include "host_command.hpp"
 #include "list_command.hpp"
 #include "output.hpp"
@@ -50,6 +51,37 @@ constexpr auto doctor_footer =
     "Exit status:\n"
     "  0  nothing that is needed is missing\n"
     "  1  something is";
+
+constexpr auto gate_description =
+    "TCP of any destination behind an interface, accepted and led to where it was meant to go.";
+
+constexpr auto gate_footer =
+    "It runs until SIGINT or SIGTERM, or for as long as COMMAND runs; then it sums up.\n"
+    "\n"
+    "A connection that is routed into the interface is accepted once the connection outside stands; where\n"
+    "that is refused or unreachable, so is the client's. PORT is tun:NAME, with the options of 'tunport "
+    "host'.\n"
+    "\n"
+    "With --sandbox, COMMAND has the network of the machine, without root: a network namespace of its own "
+    "with\n"
+    "the interface (10.0.2.100/24), a default route, and a name server. 10.0.2.2 stands for the machine.\n"
+    "\n"
+    "DESTINATION of --map is an address or prefix or '*', with ':PORT' behind if wanted, IPv6 with a port "
+    "in\n"
+    "brackets; TARGET is ADDRESS:PORT, or refuse, unreachable, prohibited, drop. The first that matches "
+    "counts.\n"
+    "Of --allow and --deny the longest prefix counts.\n"
+    "\n"
+    "Examples:\n"
+    "  tunport gate tun:t0 --sandbox -- curl https://example.org/\n"
+    "  tunport gate tun:t0 --sandbox --map 203.0.113.7:80=127.0.0.1:8080 --map '*:25=refuse' -- ./test\n"
+    "  tunport gate tun:t0 --interface-address 10.0.2.100/24 --route 198.51.100.0/24 --log gate.log\n"
+    "\n"
+    "Exit status:\n"
+    "  COMMAND's own  128+N if signal N killed it, 127 if it is not found, 126 if it cannot be run\n"
+    "  0              after SIGINT or SIGTERM, without COMMAND\n"
+    "  1              for a failure, also if the interface is deleted meanwhile\n"
+    "  2              for wrong usage";
 
 constexpr auto host_description =
     "A small host behind an interface: it answers ARP, neighbor discovery, ping and UDP.";
@@ -114,9 +146,15 @@ class Help : public CLI::Formatter {
              "                    [--sandbox] [--metrics FILE] [--json] [--quiet] [--verbose]\n"
              "                    [-- COMMAND ARG...]\n"
              "       tunport host --explain REASON\n";
+    if (app->get_name() == "gate")
+      return "\nUsage: tunport gate PORT [--interface-address CIDR...] [--route CIDR...]\n"
+             "                    [--map DESTINATION=TARGET...] [--allow CIDR...] [--deny CIDR...]\n"
+             "                    [--dns ADDRESS|off] [--allow-host-loopback] [--sandbox]\n"
+             "                    [--log FILE] [--json] [--quiet] [-- COMMAND ARG...]\n";
     if (app->get_name() == "list") return "\nUsage: tunport list [--json]\n";
     if (app->get_name() == "doctor") return "\nUsage: tunport doctor [PORT]\n";
     return "\nUsage: tunport host PORT OPTION... [-- COMMAND ARG...]\n"
+           "       tunport gate PORT OPTION... [-- COMMAND ARG...]\n"
            "       tunport list [--json]\n"
            "       tunport doctor [PORT]\n"
            "       tunport VERB --help\n";
@@ -179,13 +217,44 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
       ->option_text("REASON");
 }
 
+void add_gate_options(CLI::App& verb, GateArguments& gate) {
+  verb.footer(gate_footer)->group("Verbs");
+  verb.add_option("PORT", gate.port);
+  verb.add_option("--interface-address", gate.interface_addresses,
+                  "Addresses of the kernel's side, with their prefix length (default with --sandbox: "
+                  "10.0.2.100/24, and fd00:2::100/64 where the machine has IPv6)")
+      ->option_text("CIDR...");
+  verb.add_option("--route", gate.routes,
+                  "Destinations that are routed into the interface (default with --sandbox: all)")
+      ->option_text("CIDR...");
+  verb.add_option("--map", gate.maps, "Lead connections elsewhere, or refuse them; repeatable")
+      ->option_text("DESTINATION=TARGET...");
+  verb.add_option("--allow", gate.allowed, "Destinations to be let through, out of those of --deny")
+      ->option_text("CIDR...");
+  verb.add_option("--deny", gate.denied, "Destinations that are prohibited")->option_text("CIDR...");
+  verb.add_option("--dns", gate.dns,
+                  "The name server of the sandbox (default: 10.0.2.3, which asks the machine's); off: none")
+      ->option_text("ADDRESS|off");
+  verb.add_flag("--allow-host-loopback", gate.allow_host_loopback,
+                "10.0.2.2 leads to the machine's own loopback, 127.0.0.1");
+  verb.add_flag("--sandbox", gate.sandbox,
+                "COMMAND in new user, mount and network namespaces, with the interface inside");
+  verb.add_option("--log", gate.log, "Append a line of JSON for each connection that has ended")
+      ->option_text("FILE");
+  verb.add_flag("--json", gate.json,
+                "Sum up as JSON, the last line on stdout; COMMAND's stdout goes to stderr");
+  verb.add_flag("--quiet", gate.quiet, "Say nothing but errors (and JSON, if asked for)");
+}
+
 /// The complaint of CLI11, in a line.
 std::string describe(const CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
     if (const auto unknown = app.remaining(true); !unknown.empty())
       return fmt::format("'{}' is not known {}", unknown.front(),
-                         app.get_subcommands().empty() ? "as a verb; there are 'host', 'list' and 'doctor'"
-                         : app.get_subcommands().front()->get_name() == "host"
+                         app.get_subcommands().empty()
+                             ? "as a verb; there are 'host', 'gate', 'list' and 'doctor'"
+                         : app.get_subcommands().front()->get_name() == "host" ||
+                                 app.get_subcommands().front()->get_name() == "gate"
                              ? "here (COMMAND stands behind '--')"
                              : "here");
   std::string text = error.what();
@@ -212,6 +281,9 @@ int run(std::vector<std::string> arguments) {
   app.footer(footer);
   CLI::App* const verb = app.add_subcommand("host", host_description);
   add_host_options(*verb, host);
+  GateArguments gate;
+  CLI::App* const gate_verb = app.add_subcommand("gate", gate_description);
+  add_gate_options(*gate_verb, gate);
   CLI::App* const list = app.add_subcommand("list", list_description);
   list->footer(list_footer)->group("Verbs");
   bool list_json = false;
@@ -240,6 +312,13 @@ int run(std::vector<std::string> arguments) {
       throw Failure{status::usage, fmt::format("{} runs no COMMAND; leave '--' and what follows out",
                                                *list ? "list" : "doctor")};
     return *list ? run_list(list_json) : run_doctor(doctor_port);
+  }
+  if (*gate_verb) {
+    if (gate.port.empty())
+      throw Failure{status::usage,
+                    "PORT is missing: tun:NAME, right after 'gate'; see 'tunport gate --help'"};
+    gate.command = std::move(host.command);
+    return run_gate(make_gate_plan(gate, look_around()));
   }
   if (!*verb)
     throw Failure{status::usage, "what to do is missing, such as 'tunport host'; see 'tunport --help'"};

@@ -1,0 +1,246 @@
+#include "gate_command.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <list>
+#include <optional>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "tunport/base/error.hpp"
+#include "tunport/event/asio_reactor.hpp"
+#include "tunport/gate/gate.hpp"
+
+#include "child.hpp"
+#include "failure.hpp"
+#include "gate_connection.hpp"
+#include "gate_sandbox.hpp"
+#include "gate_summary.hpp"
+#include "notify.hpp"
+#include "output.hpp"
+#include "signals.hpp"
+
+// Theory. With --sandbox the namespaces, the device and the listeners are made by a process of their own
+// (gate_sandbox.hpp); we stay outside, where the outgoing sockets belong, and COMMAND runs inside. Otherwise
+// the device is made here. Each request is led to its target: the outer connection is made first, so the
+// client sees its outcome; then the client is accepted, and the bytes are relayed.
+
+namespace tunport::tool {
+namespace {
+
+constexpr auto termination_grace = std::chrono::seconds{2};
+
+/// As many descriptors as allowed: a connection takes up to four. Returns the former limit.
+rlimit raise_descriptor_limit() {
+  rlimit former{};
+  ::getrlimit(RLIMIT_NOFILE, &former);
+  rlimit raised = former;
+  raised.rlim_cur = raised.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &raised);
+  return former;
+}
+
+UniqueFd open_log(const std::string& path) {
+  if (path.empty()) return {};
+  UniqueFd file{::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)};
+  if (!file) throw Failure{status::failed, fmt::format("--log '{}': {}", path, errno_code(errno).message())};
+  return file;
+}
+
+class GateRun {
+ public:
+  GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox);
+  int run();
+
+ private:
+  void announce() const;
+  void start_command();
+  void take_requests();
+  void begin(GateRequest request);
+  void log(const ConnectionRecord& record);
+  void on_signal(const signalfd_siginfo& info);
+  void on_child_signal();
+  void lose_port(const std::error_code& reason);
+  void terminate_child();
+  void stop(int status);
+  void finish_if_done();
+
+  const GatePlan& plan_;
+  std::optional<GateSandbox> sandbox_;
+  rlimit former_limit_ = raise_descriptor_limit();
+  asio::io_context context_{1};
+  AsioReactor reactor_{context_};
+  Signals signals_;
+  UniqueFd log_;
+  GateSummary summary_;
+  PipePool pipes_;
+  std::unique_ptr<Gate> gate_;
+  std::list<GateConnection> connections_;
+  std::optional<Child> child_;
+  Reactor::Timer kill_timer_;
+  std::optional<int> status_;  // from the decision to end on
+  bool is_hurried_ = false;
+  bool is_interrupted_ = false;
+  bool log_failed_ = false;  // said already
+};
+
+GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox)
+    : plan_{plan},
+      sandbox_{std::move(sandbox)},
+      signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }},
+      log_{open_log(plan.log)} {
+  GateOptions options{.port = plan.port.options()};
+  if (sandbox_) {
+    options.port.interface = {};
+    gate_ = std::make_unique<Gate>(reactor_, std::move(sandbox_->device), std::move(sandbox_->listeners),
+                                   options);
+  } else {
+    options.port.interface = plan.port.interface;
+    gate_ = std::make_unique<Gate>(reactor_, plan.port.name, options);
+  }
+}
+
+int GateRun::run() {
+  gate_->port().on_connection_lost([this](const std::error_code& reason) { lose_port(reason); });
+  gate_->start();
+  summary_.where = gate_->port().get_host();
+  take_requests();
+  announce();
+  notify("READY=1");
+  signals_.do_read();  // pending ones: COMMAND would be ended at once
+  start_command();
+  context_.run();
+  notify("STOPPING=1");
+  summary_.gate = gate_->statistics();
+  summary_.port = gate_->port().statistics();
+  std::string text = plan_.json ? to_json(summary_) + '\n' : plan_.quiet ? "" : to_table(summary_);
+  // Standard output is COMMAND's.
+  const int where = plan_.command.empty() || plan_.json ? STDOUT_FILENO : STDERR_FILENO;
+  if (is_interrupted_ && !text.empty() && ::isatty(where) != 0) text.insert(0, "\n");
+  print(where, text, is_hurried_ ? Patience::brief : Patience::until_asked_to_end);
+  return status_.value_or(0);
+}
+
+void GateRun::announce() const {
+  if (plan_.quiet || (plan_.sandbox && !plan_.command.empty())) return;
+  std::string line = "tunport: " + to_string(summary_.where) + " is a gate";
+  if (!plan_.routes.empty()) line += " for";
+  for (const IpPrefix& route : plan_.routes) line += ' ' + to_string(route);
+  line += '\n';
+  if (plan_.routes.empty())
+    line += fmt::format("tunport: what is to pass needs a route: 'ip route add CIDR dev {}'\n",
+                        summary_.where.name);
+  print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, line);
+}
+
+void GateRun::start_command() {
+  if (status_ || plan_.command.empty()) return;
+  child_.emplace(
+      Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours, {}, [this] {
+        ::setrlimit(RLIMIT_NOFILE, &former_limit_);
+        return sandbox_ ? sandbox_->enter() : 0;
+      }));
+}
+
+void GateRun::take_requests() {
+  gate_->take_request([this](const std::error_code& ec, GateRequest request) {
+    if (ec) return;
+    begin(std::move(request));
+    take_requests();
+  });
+}
+
+void GateRun::begin(GateRequest request) {
+  const GateTarget target = plan_.rules.decide(request.destination());
+  const auto place = connections_.emplace(connections_.end(), reactor_, pipes_, std::move(request), target);
+  place->start([this, place](const ConnectionRecord& record) {
+    summary_.bytes_out += record.bytes_out;
+    summary_.bytes_in += record.bytes_in;
+    log(record);
+    connections_.erase(place);
+  });
+  summary_.most_at_once = std::max(summary_.most_at_once, connections_.size());
+}
+
+void GateRun::log(const ConnectionRecord& record) {
+  if (!log_) return;
+  const std::string line = to_json(record) + '\n';
+  if (::write(log_.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size())) return;
+  if (!std::exchange(log_failed_, true))
+    print_error(fmt::format("--log '{}': {}; lines are lost", plan_.log, std::strerror(errno)));
+}
+
+void GateRun::on_signal(const signalfd_siginfo& info) {
+  const int signal = static_cast<int>(info.ssi_signo);
+  // The kernel sends the signals of a terminal, as Ctrl-C, to the whole foreground group.
+  const bool is_terminals =
+      info.ssi_code == SI_KERNEL && (signal == SIGINT || signal == SIGQUIT || signal == SIGHUP);
+  is_interrupted_ = is_interrupted_ || is_terminals;
+  is_hurried_ = is_hurried_ || signal != SIGCHLD;
+  if (signal == SIGCHLD) return on_child_signal();
+  if (child_) {
+    if (!is_terminals || !child_->in_our_group()) child_->send(signal);
+    return;
+  }
+  const bool orderly = plan_.command.empty() && (signal == SIGINT || signal == SIGTERM);
+  stop(orderly ? 0 : status::signalled + signal);
+}
+
+void GateRun::on_child_signal() {
+  if (!child_) return;
+  const auto ended = child_->poll();
+  if (!ended) return;
+  child_.reset();
+  kill_timer_.cancel();
+  stop(*ended);
+}
+
+void GateRun::lose_port(const std::error_code& reason) {
+  if (reason && !status_) {
+    status_ = status::failed;
+    print_error(fmt::format("{}: {}; start tunport again", summary_.where.name, cause(reason)));
+    terminate_child();
+  }
+  finish_if_done();
+}
+
+void GateRun::terminate_child() {
+  if (!child_) return;
+  child_->send(SIGTERM);
+  child_->send(SIGCONT);  // a stopped COMMAND could not take the first
+  kill_timer_ = reactor_.call_later(termination_grace, [this] {
+    if (child_) child_->send(SIGKILL);
+  });
+}
+
+void GateRun::stop(int status) {
+  if (!status_) status_ = status;
+  finish_if_done();
+}
+
+void GateRun::finish_if_done() {
+  if (!status_ || child_) return;
+  summary_.flows_left = connections_.size();
+  connections_.clear();
+  gate_->stop();
+  signals_.close();
+}
+
+}  // namespace
+
+int run_gate(const GatePlan& plan) {
+  block_signals();
+  keep_notifications_to_us();
+  std::optional<GateSandbox> sandbox;
+  if (plan.sandbox) sandbox = GateSandbox::make(plan);
+  if (sandbox && !sandbox->note.empty() && !plan.quiet) print_error(sandbox->note);
+  return GateRun{plan, std::move(sandbox)}.run();
+}
+
+}  // namespace tunport::tool

@@ -1,0 +1,60 @@
+#pragma once
+/// A TCP connection through `tunport gate`: the outer connection first, then the client's, then the bytes.
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tunport/gate/gate.hpp"
+#include "tunport/gate/relay.hpp"
+
+#include "gate_rules.hpp"
+#include "outer_connection.hpp"
+
+namespace tunport::tool {
+
+/// The story of a connection, for the log.
+struct ConnectionRecord {
+  Endpoint source;
+  Endpoint destination;
+  Endpoint target;
+  std::chrono::system_clock::time_point begun;
+  std::uint64_t bytes_out = 0;  ///< from the client
+  std::uint64_t bytes_in = 0;   ///< to the client
+  std::string end;              ///< "closed", "refused", "reset by the client", ...
+};
+/// A line of JSON, without the newline.
+std::string to_json(const ConnectionRecord& record);
+
+/// See above. The destructor resets what stands.
+class GateConnection {
+ public:
+  /// Called once, at the end, from the reactor. May destroy the connection.
+  using Ended = std::function<void(const ConnectionRecord& record)>;
+
+  /// `pipes` outlives the connection.
+  GateConnection(Reactor& reactor, PipePool& pipes, GateRequest request, const GateTarget& target);
+  /// Begins, once.
+  void start(Ended ended);
+
+ private:
+  void connected(const std::error_code& ec, UniqueFd socket);
+  void accepted(const std::error_code& ec, UniqueFd socket);
+  void end(const std::string& how);
+
+  Reactor& reactor_;
+  PipePool& pipes_;
+  GateRequest request_;
+  std::optional<GateRefusal> refusal_;
+  Ended ended_;
+  ConnectionRecord record_;
+  UniqueFd outer_;
+  std::unique_ptr<OuterConnection> connecting_;
+  std::unique_ptr<Relay> relay_;
+  Reactor::Timer over_;
+  std::shared_ptr<char> life_ = std::make_shared<char>();  // tells the gate's answer of our end
+};
+
+}  // namespace tunport::tool
