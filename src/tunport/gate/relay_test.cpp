@@ -1,5 +1,6 @@
 #include "tunport/gate/relay.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <functional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -226,6 +228,30 @@ TEST_F(RelayTest, UrgentBytesThatWaitDoNotSpinTheLoop) {
   while (Clock::now() < start + 200ms) events += reactor_.run_once(10ms);
   EXPECT_LT(events, 400U) << "some each 10 ms";
   EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(RelayTest, ATurnIsBounded) {
+  constexpr std::uint64_t size = 5'000'000;
+  constexpr int room = 32'000'000;
+  connect(Kind::tcp);
+  if (::setsockopt(ends_[0].get(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) != 0)
+    GTEST_SKIP() << "no privilege for large socket buffers";
+  ASSERT_EQ(::setsockopt(a_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room), 0);
+  ASSERT_EQ(::setsockopt(ends_[1].get(), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room), 0);
+  ASSERT_TRUE(at_a_->send(size, false));
+  int waiting = 0;
+  while (::ioctl(ends_[0].get(), FIONREAD, &waiting) == 0 && waiting < 4'000'000)
+    std::this_thread::sleep_for(1ms);
+  relay();
+  std::uint64_t largest = 0;
+  std::uint64_t before = 0;
+  ASSERT_TRUE(run_until([&] {
+    const std::uint64_t moved = relay_->result().a_to_b;
+    largest = std::max(largest, moved - before);
+    before = moved;
+    return moved == size;
+  }));
+  EXPECT_LE(largest, 2U << 20) << "the rest of the turn's share, and a read";
 }
 
 TEST_F(RelayTest, AFloodLeavesTurnsToOthers) {
