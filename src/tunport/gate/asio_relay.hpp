@@ -92,6 +92,9 @@ class RelayOperation final : public OwnedRelay, public std::enable_shared_from_t
                      [this](const std::error_code& ec, const RelayResult& result) { complete(ec, result); });
     } catch (const Error& error) {
       complete(error.code(), {0, 0, RelayEnd::failed});
+    } catch (...) {
+      service_.remove(place_);
+      throw;
     }
   }
 

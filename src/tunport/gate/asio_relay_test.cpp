@@ -139,6 +139,36 @@ TEST_F(AsioRelay, AStreamOfEachKindIsTaken) {
   EXPECT_EQ(result_.a_to_b, 5U);
 }
 
+TEST_F(AsioRelay, UrgentBytesPassInTheirPlace) {
+  start();
+  asio::write(a_, asio::buffer("before ", 7));
+  a_.send(asio::buffer("!", 1), asio::socket_base::message_out_of_band);
+  asio::write(a_, asio::buffer(" behind", 7));
+  a_.close();
+  std::string arrived(15, ' ');
+  asio::async_read(b_, asio::buffer(arrived), [&](const std::error_code&, std::size_t) { b_.close(); });
+  run();
+  EXPECT_EQ(arrived, "before ! behind");
+  EXPECT_EQ(calls_, 1);
+}
+
+TEST_F(AsioRelay, ASideThatHungUpCostsTheLoopNothing) {
+  Local::socket peer{io_};
+  Local::socket end{io_};
+  asio::local::connect_pair(peer, end);
+  Tcp::socket two{io_};
+  b_ = connect(two);
+  relay(std::move(end), std::move(two), told());
+  peer.close();
+  run(20ms);
+  io_.restart();
+  EXPECT_LE(io_.run_for(50ms), 2U) << "events";
+  EXPECT_EQ(calls_, 0);
+  b_.close();
+  run();
+  EXPECT_EQ(result_.end, RelayEnd::closed);
+}
+
 TEST_F(AsioRelay, EndsByCancellationAtAnyMoment) {
   for (int moment = 0; moment < 12; ++moment) {
     start();

@@ -236,7 +236,7 @@ Relay::Step Relay::fill(Way& way, bool may_copy) {
     way.held = static_cast<std::size_t>(got);
     return Step::moved;
   }
-  if (got == 0) return Step::ended;
+  if (got == 0) return copy(way);  // the end of the stream, or bytes behind an urgent mark and then the end
   if (errno == EINVAL || errno == ENOSYS) {
     way.copies = true;
     return copy(way);
@@ -308,8 +308,23 @@ void Relay::count(Way& way, std::size_t bytes) {
 }
 
 void Relay::lose(Side& side, int error) {
-  if (!is_reset(error)) return end(RelayEnd::failed, errno_code(error));
-  end(&side == &a_ ? RelayEnd::reset_by_a : RelayEnd::reset_by_b, {});
+  if (over_) return;
+  if (is_reset(error))
+    end(&side == &a_ ? RelayEnd::reset_by_a : RelayEnd::reset_by_b, {});
+  else
+    end(RelayEnd::failed, errno_code(error));
+  pass_the_rest(way_from(side));
+}
+
+/// Passes on what arrived before the reset, as far as the other side has room: as without a relay.
+void Relay::pass_the_rest(Way& way) {
+  if (way.wait == Wait::over) return;
+  const WithoutSigpipe guard;
+  const std::uint64_t before = way.count;
+  for (Step step = Step::moved; step == Step::moved && way.count - before < turn_size;) {
+    if (way.held == 0) step = fill(way, false);
+    if (way.held != 0) step = drain(way, guard);
+  }
 }
 
 void Relay::end(RelayEnd how, const std::error_code& why) {

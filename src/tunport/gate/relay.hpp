@@ -15,7 +15,8 @@
 ///
 /// The end of a stream (FIN) is passed on by shutdown(2) when the pipe is empty; the other way goes on (half
 /// close). Any other end of a socket is passed on as a reset (SO_LINGER with zero seconds), and ends both
-/// ways at once: a stream that was cut off never looks complete. A reset drops the bytes on their way.
+/// ways at once: a stream that was cut off never looks complete. Bytes that arrived before the reset are
+/// passed on in front of it as far as the other socket has room; the rest is dropped.
 ///
 /// A turn of a way moves about 1 MiB or makes 16 reads, then the loop has its turn. Nothing is allocated for
 /// bytes. A splice(2) to a reset socket raises SIGPIPE, without a flag to prevent it; the signal is blocked
@@ -163,6 +164,7 @@ class Relay {
   void count(Way& way, std::size_t bytes);
 
   void lose(Side& side, int error);
+  void pass_the_rest(Way& way);
   void end(RelayEnd how, const std::error_code& why);
   void close() noexcept;
   void settle();

@@ -1,6 +1,7 @@
 #include <csignal>
 #include <utility>
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "tunport/base/error.hpp"
@@ -45,6 +46,20 @@ TEST_F(RelayEndTest, AResetBehindAHalfCloseIsNoticedWithNothingToSend) {
   }
 }
 
+TEST_F(RelayEndTest, BytesBeforeAResetArriveBeforeIt) {
+  connect(Kind::tcp);
+  ASSERT_TRUE(at_b_->send(40'000, false));
+  reset(b_);
+  relay();
+  ASSERT_TRUE(run_to_the_end());
+  EXPECT_EQ(result_.end, RelayEnd::reset_by_b);
+  EXPECT_EQ(result_.b_to_a, 40'000U);
+  EXPECT_FALSE(at_a_->receive());
+  EXPECT_EQ(at_a_->error(), ECONNRESET) << "a stream that was cut off has no end in order";
+  EXPECT_EQ(at_a_->received(), 40'000U);
+  EXPECT_FALSE(at_a_->wrong());
+}
+
 TEST_F(RelayEndTest, AStalledWayNoticesTheReset) {
   for (const bool by_writer : {true, false}) {
     start();
@@ -52,7 +67,10 @@ TEST_F(RelayEndTest, AStalledWayNoticesTheReset) {
     reset(by_writer ? a_ : b_);
     ASSERT_TRUE(run_to_the_end());
     EXPECT_EQ(result_.end, by_writer ? RelayEnd::reset_by_a : RelayEnd::reset_by_b);
-    EXPECT_EQ(pipes_.idle(), 0U) << "a pipe with bytes is not used again";
+    const PipePool::Pipe next = pipes_.take();
+    int bytes = -1;
+    EXPECT_EQ(::ioctl(next.out.get(), FIONREAD, &bytes), 0);
+    EXPECT_EQ(bytes, 0) << "a pipe with bytes is not used again";
     calls_ = 0;
   }
 }
