@@ -140,8 +140,8 @@ TEST(PipePoolTest, KeepsABoundedNumber) {
   PipePool pool{2};
   const std::size_t before = open_pipes();
   {
-    std::vector<PipePool::Pipe> pipes;
-    for (int i = 0; i < 5; ++i) pipes.push_back(pool.take());
+    std::array<PipePool::Pipe, 5> pipes;
+    for (PipePool::Pipe& pipe : pipes) pipe = pool.take();
     for (PipePool::Pipe& pipe : pipes) {
       EXPECT_TRUE(pipe);
       pool.give(std::move(pipe));
