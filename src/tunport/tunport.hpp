@@ -9,6 +9,7 @@
 #include "tunport/event/link_watch.hpp"
 #include "tunport/event/poll_reactor.hpp"
 #include "tunport/gate/relay.hpp"
+#include "tunport/gate/udp_relay.hpp"
 #include "tunport/host/host.hpp"
 #include "tunport/host/udp_echo.hpp"
 #include "tunport/port/function_protocol.hpp"
