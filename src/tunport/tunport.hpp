@@ -8,6 +8,7 @@
 #include "tunport/event/epoll_reactor.hpp"
 #include "tunport/event/link_watch.hpp"
 #include "tunport/event/poll_reactor.hpp"
+#include "tunport/gate/echo_relay.hpp"
 #include "tunport/gate/relay.hpp"
 #include "tunport/gate/udp_relay.hpp"
 #include "tunport/host/host.hpp"

@@ -1,6 +1,6 @@
 // Relays between a TUN in one network namespace and the sockets of another.
-#include <array>
 #include <cerrno>
+#include <fstream>
 #include <string>
 
 #include <netinet/in.h>
@@ -8,9 +8,11 @@
 #include <sys/socket.h>
 
 #include "tunport/device/net_namespace_internal.hpp"
+#include "tunport/gate/echo_relay.hpp"
 #include "tunport/gate/udp_relay.hpp"
 #include "tunport/protocol/ip_demux.hpp"
 #include "tunport/protocol/udp_demux.hpp"
+#include "tunport/wire/icmpv6.hpp"
 
 #include "kernel/port_kit.hpp"
 
@@ -46,8 +48,8 @@ class Socket {
     text.resize(static_cast<std::size_t>(got));
     return text;
   }
-  /// Sends the next datagrams back.
-  void echo(int count) {
+  /// Sends the next datagrams back; as DNS answers without a record (RFC 1035 4.1.1) if `as_dns`.
+  void echo(int count, bool as_dns = false) {
     std::string text(65536, '\0');
     for (int i = 0; i < count; ++i) {
       sockaddr_storage from{};
@@ -55,6 +57,7 @@ class Socket {
       const ssize_t got =
           ::recvfrom(fd_.get(), text.data(), text.size(), 0, reinterpret_cast<sockaddr*>(&from), &length);
       ASSERT_GE(got, 0) << errno;
+      if (as_dns) text[2] = static_cast<char>(text[2] | 0x80);
       ASSERT_EQ(::sendto(fd_.get(), text.data(), static_cast<std::size_t>(got), 0,
                          reinterpret_cast<sockaddr*>(&from), length),
                 got);
@@ -184,6 +187,94 @@ TEST_P(UdpRelayKernelTest, a_client_sees_a_missing_route) {
   }));
   EXPECT_EQ(relay_.statistics().flows_refused, 1U);
   EXPECT_EQ(relay_.flows(), 0U);
+}
+
+TEST_P(UdpRelayKernelTest, dig_is_answered) {
+  Socket server{destination(0).address};
+  server.bind(destination(53));
+  std::thread echo{[&] { server.echo(1, true); }};
+  CommandResult result;
+  there([&] {
+    result =
+        run({"dig", "+noedns", "+tries=1", "+time=3", "@" + to_string(destination(0).address), "a.test"});
+  });
+  echo.join();
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.output, testing::HasSubstr("status: NOERROR"));
+  EXPECT_EQ(relay_.statistics().datagrams_in, 1U);
+}
+
+class EchoRelayKernelTest : public GateRelaysTest {
+ protected:
+  /// Starts a relay. `allowed`: the process may open ping sockets; a new namespace allows nobody.
+  void start(bool allowed, EchoRelayOptions options = {}) {
+    std::ofstream{"/proc/sys/net/ipv4/ping_group_range"} << (allowed ? "0 2147483647" : "1 0");
+    relay_ = std::make_unique<EchoRelay>(loop_.reactor(), std::move(options));
+    ip_.add_proto(ip_protocol::icmp, *relay_);
+    ip_.add_proto(ip_protocol::icmpv6, *relay_);
+  }
+  void TearDown() override {
+    if (!relay_) return;
+    ip_.remove_proto(ip_protocol::icmp, *relay_);
+    ip_.remove_proto(ip_protocol::icmpv6, *relay_);
+    port_.reset();
+  }
+  CommandResult ping(const std::vector<std::string>& options, const IpAddress& to) {
+    std::vector<std::string> arguments{"ping", "-n", "-i", "0.2", "-w", "5"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    arguments.push_back(to_string(to));
+    CommandResult result;
+    there([&] { result = run(arguments); });
+    return result;
+  }
+  std::unique_ptr<EchoRelay> relay_;
+};
+
+INSTANTIATE_TEST_SUITE_P(, EchoRelayKernelTest, testing::Values("IPv4", "IPv6"),
+                         [](const auto& test) { return std::string{test.param}; });
+
+TEST_P(EchoRelayKernelTest, pings_are_answered) {
+  start(true);
+  const CommandResult result = ping({"-c", "3"}, destination(0).address);
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_THAT(result.output, testing::HasSubstr(" 0% packet loss"));
+  EXPECT_THAT(result.output, testing::HasSubstr("ttl=64"));
+  EXPECT_EQ(relay_->flows(), 1U);
+  EXPECT_EQ(relay_->statistics().requests, 3U);
+  EXPECT_EQ(relay_->statistics().replies, 3U);
+}
+
+TEST_P(EchoRelayKernelTest, the_longest_ping_is_answered) {
+  start(true);
+  const CommandResult result = ping({"-c", "1", "-s", "65507"}, destination(0).address);
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_THAT(result.output, testing::HasSubstr("65515 bytes from"));
+  EXPECT_THAT(result.output, testing::Not(testing::HasSubstr("wrong data")));
+}
+
+TEST_P(EchoRelayKernelTest, a_ping_without_a_route_is_told) {
+  start(true);
+  const CommandResult result =
+      ping({"-c", "1"}, is_v6() ? IpAddress{"2001:db8::1"} : IpAddress{"203.0.113.1"});
+  EXPECT_EQ(result.status, 1) << result.output;
+  EXPECT_THAT(result.output, testing::ContainsRegex(is_v6() ? "No route" : "Net Unreachable"));
+  EXPECT_EQ(relay_->statistics().errors_passed, 1U);
+}
+
+TEST_P(EchoRelayKernelTest, pings_are_prohibited_where_ping_sockets_are) {
+  start(false);
+  const CommandResult result = ping({"-c", "1"}, destination(0).address);
+  EXPECT_EQ(result.status, 1) << result.output;
+  EXPECT_THAT(result.output, testing::ContainsRegex(is_v6() ? "prohibited" : "Packet filtered"));
+  EXPECT_EQ(relay_->statistics().flows_refused, 1U);
+}
+
+TEST_P(EchoRelayKernelTest, pings_are_answered_locally_on_demand) {
+  start(false, {.answer_locally = true});
+  const CommandResult result = ping({"-c", "2"}, destination(0).address);
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_EQ(relay_->statistics().answered_locally, 2U);
+  EXPECT_EQ(relay_->flows(), 0U);
 }
 
 }  // namespace
