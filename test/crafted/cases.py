@@ -229,7 +229,8 @@ def wrong_icmp_and_udp():
     for length in (8, whole - 1):
         cases += dropped("udp_bad_checksum", (f"udp length {length} of {whole}", ip() / udp(len=length, chksum=right)))
     cases += dropped("no_route", ("a datagram from port 0", ip() / udp(sport=0)))
-    cases += dropped("answer_not_allowed", ("a datagram from an echo service", ip() / udp(sport=7)))
+    for port in (7, 13, 17, 19, 37, 4242):
+        cases += dropped("answer_not_allowed", (f"a datagram from port {port}", ip() / udp(sport=port)))
     return cases
 
 

@@ -87,6 +87,7 @@ HostLoop::HostLoop(const HostPlan& plan, Device given)
       host_{host_options(plan)},
       port_{make_port(reactor_, plan, host_.protocol(plan.port.kind), std::move(given))} {
   for (const std::uint16_t port : plan.udp_echo) host_.add_udp(port, echo_);
+      echo_{plan.udp_echo},
 }
 
 void HostLoop::start_listening() try {

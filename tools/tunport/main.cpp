@@ -188,7 +188,10 @@ void add_host_options(CLI::App& verb, HostArguments& host) {
   verb.add_option("--mac", host.mac,
                   "Our MAC address (TAP; default: made from the first host address and PORT's name)")
       ->option_text("MAC");
-  verb.add_option("--udp-echo", host.udp_echo, "UDP ports that send back what they receive")
+  verb.add_option(
+          "--udp-echo", host.udp_echo,
+          "UDP ports that send back what they receive, unless it comes from such a port, or from 7, 13, 17, "
+          "19 or 37: two services would go on for ever")
       ->option_text("PORT...");
   verb.add_option("--fd", host.fd,
                   "Take PORT's device from a descriptor that was opened by somebody else and inherited")
