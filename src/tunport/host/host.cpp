@@ -89,6 +89,12 @@ class IpService : public IpDemux {
   void reassembly_timed_out(const IpDatagram& first) override {
     icmp_.refuse(first, Refusal::parts, state_.statistics.reassembly_timeouts, DropReason::ip_fragment);
   }
+  void header_refused(const IpDatagram& datagram, const Ipv6Problem& problem, DropReason reason) override {
+    const auto source = source_of_error(datagram, problem);
+    if (!source) return IpDemux::header_refused(datagram, problem, reason);
+    icmp_.refuse(datagram, Refusal::header, state_.statistics.parameter_problems, reason,
+                 {.problem = problem, .source = *source});
+  }
 
  private:
   /// Groups, and the unspecified source of a probe, are for ICMPv6 only.
@@ -104,6 +110,21 @@ class IpService : public IpDemux {
     if ((!state_.is_source(source) && !is_probe) || state_.owns(source)) return DropReason::ip_bad_source;
     if (datagram.arrival.is_link_broadcast() && !to_group) return DropReason::answer_not_allowed;
     return std::nullopt;
+  }
+
+  /// The source of an error about a header; nothing where no error is due (RFC 4443 2.4 (e)). The screen has
+  /// not seen the datagram.
+  std::optional<IpAddress> source_of_error(const IpDatagram& datagram, const Ipv6Problem& problem) const {
+    const IpAddress source = datagram.source();
+    if (!state_.has_v6() || !state_.is_source(source) || state_.owns(source)) return std::nullopt;
+    if (is_icmpv6_error(datagram.ip.bytes())) return std::nullopt;
+    const IpAddress destination = datagram.destination();
+    if (!destination.is_multicast()) {
+      if (!state_.owns(destination) || datagram.arrival.is_link_broadcast()) return std::nullopt;
+      return destination;
+    }
+    if (!problem.is_told_by_groups || !icmpv6_.is_joined(destination.v6())) return std::nullopt;
+    return neighbor_discovery::first_source(state_.sources(), source);
   }
 
   HostState& state_;

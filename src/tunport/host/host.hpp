@@ -11,7 +11,8 @@
 /// A datagram without a receiver is refused: UDP by "port unreachable", TCP by a reset (RFC 9293 3.10.7.1),
 /// another protocol by "protocol unreachable" or "parameter problem". ICMP errors keep the rules of RFC
 /// 1122 3.2.2 and RFC 4443 2.4 (e): the screen keeps out groups, and ICMP has a protocol. Errors and resets
-/// have a bounded rate.
+/// have a bounded rate. "Parameter problem" tells also of faults of IPv6 headers (RFC 8200 4.2, 4.4, 4.5, and
+/// 4 for hop-by-hop options in a wrong place); an ICMPv6 error with such a fault has no answer.
 ///
 /// An echo reply has the DSCP of the request, and records the route if the request does (RFC 1122 3.2.2.6);
 /// replies have no other options. Answers go back the way of the question, without a neighbour cache, in
@@ -73,6 +74,7 @@ struct HostStatistics {
   std::uint64_t icmpv6_echo_replies = 0;    ///< answers to pings of IPv6
   std::uint64_t port_unreachable = 0;       ///< ICMP errors: no endpoint at the UDP port
   std::uint64_t protocol_unreachable = 0;   ///< ICMP errors: neither ICMP nor UDP nor TCP
+  std::uint64_t parameter_problems = 0;     ///< ICMP errors: a fault of an IPv6 header, option or fragment
   std::uint64_t reassembly_timeouts = 0;    ///< ICMP errors: fragments were missing
   std::uint64_t path_mtu_updates = 0;       ///< ICMP messages of a narrower path, believed
   std::uint64_t reassembled = 0;            ///< datagrams put together from fragments

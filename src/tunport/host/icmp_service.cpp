@@ -13,7 +13,7 @@ struct Codes {
   Icmpv6Header v6;
 };
 
-Codes codes_of(Refusal what, const IpView& ip) {
+Codes codes_of(Refusal what, const IpView& ip, const Ipv6Problem& problem) {
   switch (what) {
     case Refusal::port:
       return {{.type = icmp_type::destination_unreachable, .code = icmp_unreachable::port},
@@ -24,6 +24,11 @@ Codes codes_of(Refusal what, const IpView& ip) {
               {.type = icmpv6_type::parameter_problem,
                .code = 1,
                .rest = static_cast<std::uint32_t>(ip.protocol_at())}};
+    case Refusal::header:
+      return {{},
+              {.type = icmpv6_type::parameter_problem,
+               .code = static_cast<std::uint8_t>(problem.code),
+               .rest = static_cast<std::uint32_t>(problem.pointer)}};
     case Refusal::parts:
       break;
   }
@@ -47,6 +52,27 @@ WriteResult reply_icmpv6(const IpDatagram& to, const Icmpv6Header& header, Bytes
   header.emit(bytes, payload, fields.source.v6(), to.source().v6());
   const std::array<Bytes, 2> parts{bytes, payload};
   return to.reply(ip_protocol::icmpv6, parts, fields);
+}
+
+bool is_icmpv6_error(Bytes packet) {
+  if (packet.size() < Ipv6Header::size) return false;
+  std::uint8_t protocol = load_u8(packet, 6);
+  Bytes rest = packet.subspan(Ipv6Header::size);
+  while (protocol != ip_protocol::icmpv6) {
+    const bool fragment = protocol == ip_protocol::ipv6_fragment;
+    if (!fragment && protocol != ip_protocol::hop_by_hop && protocol != ip_protocol::routing &&
+        protocol != ip_protocol::destination_options)
+      return false;
+    if (rest.size() < 8) return false;
+    if (fragment && (load_be16(rest, 2) & 0xfff8) != 0) return false;
+    const std::size_t size = fragment ? 8 : (load_u8(rest, 1) + std::size_t{1}) * 8;
+    if (rest.size() < size) return false;
+    protocol = load_u8(rest, 0);
+    rest = rest.subspan(size);
+  }
+  if (rest.empty()) return false;
+  const std::uint8_t type = load_u8(rest, 0);
+  return type < icmpv6_type::echo_request || type == icmpv6_type::redirect;
 }
 
 bool note_path_mtu(HostState& state, Bytes quoted, std::size_t mtu, TimePoint now) {
@@ -94,7 +120,8 @@ void IcmpService::datagram_received(const IpDatagram& datagram) {
   if (reply_icmp(datagram, answer, icmp->payload(), fields)) ++state_.statistics.icmp_echo_replies;
 }
 
-void IcmpService::refuse(const IpDatagram& datagram, Refusal what, std::uint64_t& told, DropReason reason) {
+void IcmpService::refuse(const IpDatagram& datagram, Refusal what, std::uint64_t& told, DropReason reason,
+                         const RefusalDetails& details) {
   FrameTransport& port = datagram.arrival.transport;
   // A datagram without its fragments is counted already.
   const std::size_t datagrams = what == Refusal::parts ? 0 : datagram.arrival.packet.datagrams();
@@ -110,9 +137,9 @@ void IcmpService::refuse(const IpDatagram& datagram, Refusal what, std::uint64_t
       v4 ? 576 - Ipv4Header::size - IcmpHeader::size : least_ipv6_mtu - Ipv6Header::size - Icmpv6Header::size;
   const Bytes original = datagram.ip.bytes();
   const Bytes quoted = original.first(std::min(most, original.size()));
-  const Codes codes = codes_of(what, datagram.ip);
-  const WriteResult sent =
-      v4 ? reply_icmp(datagram, codes.v4, quoted) : reply_icmpv6(datagram, codes.v6, quoted);
+  const Codes codes = codes_of(what, datagram.ip, details.problem);
+  const WriteResult sent = v4 ? reply_icmp(datagram, codes.v4, quoted)
+                              : reply_icmpv6(datagram, codes.v6, quoted, {.source = details.source});
   if (sent) ++told;
   // The port counts a refused answer. The answer may have paused a producer, which may have destroyed the
   // port.

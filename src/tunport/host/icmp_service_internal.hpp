@@ -13,6 +13,13 @@ enum class Refusal : std::uint8_t {
   port,      ///< no endpoint at the UDP port
   protocol,  ///< no protocol of the number
   parts,     ///< fragments were missing; the datagram is dropped already
+  header,    ///< a fault of an IPv6 header
+};
+
+/// What an ICMP error says besides its reason.
+struct RefusalDetails {
+  Ipv6Problem problem{};  ///< of `Refusal::header`
+  IpAddress source{};     ///< of the error; 0.0.0.0: the datagram's destination
 };
 
 /// Answers pings of IPv4, and notes narrow paths. `state` outlives the service.
@@ -25,11 +32,17 @@ class IcmpService : public TransportProtocol {
   /// Drops a datagram for `reason`, and sends an ICMP error about the datagram. The rules of RFC 1122 3.2.2
   /// and RFC 4443 2.4 (e) hold already: the screen keeps out groups and sources that are no single host, and
   /// ICMP errors have a protocol.
-  void refuse(const IpDatagram& datagram, Refusal what, std::uint64_t& told, DropReason reason);
+  void refuse(const IpDatagram& datagram, Refusal what, std::uint64_t& told, DropReason reason,
+              const RefusalDetails& details = {});
 
  private:
   HostState& state_;
 };
+
+/// True for a part of an ICMPv6 error or redirect with the type in it, whatever the extension headers before:
+/// no error is sent about an error (RFC 4443 2.4 (e)). False where the type is in another fragment, as in
+/// Linux.
+bool is_icmpv6_error(Bytes packet);
 
 /// The DSCP of an answer (RFC 1122 3.2.2.6), without the ECN bits.
 inline std::uint8_t tos_of_answer(const IpView& question) {

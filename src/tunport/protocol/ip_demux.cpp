@@ -72,7 +72,10 @@ void IpDatagram::for_each_plain(FunctionRef<void(const IpDatagram&)> call) const
 
 IpDemux::IpDemux(std::size_t datagrams_in_parts)
     : reassembly_{std::make_unique<Reassembly>(
-          datagrams_in_parts, [this](const IpDatagram& first) { reassembly_timed_out(first); })} {}
+          datagrams_in_parts, [this](const IpDatagram& first) { reassembly_timed_out(first); },
+          [this](const IpDatagram& fragment, const Ipv6Problem& problem) {
+            header_refused(fragment, problem, DropReason::ip_bad_fragment);
+          })} {}
 
 IpDemux::~IpDemux() = default;
 
@@ -91,8 +94,9 @@ void IpDemux::frame_received(const Packet& packet) {
 void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
   const auto drop = [&](DropReason reason) { arrival.transport.drop(reason, arrival.packet.datagrams()); };
   DropReason why{};
-  const auto ip = IpView::checked(payload, why);
-  if (!ip) return drop(why);
+  std::optional<Ipv6Problem> problem;
+  const auto ip = IpView::checked(payload, why, problem);
+  if (!ip) return not_a_datagram(payload, arrival, why, problem);
   if (arrival.ethernet != nullptr &&
       arrival.ethernet->ethertype() != (ip->is_v4() ? ethertype::ipv4 : ethertype::ipv6))
     return drop(DropReason::ip_bad_version);
@@ -104,12 +108,25 @@ void IpDemux::packet_received(Bytes payload, const Arrival& arrival) {
   const Reassembly::Whole whole = reassembly_->add(datagram);
   if (whole.packet.empty()) return;
   ++reassembled_;
-  const auto together = IpView::checked(whole.packet, why);
-  if (!together || together->is_fragment())
-    return arrival.transport.drop(together ? DropReason::ip_bad_fragment : why);
-  whole_received(
-      {*together,
-       {arrival.transport, arrival.ethernet, arrival.local_mac, arrival.packet.with_bytes(whole.packet)}});
+  const Arrival whole_arrival{arrival.transport, arrival.ethernet, arrival.local_mac,
+                              arrival.packet.with_bytes(whole.packet)};
+  const auto together = IpView::checked(whole.packet, why, problem);
+  if (!together) return not_a_datagram(whole.packet, whole_arrival, why, problem);
+  if (together->is_fragment()) return arrival.transport.drop(DropReason::ip_bad_fragment);
+  whole_received({*together, whole_arrival});
+}
+
+void IpDemux::not_a_datagram(Bytes packet, const Arrival& arrival, DropReason why,
+                             const std::optional<Ipv6Problem>& problem) {
+  const bool is_in_frame_of_v4 =
+      arrival.ethernet != nullptr && arrival.ethernet->ethertype() != ethertype::ipv6;
+  const auto ip = problem && !is_in_frame_of_v4 ? IpView::by_fixed_header(packet) : std::nullopt;
+  if (ip) return header_refused({*ip, arrival}, *problem, why);
+  arrival.transport.drop(why, arrival.packet.datagrams());
+}
+
+void IpDemux::header_refused(const IpDatagram& datagram, const Ipv6Problem& /*problem*/, DropReason reason) {
+  datagram.arrival.transport.drop(reason, datagram.arrival.packet.datagrams());
 }
 
 void IpDemux::whole_received(const IpDatagram& datagram) {

@@ -109,11 +109,17 @@ class IpDemux : public IpPacketProtocol, public NetworkProtocol {
   /// delivery; not without that fragment. RFC 792 and RFC 4443 3.3 allow an answer, "time exceeded". Default:
   /// no effect.
   virtual void reassembly_timed_out(const IpDatagram& /*first*/) {}
+  /// Called with a packet or a fragment of IPv6 that is dropped for a fault of a header, of which RFC 8200
+  /// tells the sender, "parameter problem"; also for a packet that `screen` has not seen. `datagram` has the
+  /// payload behind the fixed header only, unless it is a fragment. Default: counts `reason`.
+  virtual void header_refused(const IpDatagram& datagram, const Ipv6Problem& problem, DropReason reason);
 
  private:
   using Protocols = ProtocolTable<TransportProtocol>;
 
   void whole_received(const IpDatagram& datagram);
+  void not_a_datagram(Bytes packet, const Arrival& arrival, DropReason why,
+                      const std::optional<Ipv6Problem>& problem);
   void deliver(Protocols::Range& protocols, const IpDatagram& datagram);
 
   Protocols protocols_{"IP protocol", 0xff};

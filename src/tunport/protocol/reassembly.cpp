@@ -10,6 +10,8 @@ namespace {
 constexpr std::size_t longest_header = 512;  // with extension headers of IPv6 before the fragment header
 constexpr std::size_t longest_packet = 0xffff;
 constexpr std::size_t most_ranges = 256;
+constexpr std::size_t payload_length_at = 4;   // in the IPv6 header
+constexpr std::size_t fragment_offset_at = 2;  // in the fragment header
 
 /// The longest payload behind a header: the length field of IPv4 counts the header, that of IPv6 the
 /// extension headers.
@@ -98,9 +100,13 @@ Reassembly::Whole Reassembly::add(const IpDatagram& fragment) {
     arrival.transport.drop(DropReason::ip_fragment);
     return {};
   }
-  if (payload.empty() || (part.more && payload.size() % 8 != 0) || header.size() > longest_header ||
-      end > longest_payload(ip.is_v4(), header.size())) {
-    arrival.transport.drop(DropReason::ip_bad_fragment);
+  const bool is_uneven = part.more && payload.size() % 8 != 0;
+  const bool is_beyond = end > longest_payload(ip.is_v4(), header.size());
+  if (payload.empty() || is_uneven || is_beyond || header.size() > longest_header) {
+    if (!ip.is_v4() && (is_uneven || is_beyond))
+      refused_(fragment, {.pointer = is_uneven ? payload_length_at : header.size() + fragment_offset_at});
+    else
+      arrival.transport.drop(DropReason::ip_bad_fragment);
     return {};
   }
   const Place place = find(fragment, part);

@@ -25,10 +25,12 @@ class Reassembly {
  public:
   /// Called when a datagram is dropped for its age, with the first fragment, if that has come.
   using TimedOut = std::function<void(const IpDatagram& first)>;
+  /// Called in place of the drop of an IPv6 fragment whose sender is told of its fault (RFC 8200 4.5).
+  using Refused = std::function<void(const IpDatagram& fragment, const Ipv6Problem& problem)>;
 
   /// `datagrams`: the most at once, each of 64 KiB.
-  Reassembly(std::size_t datagrams, TimedOut timed_out)
-      : most_{datagrams}, timed_out_{std::move(timed_out)} {}
+  Reassembly(std::size_t datagrams, TimedOut timed_out, Refused refused)
+      : most_{datagrams}, timed_out_{std::move(timed_out)}, refused_{std::move(refused)} {}
 
   /// A datagram that has become whole.
   struct Whole {
@@ -69,6 +71,7 @@ class Reassembly {
 
   std::size_t most_;
   TimedOut timed_out_;
+  Refused refused_;
   std::list<Datagram> datagrams_;  // the oldest first
 };
 

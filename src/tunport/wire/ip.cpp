@@ -5,17 +5,21 @@ namespace {
 
 constexpr std::size_t fragment_header_size = 8;
 
-/// True unless an option is cut off, or must be understood (RFC 8200 4.2: one of the two highest bits of an
-/// unknown type is set).
-bool may_skip(Bytes options) {
+/// True unless an option of the packet from `at` to `end` is cut off, or must be understood. The two highest
+/// bits of an unknown type tell what becomes of the packet (RFC 8200 4.2): 00 the option is skipped, 01 the
+/// packet is dropped, 10 the sender is told, 11 the sender is told unless the destination is a group.
+bool may_skip(Bytes packet, std::size_t at, std::size_t end, std::optional<Ipv6Problem>& problem) {
   constexpr std::uint8_t pad1 = 0;
-  while (!options.empty()) {
-    const std::uint8_t type = load_u8(options, 0);
-    if (type >> 6 != 0) return false;
-    if (type != pad1 && options.size() < 2) return false;
-    const std::size_t size = type == pad1 ? 1 : std::size_t{2} + load_u8(options, 1);
-    if (size > options.size()) return false;
-    options = options.subspan(size);
+  while (at < end) {
+    const std::uint8_t type = load_u8(packet, at);
+    const unsigned action = type >> 6;
+    if (action >= 2)
+      problem = {.code = Ipv6Problem::Code::option, .pointer = at, .is_told_by_groups = action == 2};
+    if (action != 0) return false;
+    if (type != pad1 && end - at < 2) return false;
+    const std::size_t size = type == pad1 ? 1 : std::size_t{2} + load_u8(packet, at + 1);
+    if (size > end - at) return false;
+    at += size;
   }
   return true;
 }
@@ -23,12 +27,18 @@ bool may_skip(Bytes options) {
 }  // namespace
 
 std::optional<IpView> IpView::checked(Bytes bytes, DropReason& why) {
+  std::optional<Ipv6Problem> ignored;
+  return checked(bytes, why, ignored);
+}
+
+std::optional<IpView> IpView::checked(Bytes bytes, DropReason& why, std::optional<Ipv6Problem>& problem) {
+  problem.reset();
   if (!bytes.empty() && load_u8(bytes, 0) >> 4 == 6) {
     const auto ip = Ipv6View::checked(bytes, why);
     if (!ip) return std::nullopt;
     IpView view{ip->bytes()};
     view.v6_ = true;
-    return view.skip_extensions(why) ? std::optional{view} : std::nullopt;
+    return view.skip_extensions(why, problem) ? std::optional{view} : std::nullopt;
   }
   const auto ip = Ipv4View::checked(bytes, why);
   if (!ip) return std::nullopt;
@@ -39,8 +49,20 @@ std::optional<IpView> IpView::checked(Bytes bytes, DropReason& why) {
   return view;
 }
 
+std::optional<IpView> IpView::by_fixed_header(Bytes bytes) {
+  DropReason ignored{};
+  const auto ip = Ipv6View::checked(bytes, ignored);
+  if (!ip) return std::nullopt;
+  IpView view{ip->bytes()};
+  view.v6_ = true;
+  view.payload_at_ = Ipv6Header::size;
+  view.protocol_at_ = 6;
+  view.protocol_ = ip->next_header();
+  return view;
+}
+
 /// Finds the payload of an IPv6 packet. Each header has 8 bytes at least, so the packet bounds the walk.
-bool IpView::skip_extensions(DropReason& why) {
+bool IpView::skip_extensions(DropReason& why, std::optional<Ipv6Problem>& problem) {
   protocol_at_ = 6;
   protocol_ = load_u8(bytes_, protocol_at_);
   std::size_t at = Ipv6Header::size;
@@ -55,6 +77,10 @@ bool IpView::skip_extensions(DropReason& why) {
                          protocol_ == ip_protocol::ipv6_fragment;
     skipped = extends;
     if (!extends) break;
+    if (protocol_ == ip_protocol::hop_by_hop && at != Ipv6Header::size) {
+      problem = {.code = Ipv6Problem::Code::next_header, .pointer = protocol_at_};
+      return refuse(DropReason::unknown_ip_protocol);
+    }
     if (bytes_.size() - at < 8) return refuse(DropReason::ip_bad_header_length);
     if (protocol_ == ip_protocol::ipv6_fragment) {
       size = fragment_header_size;
@@ -67,8 +93,11 @@ bool IpView::skip_extensions(DropReason& why) {
       size = (load_u8(bytes_, at + 1) + std::size_t{1}) * 8;
       if (bytes_.size() - at < size) return refuse(DropReason::ip_bad_header_length);
       if (protocol_ == ip_protocol::routing) {
-        if (load_u8(bytes_, at + 3) != 0) return refuse(DropReason::ip_source_route);
-      } else if (!may_skip(bytes_.subspan(at + 2, size - 2))) {
+        if (load_u8(bytes_, at + 3) != 0) {
+          problem = {.pointer = at + 2};  // the routing type; type 0 is unknown, too (RFC 5095)
+          return refuse(DropReason::ip_source_route);
+        }
+      } else if (!may_skip(bytes_, at + 2, at + size, problem)) {
         return refuse(DropReason::ip_bad_option);
       }
     }

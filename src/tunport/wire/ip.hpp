@@ -20,15 +20,38 @@ struct IpFragment {
   std::uint8_t protocol = 0;         ///< the protocol of the datagram's payload, of `ip_protocol`
 };
 
+/// A fault of an IPv6 packet that its receiver tells the sender of: "parameter problem" (RFC 4443 3.4).
+struct Ipv6Problem {
+  /// The codes.
+  enum class Code : std::uint8_t {
+    header_field = 0,  ///< an erroneous header field
+    next_header = 1,   ///< a next header that the receiver does not know
+    option = 2,        ///< an option that the receiver must understand, and does not
+  };
+  Code code = Code::header_field;
+  std::size_t pointer = 0;  ///< the offset of the fault from the IPv6 header, in bytes
+  bool is_told_by_groups =
+      false;  ///< a packet to a group is answered, too: an option of type 10xxxxxx (RFC 8200 4.2)
+
+  bool operator==(const Ipv6Problem&) const = default;
+};
+
 /// A checked IP packet. Borrows the bytes.
 class IpView {
  public:
   /// The IP packet at the start of `bytes`, padding may follow. Else nothing, and `why` is a reason of
   /// `Ipv4View::checked` or `Ipv6View::checked`; besides for IPv6 `ip_bad_header_length` for an extension
   /// header that leaves the packet, `ip_source_route` for a routing header with segments left (RFC 8200 4.4),
-  /// and `ip_bad_option` for an option that the packet's receiver must understand (4.2; tunport understands
-  /// padding and the router alert).
+  /// `ip_bad_option` for an option that the packet's receiver must understand (4.2; tunport understands
+  /// padding and the router alert), and `unknown_ip_protocol` for hop-by-hop options that do not follow the
+  /// IPv6 header at once (4, 4.1).
   static std::optional<IpView> checked(Bytes bytes, DropReason& why);
+  /// The same; `problem` is the fault of a refused packet whose sender is told of the fault, else nothing.
+  static std::optional<IpView> checked(Bytes bytes, DropReason& why, std::optional<Ipv6Problem>& problem);
+  /// The IPv6 packet at the start of `bytes` by the fixed header alone: the payload begins with the first
+  /// extension header. For an answer to a packet that `checked` refuses. Else nothing, as
+  /// `Ipv6View::checked`.
+  static std::optional<IpView> by_fixed_header(Bytes bytes);
 
   /// True for IPv4, else IPv6.
   constexpr bool is_v4() const { return !v6_; }
@@ -72,7 +95,7 @@ class IpView {
 
  private:
   constexpr explicit IpView(Bytes bytes) : bytes_{bytes} {}
-  bool skip_extensions(DropReason& why);
+  bool skip_extensions(DropReason& why, std::optional<Ipv6Problem>& problem);
 
   Bytes bytes_;
   std::uint16_t payload_at_ = 0;

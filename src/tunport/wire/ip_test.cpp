@@ -71,6 +71,41 @@ TEST(IpView, RefusesWhatIsNoPacket) {
   }
 }
 
+TEST(IpView, TellsTheProblemsThatTheSenderIsToldOf) {
+  using Code = Ipv6Problem::Code;
+  struct Row {
+    const char* what;
+    Buffer bytes;
+    std::optional<Ipv6Problem> problem;
+  };
+  const std::vector<Row> table = {
+      {"nothing", with_extensions(0, hex("11 00 01 04 00 00 00 00")), {}},
+      {"option 01", with_extensions(0, hex("11 00 41 04 00 00 00 00")), {}},
+      {"option 10", with_extensions(0, hex("11 00 00 81 03 00 00 00")), Ipv6Problem{Code::option, 43, true}},
+      {"option 11", with_extensions(60, hex("11 00 c2 04 00 00 00 00")),
+       Ipv6Problem{Code::option, 42, false}},
+      {"segments left", with_extensions(43, hex("11 00 00 01 00 00 00 00")),
+       Ipv6Problem{Code::header_field, 42, false}},
+      {"hop-by-hop in second place",
+       with_extensions(60, hex("00 00 01 04 00 00 00 00 11 00 01 04 00 00 00 00")),
+       Ipv6Problem{Code::next_header, 40, false}},
+      {"a header cut off", with_extensions(60, hex("11 00 01"), 0), {}},
+  };
+  std::optional<Ipv6Problem> problem = Ipv6Problem{};
+  for (const Row& row : table) {
+    DropReason why{};
+    EXPECT_EQ(IpView::checked(row.bytes, why, problem).has_value(), row.what == table[0].what) << row.what;
+    EXPECT_EQ(problem, row.problem) << row.what;
+  }
+  const auto fixed = IpView::by_fixed_header(table[2].bytes);
+  ASSERT_TRUE(fixed);
+  EXPECT_EQ(fixed->protocol(), 0);
+  EXPECT_EQ(fixed->source(), kernel_ip6);
+  EXPECT_EQ(fixed->payload().size(), 12U);
+  EXPECT_FALSE(fixed->is_fragment());
+  EXPECT_FALSE(IpView::by_fixed_header(Buffer(40)));
+}
+
 TEST(IpView, SkipsKnownAndUnknownOptions) {
   DropReason why{};
   // Pad1, router alert, an unknown option that may be skipped.
