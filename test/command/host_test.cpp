@@ -133,9 +133,10 @@ TEST_F(CommandHost, SumsUpInJsonOnTheLastLine) {
                           "exceptions", "kernel_drops"));
   EXPECT_THAT(keys(json["host"]),
               ElementsAre("arp_replies", "arp_requests", "arp_announcements", "neighbor_advertisements",
-                          "neighbor_solicitations", "router_advertisements", "dhcp_answers",
-                          "icmp_echo_replies", "icmpv6_echo_replies", "reassembled", "udp_echoes",
-                          "port_unreachable", "protocol_unreachable", "tcp_resets"));
+                          "neighbor_solicitations", "router_advertisements", "duplicate_addresses",
+                          "dhcp_answers", "icmp_echo_replies", "icmpv6_echo_replies", "reassembled",
+                          "udp_echoes", "port_unreachable", "protocol_unreachable", "parameter_problems",
+                          "reassembly_timeouts", "path_mtu_updates", "tcp_resets"));
   EXPECT_TRUE(json["port"]["drops"].is_object());
   EXPECT_THAT(finished.err, HasSubstr("of the command\n"));
   EXPECT_THAT(finished.err, HasSubstr("UDP echo on 7 9"));

@@ -135,6 +135,11 @@ TEST_F(CommandService, KeepsItsCountersInAFile) {
   };
   EXPECT_THAT(content(),
               HasSubstr("tunport_host_answers_total{port=\"tap:tp0\",kind=\"icmp_echo_reply\"} 0\n"));
+  for (const char* answer : {"parameter_problem", "reassembly_timeout", "udp_echo"})
+    EXPECT_THAT(content(), HasSubstr(std::string{"kind=\""} + answer + "\"} 0\n"));
+  for (const char* event : {"duplicate_addresses", "path_mtu_updates", "reassembled_datagrams"})
+    EXPECT_THAT(content(),
+                HasSubstr(std::string{"\ntunport_host_"} + event + "_total{port=\"tap:tp0\"} 0\n"));
   EXPECT_EQ(sandbox::run({"ping", "-c", "1", "-W", "5", "10.77.0.2"}).status, 0);
   const auto is_told = [&](int replies) {
     const std::string sample = "kind=\"icmp_echo_reply\"} " + std::to_string(replies) + "\n";

@@ -77,15 +77,15 @@ class Outcome:
 class Host:
     """`tunport host` on a device, and the device's far end."""
 
-    def __init__(self, command, kind, options=""):
+    def __init__(self, command, kind, options="", addresses=(OUR_IP,)):
         mac = ["--mac", OUR_MAC] if kind == "tap" else []
         self.kind = kind
         self.sent = 0
         self.sequence = 0
         # pylint: disable=consider-using-with
         self.process = subprocess.Popen(
-            [command, "host", f"{kind}:tp0{options}", "--interface-address", "10.77.0.1/24", "--host-address", OUR_IP,
-             "--udp-echo", "4242", "--json", *mac],
+            [command, "host", f"{kind}:tp0{options}", "--interface-address", "10.77.0.1/24", "--host-address",
+             *addresses, "--udp-echo", "4242", "--json", *mac],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             if " is up " not in self.process.stderr.readline():

@@ -40,11 +40,26 @@ std::string to_prometheus(const HostSummary& summary) {
       {"udp_echo", summary.udp_echoes},
       {"port_unreachable", host.port_unreachable},
       {"protocol_unreachable", host.protocol_unreachable},
+      {"parameter_problem", host.parameter_problems},
       {"reassembly_timeout", host.reassembly_timeouts},
       {"tcp_reset", host.tcp_resets}};
   for (const auto& [kind, count] : kinds)
     text += fmt::format("tunport_host_answers_total{{port=\"{}\",kind=\"{}\"}} {}\n", prometheus_label(port),
                         kind, count);
+  struct Event {
+    std::string_view name;
+    std::string_view help;
+    std::uint64_t count;
+  };
+  const Event events[] = {
+      {"duplicate_addresses", "IPv6 addresses that another station has.", host.duplicate_addresses},
+      {"path_mtu_updates", "ICMP messages of a narrower path, believed.", host.path_mtu_updates},
+      {"reassembled_datagrams", "Datagrams put together from fragments.", host.reassembled}};
+  for (const Event& event : events)
+    text += fmt::format(
+        "# HELP tunport_host_{0}_total {1}\n# TYPE tunport_host_{0}_total counter\n"
+        "tunport_host_{0}_total{{port=\"{2}\"}} {3}\n",
+        event.name, event.help, prometheus_label(port), event.count);
   return text;
 }
 

@@ -50,6 +50,7 @@ std::string to_table(const HostSummary& summary, unsigned columns) {
   row("port unreachable", summary.host.port_unreachable);
   row("protocol unreachable", summary.host.protocol_unreachable);
   row("TCP reset", summary.host.tcp_resets);
+  rare("parameter problem", summary.host.parameter_problems);
   rare("fragments missing", summary.host.reassembly_timeouts);
   fmt::format_to(out, "dropped\n");
   bool all_are_explained = true;
@@ -98,6 +99,7 @@ std::string to_json(const HostSummary& summary) {
         {"neighbor_advertisements", summary.host.neighbor_advertisements},
         {"neighbor_solicitations", summary.host.neighbor_solicitations},
         {"router_advertisements", summary.host.router_advertisements},
+        {"duplicate_addresses", summary.host.duplicate_addresses},
         {"dhcp_answers", summary.host.dhcp_answers},
         {"icmp_echo_replies", summary.host.icmp_echo_replies},
         {"icmpv6_echo_replies", summary.host.icmpv6_echo_replies},
@@ -105,6 +107,9 @@ std::string to_json(const HostSummary& summary) {
         {"udp_echoes", summary.udp_echoes},
         {"port_unreachable", summary.host.port_unreachable},
         {"protocol_unreachable", summary.host.protocol_unreachable},
+        {"parameter_problems", summary.host.parameter_problems},
+        {"reassembly_timeouts", summary.host.reassembly_timeouts},
+        {"path_mtu_updates", summary.host.path_mtu_updates},
         {"tcp_resets", summary.host.tcp_resets}}},
   };
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -25,9 +25,9 @@ std::string to_table(const HostSummary& summary, unsigned columns = std::numeric
 /// A line of JSON, without the newline: `{"port":{"name","kind","packets_in","packets_out","bytes_in",
 /// "bytes_out","super_packets_in","super_packets_out","super_packets_refused","bursts","drops":{reason:count},
 /// "exceptions","kernel_drops"},"host":{"arp_replies","arp_requests","arp_announcements",
-/// "neighbor_advertisements","neighbor_solicitations","router_advertisements","dhcp_answers",
-/// "icmp_echo_replies","icmpv6_echo_replies","reassembled","udp_echoes","port_unreachable",
-/// "protocol_unreachable","tcp_resets"}}`.
+/// "neighbor_advertisements","neighbor_solicitations","router_advertisements","duplicate_addresses",
+/// "dhcp_answers","icmp_echo_replies","icmpv6_echo_replies","reassembled","udp_echoes","port_unreachable",
+/// "protocol_unreachable","parameter_problems","reassembly_timeouts","path_mtu_updates","tcp_resets"}}`.
 std::string to_json(const HostSummary& summary);
 
 }  // namespace tunport::tool

@@ -23,9 +23,13 @@ HostSummary example() {
   summary.port.drops.add(DropReason::link_down, 1000);
   summary.host = {.arp_replies = 1,
                   .arp_announcements = 3,
+                  .duplicate_addresses = 8,
                   .icmp_echo_replies = 5,
                   .port_unreachable = 2,
                   .protocol_unreachable = 6,
+                  .parameter_problems = 9,
+                  .reassembly_timeouts = 10,
+                  .path_mtu_updates = 11,
                   .tcp_resets = 7};
   summary.udp_echoes = 4;
   return summary;
@@ -44,6 +48,8 @@ TEST(Summary, IsATable) {
             "  port unreachable                   2\n"
             "  protocol unreachable               6\n"
             "  TCP reset                          7\n"
+            "  parameter problem                  9\n"
+            "  fragments missing                 10\n"
             "dropped\n"
             "  unknown_ethertype                  3  an EtherType without a protocol here, such as IPv6\n"
             "  link_down                      1,000  the interface was down ('ip link set NAME up')\n");
@@ -78,9 +84,10 @@ TEST(Summary, IsOneLineOfJsonInAFixedOrder) {
       R"("bytes_out":999,"super_packets_in":21000,"super_packets_out":1,"super_packets_refused":0,"bursts":7,)"
       R"("drops":{"unknown_ethertype":3,"link_down":1000},"exceptions":0,"kernel_drops":12},)"
       R"("host":{"arp_replies":1,"arp_requests":0,"arp_announcements":3,"neighbor_advertisements":0,)"
-      R"("neighbor_solicitations":0,"router_advertisements":0,"dhcp_answers":0,"icmp_echo_replies":5,"icmpv6_echo_replies":0,)"
-      R"("reassembled":0,"udp_echoes":4,"port_unreachable":2,)"
-      R"("protocol_unreachable":6,"tcp_resets":7}})");
+      R"("neighbor_solicitations":0,"router_advertisements":0,"duplicate_addresses":8,"dhcp_answers":0,)"
+      R"("icmp_echo_replies":5,"icmpv6_echo_replies":0,"reassembled":0,"udp_echoes":4,"port_unreachable":2,)"
+      R"("protocol_unreachable":6,"parameter_problems":9,"reassembly_timeouts":10,"path_mtu_updates":11,)"
+      R"("tcp_resets":7}})");
 }
 
 TEST(Summary, JsonHoldsWhateverTheNameIs) {
