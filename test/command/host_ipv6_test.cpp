@@ -41,6 +41,23 @@ TEST_F(CommandHostIpv6, AnswersPingsOfEverySizeOnTapAndTun) {
   }
 }
 
+TEST_F(CommandHostIpv6, IsThereForTheCommandsFirstPacket) {
+  // The kernel's own address is usable at once; the host probes all the same.
+  ASSERT_EQ(sandbox::run({"sysctl", "-w", "net.ipv6.conf.default.accept_dad=0"}).status, 0);
+  for (const std::string kind : {"tap", "tun"}) {
+    const auto finished =
+        run({"host", kind + ":tp0", "--interface-address", "fd00:77::1/64", "--host-address", "fd00:77::2",
+             "--json", "--", "ping", "-6", "-q", "-c", "1", "-W", "5", "fd00:77::2"});
+    EXPECT_EQ(finished.status, 0) << finished.err;
+    const auto json = ordered_json::parse(lines(finished.out).back());
+    // A question for an address that is not in use yet would have one of these fates.
+    EXPECT_FALSE(json["port"]["drops"].contains("answer_not_allowed")) << kind << ' ' << finished.out;
+    EXPECT_FALSE(json["port"]["drops"].contains("arp_not_for_us")) << kind << ' ' << finished.out;
+    EXPECT_EQ(json["host"]["icmpv6_echo_replies"], 1);
+    EXPECT_EQ(json["host"]["duplicate_addresses"], 0);
+  }
+}
+
 TEST_F(CommandHostIpv6, HasEveryAddressOfAPrefix) {
   const auto finished =
       run({"host", "tap:tp0", "--interface-address", "fd00:77::1/64", "10.0.0.1/8", "--host-address",

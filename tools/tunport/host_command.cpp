@@ -36,7 +36,7 @@ namespace {
 
 /// How long a COMMAND whose device is gone may take after SIGTERM.
 constexpr auto termination_grace = std::chrono::seconds{2};
-/// How often we look whether COMMAND can bind to its addresses.
+/// How often we look whether COMMAND can bind to its addresses, and the host answers for its own.
 constexpr auto look_interval = std::chrono::milliseconds{50};
 /// How often the file of `--metrics` is replaced.
 constexpr auto metrics_interval = std::chrono::seconds{5};
@@ -45,6 +45,12 @@ constexpr auto metrics_interval = std::chrono::seconds{5};
 std::optional<Account> invoker_of(const HostPlan& plan, const std::optional<Sandbox>& sandbox) {
   if (plan.privileged || (sandbox && sandbox->has_users)) return std::nullopt;
   return invoking_account();
+}
+
+/// True if the host looks for duplicates of its IPv6 addresses, for a second, before it answers for them.
+bool probes_addresses(const HostPlan& plan) {
+  return plan.port.kind == DeviceKind::tap &&
+         std::ranges::any_of(plan.host_addresses, [](const IpAddress& address) { return address.is_v6(); });
 }
 
 class HostRun {
@@ -85,6 +91,7 @@ class HostRun {
   Reactor::Timer metrics_timer_;
   bool metrics_failed_ = false;  // said already
   int looks_left_ = 60;          // at the addresses, before COMMAND starts anyhow
+  bool host_is_settled_ = !probes_addresses(plan_);
   std::optional<Child> child_;
   std::optional<int> status_;  // from the decision to end on
   bool port_lost_ = false;
@@ -166,6 +173,10 @@ void HostRun::set_link_up(TuntapPort& port) {
 }
 
 void HostRun::on_report(const WorkerReport& report) {
+  if (report.kind == WorkerReport::Kind::addresses) {
+    host_is_settled_ = report.addresses_are_settled;
+    return;
+  }
   if (report.kind == WorkerReport::Kind::event)
     return print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, std::string{report.text.data()} + '\n');
   summary_.port = report.port;
@@ -219,11 +230,13 @@ void HostRun::announce() const {
 
 void HostRun::start_command() {
   if (status_ || plan_.command.empty()) return;
-  if (looks_left_-- > 0 && !link_->addresses_are_usable())
+  if (looks_left_-- > 0 && !(host_is_settled_ && link_->addresses_are_usable())) {
+    if (!host_is_settled_) worker_->ask(WorkerRequest::addresses);
     start_timer_ = reactor_.call_later(look_interval, [this] { start_command(); });
-  else
-    child_.emplace(
-        Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours, invoker_));
+    return;
+  }
+  child_.emplace(
+      Child::start(plan_.command, plan_.json ? Child::Output::to_stderr : Child::Output::ours, invoker_));
 }
 
 void HostRun::on_signal(const signalfd_siginfo& info) {

@@ -68,6 +68,8 @@ class HostLoop::Control final : public Watched {
     if (got <= 0) close();  // the parent is gone
     if (got > 0 && request == WorkerRequest::counters)
       send_report(fd_, loop_.report(WorkerReport::Kind::counters));
+    else if (got > 0 && request == WorkerRequest::addresses)
+      send_report(fd_, loop_.report(WorkerReport::Kind::addresses));
     else if (got > 0 && request == WorkerRequest::lose_connection)
       loop_.port_.lose_connection();
     else
@@ -85,9 +87,9 @@ class HostLoop::Control final : public Watched {
 HostLoop::HostLoop(const HostPlan& plan, Device given)
     : plan_{plan},
       host_{host_options(plan)},
+      echo_{plan.udp_echo},
       port_{make_port(reactor_, plan, host_.protocol(plan.port.kind), std::move(given))} {
   for (const std::uint16_t port : plan.udp_echo) host_.add_udp(port, echo_);
-      echo_{plan.udp_echo},
 }
 
 void HostLoop::start_listening() try {
@@ -115,6 +117,7 @@ WorkerReport HostLoop::report(WorkerReport::Kind kind) const {
   report.port = port_.statistics();
   report.host = host_.statistics();
   report.udp_echoes = echo_.echoes();
+  report.addresses_are_settled = host_.addresses_are_settled();
   return report;
 }
 

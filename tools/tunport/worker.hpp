@@ -25,10 +25,11 @@ namespace tunport::tool {
 
 /// What the worker says: once when it is ready, once at its end, and when it is asked or has a line.
 struct WorkerReport {
-  enum class Kind : std::uint8_t { ready, event, counters, ended };
+  enum class Kind : std::uint8_t { ready, event, counters, addresses, ended };
 
   Kind kind = Kind::ready;
-  std::array<char, 512> text{};  ///< the event, or the failure; cut to this size, and empty without
+  bool addresses_are_settled = false;  ///< of the host, with `addresses`
+  std::array<char, 512> text{};        ///< the event, or the failure; cut to this size, and empty without
   Statistics port;
   HostStatistics host;
   std::uint64_t udp_echoes = 0;
@@ -41,6 +42,7 @@ enum class WorkerRequest : char {
   lose_connection = 'l',  ///< the end, after what is queued
   stop_listening = 's',   ///< the end, now
   counters = 'c',         ///< a report of the counters
+  addresses = 'a',        ///< a report of the host's addresses
 };
 
 /// Sends a report to the parent. False if there is no parent any more; an event or counters may also be lost

@@ -333,6 +333,7 @@ FrameProtocol& Host::protocol(DeviceKind kind) {
 
 const MacAddress& Host::mac() const { return rooms_->state.mac; }
 void Host::announce(FrameTransport& port) { rooms_->announce(port); }
+bool Host::addresses_are_settled() const { return rooms_->state.is_settled(); }
 const HostStatistics& Host::statistics() const {
   rooms_->state.statistics.reassembled = rooms_->ip.reassembled();
   return rooms_->state.statistics;

@@ -112,6 +112,9 @@ class Host {
   /// asked for. A port announces by itself whenever the interface is up or comes up
   /// (`FrameProtocol::link_changed`). The port counts refusals. No effect on TUN.
   void announce(FrameTransport& port);
+  /// True once the probes of the listed IPv6 addresses are over, the link-local one's included: each address
+  /// is in use, or a duplicate. On a TAP false until a second after the interface came up; true without IPv6.
+  bool addresses_are_settled() const;
 
   /// The answers so far. Valid as long as the host.
   const HostStatistics& statistics() const;

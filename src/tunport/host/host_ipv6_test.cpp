@@ -98,7 +98,9 @@ TEST_F(HostIpv6, ProbesItsAddressesAndThenAdvertisesThem) {
   }
   deliver(solicitation(host_ip6));
   expect_dropped(DropReason::answer_not_allowed, "not ours yet");
+  EXPECT_FALSE(host.addresses_are_settled());
   tap.clock.advance(1s);
+  EXPECT_TRUE(host.addresses_are_settled());
   const auto unasked = seen();
   ASSERT_THAT(unasked, SizeIs(3)) << "two advertisements of addresses, one of the prefix";
   EXPECT_EQ(unasked[0].message()->target, host_local);
@@ -380,7 +382,9 @@ TEST_F(HostIpv6, AnswersRouterSolicitations) {
 TEST(HostIpv6OnTun, NeedsNoProbes) {
   Host host{{.addresses = {"fd00::2"}}};
   FakeTransport tun{DeviceKind::tun};
+  EXPECT_FALSE(host.addresses_are_settled()) << "without a port";
   host.ip().connect(tun);
+  EXPECT_TRUE(host.addresses_are_settled());
   tun.deliver(host.ip(), icmpv6_packet({.type = icmpv6_type::echo_request}, {}));
   EXPECT_THAT(tun.written, SizeIs(1));
   host.ip().disconnect(tun);

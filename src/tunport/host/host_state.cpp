@@ -60,6 +60,11 @@ bool HostState::is_listed(const IpAddress& address) const {
       listed, [&](const Listed& own) { return own.use == Use::usable && own.address == address.v6(); });
 }
 
+bool HostState::is_settled() const {
+  return std::ranges::none_of(
+      listed, [](const Listed& own) { return own.use == Use::tentative || own.use == Use::probing; });
+}
+
 bool HostState::owns(const IpAddress& address) const {
   if (is_listed(address)) return true;
   if (std::ranges::none_of(options.prefixes, [&](const IpPrefix& prefix) {

@@ -36,6 +36,8 @@ struct HostState {
   bool is_on_link(const IpAddress& address) const;
   /// The host's sources, for its own datagrams.
   std::vector<IpAddress> sources() const;
+  /// True unless a listed IPv6 address waits for its probe, or for the probe's end.
+  bool is_settled() const;
   /// True with IPv6 addresses, prefixes, or an advertised prefix.
   bool has_v6() const;
 
