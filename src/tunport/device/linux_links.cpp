@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 
 #include <fcntl.h>
@@ -61,12 +62,36 @@ netlink::Owned<nl_msg> link_request(int type, int index, const std::string& name
 template <std::size_t Size>
 using Attributes = std::array<nlattr*, Size>;
 
+/// What libnl checks of attributes before they are read: a message with an attribute that is too short, or
+/// with text that does not end, is none.
+template <std::size_t Size>
+using Policy = std::array<nla_policy, Size>;
+struct TypeOf {
+  int attribute;
+  std::uint16_t type;  // NLA_STRING: with the zero at the end
+};
+template <std::size_t Size>
+Policy<Size> make_policy(std::initializer_list<TypeOf> types) {
+  Policy<Size> policy{};
+  for (const TypeOf& each : types) policy[static_cast<std::size_t>(each.attribute)].type = each.type;
+  return policy;
+}
+
 UniqueFd duplicate(const UniqueFd& fd) { return UniqueFd{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)}; }
 
 TunnelInfo parse_tunnel(nlattr* data) {
   Attributes<IFLA_TUN_MAX + 1> tun{};
+  auto policy = make_policy<IFLA_TUN_MAX + 1>({{IFLA_TUN_TYPE, NLA_U8},
+                                               {IFLA_TUN_PI, NLA_U8},
+                                               {IFLA_TUN_VNET_HDR, NLA_U8},
+                                               {IFLA_TUN_MULTI_QUEUE, NLA_U8},
+                                               {IFLA_TUN_PERSIST, NLA_U8},
+                                               {IFLA_TUN_OWNER, NLA_U32},
+                                               {IFLA_TUN_GROUP, NLA_U32},
+                                               {IFLA_TUN_NUM_QUEUES, NLA_U32},
+                                               {IFLA_TUN_NUM_DISABLED_QUEUES, NLA_U32}});
   TunnelInfo info;
-  if (::nla_parse_nested(tun.data(), IFLA_TUN_MAX, data, nullptr) < 0) return info;
+  if (::nla_parse_nested(tun.data(), IFLA_TUN_MAX, data, policy.data()) < 0) return info;
   const auto flag = [&](int attribute) {
     nlattr* const found = tun[static_cast<std::size_t>(attribute)];
     return found != nullptr && ::nla_get_u8(found) != 0;
@@ -99,8 +124,10 @@ std::optional<TunnelInfo> parse_link_info(nlattr* link_info) {
 
 std::optional<LinkInfo> parse_link(nlmsghdr& message) {
   Attributes<IFLA_MAX + 1> attributes{};
+  auto policy = make_policy<IFLA_MAX + 1>(
+      {{IFLA_IFNAME, NLA_STRING}, {IFLA_CARRIER, NLA_U8}, {IFLA_MTU, NLA_U32}, {IFLA_TXQLEN, NLA_U32}});
   if (message.nlmsg_type != RTM_NEWLINK ||
-      ::nlmsg_parse(&message, sizeof(ifinfomsg), attributes.data(), IFLA_MAX, nullptr) < 0)
+      ::nlmsg_parse(&message, sizeof(ifinfomsg), attributes.data(), IFLA_MAX, policy.data()) < 0)
     return std::nullopt;
   const auto* const header = static_cast<const ifinfomsg*>(::nlmsg_data(&message));
   LinkInfo link;
@@ -169,10 +196,14 @@ Owned<nl_addr> to_netlink(const IpAddress& address, unsigned prefix_length) {
   return result;
 }
 
+}  // namespace
+
 std::optional<InterfaceAddress> parse_address(nlmsghdr& message, int index) {
   Attributes<IFA_MAX + 1> attributes{};
+  auto policy =
+      make_policy<IFA_MAX + 1>({{IFA_FLAGS, NLA_U32}, {IFA_RT_PRIORITY, NLA_U32}, {IFA_PROTO, NLA_U8}});
   if (message.nlmsg_type != RTM_NEWADDR ||
-      ::nlmsg_parse(&message, sizeof(ifaddrmsg), attributes.data(), IFA_MAX, nullptr) < 0)
+      ::nlmsg_parse(&message, sizeof(ifaddrmsg), attributes.data(), IFA_MAX, policy.data()) < 0)
     return std::nullopt;
   const auto* const header = static_cast<const ifaddrmsg*>(::nlmsg_data(&message));
   if (header->ifa_index != static_cast<unsigned>(index)) return std::nullopt;
@@ -204,7 +235,10 @@ std::optional<InterfaceAddress> parse_address(nlmsghdr& message, int index) {
   return result;
 }
 
-/// Appends a route of the main table that leaves by interface `index`.
+namespace {
+
+/// Appends a route of the main table that leaves by interface `index`. libnl trusts the lengths within a
+/// route message, which only the kernel sends.
 void parse_route(nlmsghdr& message, int index, const std::string& name, std::vector<Route>& routes) {
   rtnl_route* parsed = nullptr;
   if (message.nlmsg_type != RTM_NEWROUTE || ::rtnl_route_parse(&message, &parsed) < 0) return;

@@ -72,7 +72,12 @@ class LinuxLinks final : public LinkSystem {
   int index_ = 0;                      ///< of the only interface; 0: the one that is named
 };
 
+// The messages are whole: libnl, which reads them, keeps to the length in the header. Attributes may be of
+// any size.
+
 /// The interface in an RTM_NEWLINK message; nothing in another message.
 std::optional<LinkInfo> parse_link(nlmsghdr& message);
+/// The address of interface `index` in an RTM_NEWADDR message; nothing in another message.
+std::optional<InterfaceAddress> parse_address(nlmsghdr& message, int index);
 
 }  // namespace tunport
