@@ -82,6 +82,7 @@ Answer check_answer(const Buffer& frame, const Host& host) {
   require(ethernet && ethernet->source() == host.mac());
   const auto ip = Ipv4View::checked(ethernet->payload(), why);
   require(ip && ip->source() == host_address && ip->bytes().size() == ethernet->payload().size());
+  require(ip->destination() != host_address && ip->destination().value() >> 28 != 0xe);
   require((ip->destination() == everybody) == ethernet->destination().is_multicast());
   const auto udp = UdpView::checked(ip->payload(), ip->source(), ip->destination(), why);
   require(udp && udp->source_port() == 67 && udp->destination_port() == 68);

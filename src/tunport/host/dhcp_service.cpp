@@ -115,6 +115,10 @@ void DhcpService::received(const IpDatagram& datagram, const UdpView& udp) {
   FrameTransport& port = datagram.arrival.transport;
   const auto request = dhcp::Request::parse(udp.payload());
   if (!request || !request->relay.is_unspecified()) return port.drop(DropReason::dhcp_malformed);
+  // The answer goes to the client's address, which must be that of a single host, and another than ours.
+  const IpAddress client = request->client;
+  if (!client.is_unspecified() && (!state_.is_source(client) || state_.owns(client)))
+    return port.drop(DropReason::dhcp_malformed);
   const TimePoint now = port.reactor().now();
   const auto known = leases_.find(key_of(request->mac));
   switch (request->kind) {

@@ -200,6 +200,9 @@ TEST_F(Dhcp, DropsWhatIsNoMessage) {
   bad.push_back(packets::patched(good, 242, packets::hex("09")));       // no kind
   bad.push_back(packets::patched(good, 241, packets::hex("ff")));       // leaves the message
   bad.push_back(packets::patched(good, 24, packets::hex("0a000009")));  // through a relay
+  // A client's address of no single host, or the server's own: an answer would go there.
+  for (const char* client : {"ffffffff", "e0000001", "7f000001", "0a000000", "0a000007", "0a000002"})
+    bad.push_back(packets::patched(good, 12, packets::hex(client)));
   for (const Buffer& payload : bad) deliver(payload);
   EXPECT_THAT(tap.written, IsEmpty());
   EXPECT_EQ(tap.drops[DropReason::dhcp_malformed], bad.size());
