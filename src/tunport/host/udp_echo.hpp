@@ -17,6 +17,7 @@ namespace tunport {
 /// cannot know each other; the same numbers on every host keep them apart.
 class UdpEcho : public DatagramProtocol {
  public:
+  /// An echo service at a single port of the host.
   UdpEcho() = default;
   /// `ports`: the echo ports of the host, for an object, or several, at several ports.
   explicit UdpEcho(std::vector<std::uint16_t> ports) : ports_{std::move(ports)} {}
