@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 
 #include "tunport/base/error.hpp"
@@ -45,6 +46,11 @@ class OddIo : public test_support::ForwardingIo {
  public:
   using ForwardingIo::ForwardingIo;
   int ioctl(int fd, unsigned long request, void* argument) override {
+    if (request == TUNGETFEATURES) {
+      const int result = ForwardingIo::ioctl(fd, request, argument);
+      if (knows_no_queues) *static_cast<unsigned*>(argument) &= ~unsigned{IFF_MULTI_QUEUE};
+      return tells_no_features ? -EINVAL : result;
+    }
     if (request != TUNSETIFF) return ForwardingIo::ioctl(fd, request, argument);
     if (++binds == fails) return -ENOMEM;
     auto* const flags = &static_cast<ifreq*>(argument)->ifr_flags;
@@ -54,6 +60,7 @@ class OddIo : public test_support::ForwardingIo {
   int binds = 0;
   int fails = 0;  // which TUNSETIFF, from 1 on
   bool knows_no_queues = false;
+  bool tells_no_features = false;
 };
 
 class Queues : public Contract {
@@ -171,9 +178,87 @@ TEST_P(Queues, OnAnInterfaceOfASingleQueueAreRefused) {
 TEST_P(Queues, OnAKernelWithoutThemAreRefused) {
   const System former = odd();
   odd_->knows_no_queues = true;
-  EXPECT_THAT(open_queues(DeviceKind::tun, "tp0", 2, {}, former, ec), IsEmpty());
-  EXPECT_EQ(ec, Errc::no_multi_queue);
+  for (const bool tells : {true, false}) {
+    odd_->tells_no_features = !tells;
+    EXPECT_THAT(open_queues(DeviceKind::tun, "tp0", 2, {}, former, ec), IsEmpty());
+    EXPECT_EQ(ec, not_supported(Knob::multi_queue));
+    EXPECT_FALSE(exists("tp0"));
+  }
+}
+
+TEST_P(Queues, OutOfServiceGetNoPackets) {
+  std::vector<Device> queues = open_queues(DeviceKind::tun, "tp0", 2, {}, system());
+  set_up("tp0", true);
+  Packet buffer(2048);
+  const auto wait_at = [&](Device& queue) {
+    int packets = 0;
+    while (queue.read(buffer).error == 0) ++packets;
+    return packets;
+  };
+  EXPECT_EQ(queues[0].write(answer(1)), 0);
+  world().inject("tp0", datagram(1));
+  queues[0].set_queue_enabled(false);
+  queues[0].set_queue_enabled(false);  // no effect
+  EXPECT_EQ(wait_at(queues[0]), 0) << "packets that waited are lost";
+  EXPECT_EQ(links().find("tp0", ec)->tunnel->queues, 2U) << "open still";
+  EXPECT_EQ(queues[0].write(answer(1)), 0) << "writes go on";
+  for (int flow = 0; flow < 8; ++flow) world().inject("tp0", datagram(flow));
+  EXPECT_EQ(wait_at(queues[0]), 0);
+  EXPECT_EQ(wait_at(queues[1]), 8);
+
+  queues[1].set_queue_enabled(false);
+  EXPECT_TRUE(links().find("tp0", ec)->carrier);
+  const std::uint64_t dropped = links().find("tp0", ec)->tx_dropped;
+  world().inject("tp0", datagram(1));
+  EXPECT_EQ(links().find("tp0", ec)->tx_dropped, dropped + 1) << "no queue is in service";
+  queues[0].set_queue_enabled(true);
+  queues[0].set_queue_enabled(true);
+  for (int flow = 0; flow < 8; ++flow) world().inject("tp0", datagram(flow));
+  EXPECT_EQ(wait_at(queues[0]), 8);
+  EXPECT_EQ(wait_at(queues[1]), 0);
+
+  queues.erase(queues.begin());
+  EXPECT_TRUE(exists("tp0")) << "a queue out of service holds the interface";
+  Device adopted = Device::adopt(queues[0].release(), {}, system());
+  adopted.set_queue_enabled(true);
+  world().inject("tp0", datagram(1));
+  EXPECT_EQ(wait_at(adopted), 1);
+  adopted.set_queue_enabled(false);
+  adopted.close();
   EXPECT_FALSE(exists("tp0"));
+}
+
+TEST_P(Queues, OfASingleOneOrADeletedDeviceStayAsTheyAre) {
+  Device single = Device::open(DeviceKind::tun, "single", {}, system());
+  for (const bool enabled : {true, false}) {
+    single.set_queue_enabled(enabled, ec);
+    EXPECT_EQ(ec, Errc::multi_queue_mismatch);
+  }
+  Device gone = Device::open(DeviceKind::tun, "gone", {.multi_queue = true}, system());
+  links().remove("gone");
+  for (const bool enabled : {true, false}) {
+    gone.set_queue_enabled(enabled, ec);
+    EXPECT_EQ(ec, Errc::device_gone);
+  }
+  EXPECT_THROW(gone.set_queue_enabled(false), Error);
+}
+
+TEST_P(Queues, ServiceByRequest) {
+  const UniqueFd fd = make("tp0", queue_flags);
+  const auto set_queue = [&](const UniqueFd& queue, int flags) {
+    ifreq request{};
+    request.ifr_flags = static_cast<short>(flags);
+    return io().ioctl(queue.get(), TUNSETQUEUE, &request);
+  };
+  EXPECT_EQ(set_queue(clone(), IFF_DETACH_QUEUE), -EINVAL);
+  EXPECT_EQ(set_queue(fd, 0), -EINVAL);
+  EXPECT_EQ(set_queue(fd, IFF_ATTACH_QUEUE), -EINVAL);
+  EXPECT_EQ(set_queue(fd, IFF_DETACH_QUEUE), 0);
+  EXPECT_EQ(set_queue(fd, IFF_DETACH_QUEUE), -EINVAL);
+  EXPECT_EQ(flags_of(fd), queue_flags | IFF_DETACH_QUEUE);
+  EXPECT_EQ(ready(fd, POLLIN | POLLOUT), POLLOUT);
+  EXPECT_EQ(set_queue(fd, IFF_ATTACH_QUEUE | IFF_DETACH_QUEUE), 0) << "attaching wins";
+  EXPECT_EQ(flags_of(fd), queue_flags);
 }
 
 TEST_P(Queues, AreAtMost256) {

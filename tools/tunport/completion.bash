@@ -54,8 +54,9 @@ _tunport_ports() {
   case $word in
     *,mode=*) printf '%s\n' "${word%,mode=*},mode="{either,create,attach} ;;
     *,netns=*) printf '%s\n' "${word%,netns=*},netns="$(ip netns list 2>/dev/null | sed 's/ .*//') ;;
+    *,vnethdr=*) printf '%s\n' "${word%,vnethdr=*},vnethdr="{10,12,20,24} ;;
     *,offload=*) printf '%s\n' "${word%,offload=*},offload="{auto,off} ;;
-    *,*) printf '%s\n' "${word%,*},"{mode=,address=,mtu=,mac=,txqueuelen=,up,netns=,offload=,spin=,moderation=} ;;
+    *,*) printf '%s\n' "${word%,*},"{mode=,address=,mtu=,mac=,txqueuelen=,up,napi,backpressure,vnethdr=,netns=,offload=,spin=,moderation=} ;;
     tap:* | tun:*)
       kind=${word%%:*}
       while read -r name _ ; do

@@ -14,7 +14,36 @@ struct Text {
   int posix;  // the errno with the same meaning
 };
 
+bool is_knob(int value) { return value >= static_cast<int>(Knob::no_carrier); }
+
+/// The name of a knob that the kernel lacks; the remedy has the first Linux with the knob.
+Text text_of(Knob knob) {
+  switch (knob) {
+    case Knob::no_carrier:
+      return {"no carrier at open", "leave it out, or use Linux 6.1 or later", EOPNOTSUPP};
+    case Knob::carrier:
+      return {"carrier", "leave it as it is, or use Linux 5.0 or later", EOPNOTSUPP};
+    case Knob::napi:
+      return {"NAPI", "leave it out, or use Linux 4.15 or later", EOPNOTSUPP};
+    case Knob::backpressure:
+      return {"backpressure",
+              "leave it out and give the interface a longer queue (txqueuelen=4000), or use Linux 7.3 or "
+              "later",
+              EOPNOTSUPP};
+    case Knob::multi_queue:
+      return {"multi-queue", "open a single device, or use Linux 3.8 or later", EOPNOTSUPP};
+    case Knob::virtio_header:
+      return {"virtio header", "leave its size out, or use Linux 2.6.27 or later", EOPNOTSUPP};
+    case Knob::virtio_header_size:
+      return {"size of the virtio header", "leave it out, or use Linux 2.6.34 or later", EOPNOTSUPP};
+    case Knob::send_buffer:
+      return {"send buffer", "leave it as it is, or use Linux 2.6.30 or later", EOPNOTSUPP};
+  }
+  return {nullptr, "", 0};
+}
+
 Text text_of(int value) {
+  if (is_knob(value)) return text_of(static_cast<Knob>(value));
   switch (static_cast<Errc>(value)) {
     case Errc::no_driver:
       return {"there is no TUN/TAP driver at /dev/net/tun",
@@ -151,8 +180,11 @@ Text text_of(int value) {
     case Errc::too_many_queues:
       return {"an interface has at most 256 queues, open elsewhere included",
               "ask for fewer, a queue for each core is plenty, or close some", E2BIG};
-    case Errc::no_multi_queue:
-      return {"this kernel has no interfaces of several queues", "open a single device", EOPNOTSUPP};
+    case Errc::invalid_header_size:
+      return {"not a size that a virtio header can have", "use 10, 12, 20 or 24 bytes", EINVAL};
+    case Errc::header_size_in_use:
+      return {"another queue of the device uses a virtio header of another size",
+              "ask for that size, or close the other queues first", EBUSY};
   }
   return {"unknown error", "", 0};
 }
@@ -185,13 +217,19 @@ const std::error_category& error_category() noexcept {
 }
 
 std::error_code make_error_code(Errc value) noexcept { return {static_cast<int>(value), error_category()}; }
+std::error_code not_supported(Knob knob) noexcept { return {static_cast<int>(knob), error_category()}; }
 std::error_code errno_code(int number) noexcept {
   if (number == EBADFD) return Errc::device_gone;  // returned by no other call of tunport
   return {number, error_category()};
 }
 
 std::string cause(const std::error_code& ec) {
-  if (is_own(ec)) return text_of(ec.value()).cause;
+  if (is_own(ec)) {
+    const Text text = text_of(ec.value());
+    if (!is_knob(ec.value())) return text.cause;
+    return text.cause == nullptr ? "unknown error"
+                                 : std::string{"not supported by this kernel: "} + text.cause;
+  }
   if (ec.category() == error_category()) return std::generic_category().message(ec.value());
   return ec.message();
 }

@@ -51,8 +51,24 @@ enum class Errc {
   device_held_here,             ///< the program itself holds the device, which has a single queue
   invalid_address,              ///< not an address that an interface can have
   too_many_queues,              ///< an interface has at most 256 queues
-  no_multi_queue,               ///< the kernel has no interfaces of several queues
+  invalid_header_size,          ///< not a size that a virtio header can have
+  header_size_in_use,           ///< another queue of the device uses a virtio header of another size
 };
+
+/// The knobs of a device that a kernel may lack (docs/knobs.md). The value is the error's.
+enum class Knob {
+  no_carrier = 20001,  ///< a device that is opened without a carrier (IFF_NO_CARRIER)
+  carrier,             ///< the carrier of an open device (TUNSETCARRIER)
+  napi,                ///< written packets by way of NAPI (IFF_NAPI)
+  backpressure,        ///< a full ring that stops its senders (IFF_BACKPRESSURE)
+  multi_queue,         ///< several queues of one interface (IFF_MULTI_QUEUE)
+  virtio_header,       ///< the virtio header (IFF_VNET_HDR)
+  virtio_header_size,  ///< another size of the virtio header (TUNSETVNETHDRSZ)
+  send_buffer,         ///< a bound of the memory for written packets (TUNSETSNDBUF)
+};
+/// The error of a knob that the kernel lacks: "not supported by this kernel: backpressure". Compares equal to
+/// `std::errc::operation_not_supported`. Trying again does not help.
+std::error_code not_supported(Knob knob) noexcept;
 
 /// The category of tunport's errors. `message()` gives the cause and, after a semicolon, the remedy.
 const std::error_category& error_category() noexcept;

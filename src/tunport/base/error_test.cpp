@@ -61,7 +61,8 @@ TEST(Error, EachHasACauseAndARemedyThatFits) {
       {Errc::device_held_here, "multi_queue"},
       {Errc::invalid_address, "10.77.0.1/24"},
       {Errc::too_many_queues, "fewer"},
-      {Errc::no_multi_queue, "single device"},
+      {Errc::invalid_header_size, "10, 12, 20 or 24"},
+      {Errc::header_size_in_use, "other queues"},
   };
   int value = static_cast<int>(Errc::no_driver);
   for (const auto& [error, word] : own) {
@@ -70,6 +71,29 @@ TEST(Error, EachHasACauseAndARemedyThatFits) {
     EXPECT_NE(cause(ec), "unknown error") << word;
     EXPECT_NE(remedy(ec).find(word), std::string_view::npos) << word << ": " << ec.message();
     EXPECT_NE(ec.default_error_condition().category(), error_category()) << word << ": stands for no errno";
+  }
+  EXPECT_EQ(cause({value, error_category()}), "unknown error") << "one is missing here";
+}
+
+TEST(Error, AKnobThatTheKernelLacksIsNamed) {
+  const std::pair<Knob, const char*> knobs[] = {
+      {Knob::no_carrier, "no carrier at open"},
+      {Knob::carrier, "carrier"},
+      {Knob::napi, "NAPI"},
+      {Knob::backpressure, "backpressure"},
+      {Knob::multi_queue, "multi-queue"},
+      {Knob::virtio_header, "virtio header"},
+      {Knob::virtio_header_size, "size of the virtio header"},
+      {Knob::send_buffer, "send buffer"},
+  };
+  int value = static_cast<int>(Knob::no_carrier);
+  for (const auto& [knob, name] : knobs) {
+    const std::error_code ec = not_supported(knob);
+    EXPECT_EQ(ec.value(), value++) << "one is missing here";
+    EXPECT_EQ(cause(ec), std::string{"not supported by this kernel: "} + name);
+    EXPECT_NE(remedy(ec).find("or use Linux "), std::string_view::npos) << ec.message();
+    EXPECT_EQ(ec, std::errc::operation_not_supported);
+    EXPECT_FALSE(is_transient(ec));
   }
   EXPECT_EQ(cause({value, error_category()}), "unknown error") << "one is missing here";
 }

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "tunport/device/tun_flags_internal.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
 #include "tunport/offload/virtio_header_internal.hpp"
 
@@ -82,6 +83,8 @@ std::string to_string(const Capabilities& capabilities) {
   if (capabilities.offload.any()) text.append(", offload ").append(to_string(capabilities.offload));
   if (capabilities.multi_queue) text += ", multi-queue";
   if (capabilities.persistent) text += ", persistent";
+  if (capabilities.napi) text += ", NAPI";
+  if (capabilities.backpressure) text += ", backpressure";
   return text;
 }
 
@@ -129,10 +132,11 @@ void Device::close() noexcept {
 int Device::attach_again(int fd, const std::string& name) const {
   ifreq request{};
   name.copy(request.ifr_name, IFNAMSIZ - 1);
-  request.ifr_flags = static_cast<short>((capabilities_.kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) |
-                                         (capabilities_.packet_information ? 0 : IFF_NO_PI) |
-                                         (capabilities_.vnet_header ? IFF_VNET_HDR : 0) |
-                                         (capabilities_.multi_queue ? IFF_MULTI_QUEUE : 0));
+  request.ifr_flags = static_cast<short>(
+      (capabilities_.kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) |
+      (capabilities_.packet_information ? 0 : IFF_NO_PI) | (capabilities_.vnet_header ? IFF_VNET_HDR : 0) |
+      (capabilities_.multi_queue ? IFF_MULTI_QUEUE : 0) | (capabilities_.napi ? IFF_NAPI : 0) |
+      (capabilities_.backpressure ? tun_flag::backpressure : 0));
   return io_->ioctl(fd, TUNSETIFF, &request);
 }
 
@@ -318,15 +322,39 @@ void Device::set_persistent(bool persistent, std::error_code& ec) {
 void Device::set_owner(std::uint32_t uid, std::error_code& ec) { set(TUNSETOWNER, uid, ec); }
 void Device::set_group(std::uint32_t gid, std::error_code& ec) { set(TUNSETGROUP, gid, ec); }
 
-void Device::set_carrier(bool carrier, std::error_code& ec) {
-  int value = carrier ? 1 : 0;
+void Device::set_number(unsigned long request, int number, Knob knob, std::error_code& ec) {
   ec.clear();
-  if (const int result = io_->ioctl(fileno(), TUNSETCARRIER, &value); result < 0) ec = request_error(-result);
+  const int result = io_->ioctl(fileno(), request, &number);
+  if (result < 0) ec = result == -EINVAL ? not_supported(knob) : request_error(-result);
+}
+
+void Device::set_carrier(bool carrier, std::error_code& ec) {
+  set_number(TUNSETCARRIER, carrier ? 1 : 0, Knob::carrier, ec);
 }
 
 void Device::set_send_buffer(int bytes, std::error_code& ec) {
+  if (bytes <= 0)
+    ec = errno_code(EINVAL);
+  else
+    set_number(TUNSETSNDBUF, bytes, Knob::send_buffer, ec);
+}
+
+void Device::set_queue_enabled(bool enabled, std::error_code& ec) {
   ec.clear();
-  if (const int result = io_->ioctl(fileno(), TUNSETSNDBUF, &bytes); result < 0) ec = request_error(-result);
+  ifreq request{};
+  request.ifr_flags = static_cast<short>(enabled ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE);
+  const int result = io_->ioctl(fileno(), TUNSETQUEUE, &request);
+  if (result == 0) return;
+  ec = request_error(-result);
+  if (result != -EINVAL) return;
+  // A device that is gone, a device of a single queue, or a queue in that state already.
+  ifreq now{};
+  if (const int known = io_->ioctl(fileno(), TUNGETIFF, &now); known < 0)
+    ec = request_error(-known);
+  else if ((now.ifr_flags & IFF_MULTI_QUEUE) == 0)
+    ec = Errc::multi_queue_mismatch;
+  else if (((now.ifr_flags & IFF_DETACH_QUEUE) == 0) == enabled)
+    ec.clear();
 }
 
 }  // namespace tunport

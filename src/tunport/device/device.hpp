@@ -62,6 +62,7 @@
 
 #include "tunport/base/bytes.hpp"
 #include "tunport/base/drop_reason.hpp"
+#include "tunport/base/error.hpp"
 #include "tunport/base/throwing.hpp"
 #include "tunport/device/link.hpp"
 #include "tunport/device/system.hpp"
@@ -79,15 +80,40 @@ enum class OpenMode : std::uint8_t {
 /// True if a device can be opened by this name: an interface's name, a template ("tp%d"), or an empty one.
 bool is_device_name(const std::string& name);
 
-/// Options for opening a device. The defaults suit most programs.
+/// The sizes of a virtio header (linux/virtio_net.h), in bytes. The fields beyond 12 bytes are written as
+/// zeros, and not looked at.
+enum class VirtioHeaderSize : std::uint8_t {
+  basic = 10,     ///< struct virtio_net_hdr: the kernel's default
+  version1 = 12,  ///< struct virtio_net_hdr_v1: as virtual machines have
+  hash = 20,      ///< struct virtio_net_hdr_v1_hash
+  tunnel = 24,    ///< struct virtio_net_hdr_v1_hash_tunnel
+};
+/// The size of that many bytes; nothing if virtio headers have no such size.
+std::optional<VirtioHeaderSize> virtio_header_size(std::size_t bytes);
+
+/// Options for opening a device. The defaults suit most programs. What the kernel lacks of `no_carrier`,
+/// `napi`, `multi_queue`, `backpressure` and `virtio_header_size` fails the open with `not_supported`, if
+/// asked for (docs/knobs.md).
 struct DeviceOptions {
   OpenMode mode = OpenMode::either;
   bool packet_information = false;  ///< ask for PI (IFF_NO_PI not set); the first queue decides
   bool multi_queue = false;         ///< IFF_MULTI_QUEUE, see `open_queues`; must be what the device is
   bool blocking = false;            ///< reads and writes wait, see `Device::cancel`; not for use with a port
+  /// Opens without a carrier (IFF_NO_CARRIER, Linux 6.1): no packets come until `Device::set_carrier(true)`.
+  /// The first queue decides.
+  bool no_carrier = false;
+  /// Written packets go by NAPI (IFF_NAPI, Linux 4.15): the kernel may merge them (GRO), and the write costs
+  /// more.
+  bool napi = false;
+  /// A full ring stops the senders on this machine, instead of dropping (IFF_BACKPRESSURE, Linux 7.3). Not
+  /// given: where the kernel has it. The first queue decides.
+  std::optional<bool> backpressure = {};
   /// The work that the kernel may leave on packets. Without any, every packet is a single datagram with a
   /// complete checksum. `Capabilities` has the granted features, never more than these.
   OffloadFeatures offload = {};
+  /// Asks for the virtio header, and for its size (TUNSETVNETHDRSZ); the size stays with a persistent device.
+  /// Not given: the device's size. `Errc::header_size_in_use` if other queues have another size.
+  std::optional<VirtioHeaderSize> virtio_header_size = {};
   /// The namespace to open the device in: a name as by `ip netns`, or a path; empty: here. Needs
   /// CAP_SYS_ADMIN over the namespace. The calling thread comes back; the interface stays in there.
   std::string network_namespace = {};
@@ -132,12 +158,18 @@ struct Capabilities {
   bool vnet_header = false;
   bool multi_queue = false;
   bool persistent = false;
+  bool napi = false;  ///< of the first queue
+  bool backpressure = false;
   std::size_t framing = 0;                       ///< bytes that precede each packet on the descriptor
   OffloadFeatures offload;                       ///< the granted features; none without a virtio header
   std::endian byte_order = std::endian::native;  ///< of the virtio header's fields
 
   /// The offset of the virtio header within the framing. The header takes the rest.
   constexpr std::size_t virtio_header_offset() const { return packet_information ? 4 : 0; }
+  /// The size of the virtio header, in bytes; 0 without the header.
+  constexpr std::size_t virtio_header_size() const {
+    return vnet_header ? framing - virtio_header_offset() : 0;
+  }
 };
 
 /// For log lines: "tap, virtio header, offload checksum+tso4+tso6, multi-queue".
@@ -160,8 +192,9 @@ class Device {
   /// `invalid_name`, `no_driver`, `clone_device_denied`, `clone_device_forbidden`, `not_clone_device`,
   /// `not_permitted`, `device_busy` (may pass by itself), `device_held_here`,
   /// `device_exists`, `no_such_device`, `wrong_kind`, `not_a_tunnel`, `multi_queue_mismatch`,
-  /// `too_many_queues`, `bad_header_size`, `no_such_namespace`, `not_a_namespace`, `namespace_denied`, or the
-  /// kernel's errno. On an error nothing is left open or created.
+  /// `too_many_queues`, `bad_header_size`, `invalid_header_size`, `header_size_in_use`, `no_such_namespace`,
+  /// `not_a_namespace`, `namespace_denied`, `not_supported`, or the kernel's errno. On an error nothing is
+  /// left open or created.
   static Device open(DeviceKind kind, const std::string& name, const DeviceOptions& options = {},
                      System system = linux_system());
   /// The same; returns a closed device and sets `ec` instead of throwing.
@@ -277,10 +310,16 @@ class Device {
   void set_group(std::uint32_t gid, std::error_code& ec);
   /// Tells the kernel that a reader is there, or none (TUNSETCARRIER, Linux 5.0): without a carrier the
   /// interface is "NO-CARRIER", and routes by the interface are dead where the system wants so. A device has
-  /// a carrier from its opening on.
+  /// a carrier from its opening on, unless opened with `DeviceOptions::no_carrier`.
   void set_carrier(bool carrier, std::error_code& ec);
-  /// Bounds the kernel's memory for written packets, in bytes (TUNSETSNDBUF); beyond, writes say EAGAIN.
+  /// Bounds the kernel's memory for written packets, in bytes, at least 1 (TUNSETSNDBUF); beyond, writes say
+  /// EAGAIN.
   void set_send_buffer(int bytes, std::error_code& ec);
+  /// Takes a queue of a multi-queue device out of service, or back into service (TUNSETQUEUE); no effect if
+  /// the queue is in that state. Out of service, the queue gets no packets, its flows go to the other queues,
+  /// and packets that waited are lost; writes go on. A queue is opened in service.
+  /// `Errc::multi_queue_mismatch` on a device of a single queue.
+  void set_queue_enabled(bool enabled, std::error_code& ec);
 
   // The throwing forms (`throwing`): `Error` with the interface's name.
   void set_offload(const OffloadFeatures& wanted) {
@@ -300,6 +339,9 @@ class Device {
   }
   void set_send_buffer(int bytes) {
     throwing(name_, [&](std::error_code& ec) { set_send_buffer(bytes, ec); });
+  }
+  void set_queue_enabled(bool enabled) {
+    throwing(name_, [&](std::error_code& ec) { set_queue_enabled(enabled, ec); });
   }
 
  private:
@@ -336,13 +378,18 @@ class Device {
 
   static Device open_here(DeviceKind kind, const std::string& name, const DeviceOptions& options,
                           System system, std::error_code& ec);
-  /// TUNSETIFF.
-  void bind(const std::string& name, int flags, DeviceKind kind, const DeviceOptions& options,
-            std::error_code& ec);
+  /// The flags for TUNSETIFF, without the virtio header's.
+  int flags_for(DeviceKind kind, const DeviceOptions& options, std::error_code& ec) const;
+  /// TUNSETIFF; zero or a negated errno.
+  int bind(const std::string& name, int flags) const;
+  void set_virtio_header_size(VirtioHeaderSize size, const DeviceOptions& options, std::error_code& ec);
+  void check_knobs(const DeviceOptions& options, std::error_code& ec) const;
   void probe(const AdoptOptions& options, bool is_settled, std::error_code& ec);
   bool probe_packet_information(int flags, const AdoptOptions& options, std::error_code& ec) const;
   void probe_virtio_header(std::error_code& ec);
   void set(unsigned long request, unsigned long value, std::error_code& ec);
+  /// Makes a request with a number; EINVAL means that the kernel lacks `knob`.
+  void set_number(unsigned long request, int number, Knob knob, std::error_code& ec);
   /// The interface's name now.
   std::string current_name(std::error_code& ec) const;
   /// Closes a persistent device, and clears the mask unless the device is open elsewhere.

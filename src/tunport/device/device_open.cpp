@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tunport/device/device.hpp"
+#include "tunport/device/tun_flags_internal.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
 
 // Opening, attaching, adopting and probing.
@@ -112,6 +113,13 @@ bool is_device_name(const std::string& name) {
          (name.compare(percent, 2, "%d") == 0 && name.find('%', percent + 1) == std::string::npos);
 }
 
+std::optional<VirtioHeaderSize> virtio_header_size(std::size_t bytes) {
+  for (const VirtioHeaderSize size : {VirtioHeaderSize::basic, VirtioHeaderSize::version1,
+                                      VirtioHeaderSize::hash, VirtioHeaderSize::tunnel})
+    if (static_cast<std::size_t>(size) == bytes) return size;
+  return std::nullopt;
+}
+
 Device Device::open(DeviceKind kind, const std::string& name, const DeviceOptions& options, System system) {
   return throwing(name.empty() ? std::string{to_string(kind)} : name,
                   [&](std::error_code& ec) { return open(kind, name, options, system, ec); });
@@ -132,6 +140,11 @@ Device Device::open(DeviceKind kind, const std::string& name, const DeviceOption
 Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceOptions& options,
                          System system, std::error_code& ec) {
   ec.clear();
+  if (const auto size = options.virtio_header_size;
+      size && !virtio_header_size(static_cast<std::size_t>(*size))) {
+    ec = Errc::invalid_header_size;
+    return {};
+  }
   const bool attach = options.mode == OpenMode::attach;
   if (!is_device_name(name) || (attach && is_open_ended(name))) {
     ec = Errc::invalid_name;
@@ -164,18 +177,25 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
   if (ec) return {};
 
   const int flags =
-      (kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) | (options.packet_information ? 0 : IFF_NO_PI) |
-      (options.multi_queue ? IFF_MULTI_QUEUE : 0) | (options.mode == OpenMode::create ? IFF_TUN_EXCL : 0);
+      device.flags_for(kind, options, ec) | (options.mode == OpenMode::create ? IFF_TUN_EXCL : 0);
+  if (ec) return {};
   const bool wants_header = tun_offload::consistent(options.offload).any();
-  device.bind(name, flags | (wants_header ? IFF_VNET_HDR : 0), kind, options, ec);
+  const auto bind = [&](int asked) {
+    const int bound = device.bind(name, asked);
+    ec = bound < 0 ? bind_error(-bound, kind, name, options, system) : std::error_code{};
+  };
+  bind(flags | (wants_header ? IFF_VNET_HDR : 0));
   // An unexplained EINVAL may come from a kernel without the header.
-  if (wants_header && ec == errno_code(EINVAL)) device.bind(name, flags, kind, options, ec);
+  if (wants_header && !options.virtio_header_size && ec == errno_code(EINVAL)) bind(flags);
+  if (!ec && options.virtio_header_size)
+    device.set_virtio_header_size(*options.virtio_header_size, options, ec);
   if (ec) return {};
   // The first queue sets the flags, a further queue gets the present flags.
   AdoptOptions known{.offload = options.offload, .netlink = options.netlink};
   const bool is_settled = !options.multi_queue || !options.netlink;
   if (is_settled) known.packet_information = options.packet_information;
   device.probe(known, is_settled, ec);
+  if (!ec) device.check_knobs(options, ec);
   if (!ec && present) {
     const auto link = system.links.find(device.name_, ec);
     if (!ec && link->index != present->index) ec = Errc::no_such_device;
@@ -186,14 +206,56 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
   return device;
 }
 
-void Device::bind(const std::string& name, int flags, DeviceKind kind, const DeviceOptions& options,
-                  std::error_code& ec) {
-  ec.clear();
+int Device::flags_for(DeviceKind kind, const DeviceOptions& options, std::error_code& ec) const {
+  // The kernel ignores unknown flags silently.
+  unsigned known = 0;
+  const bool is_told = io_->ioctl(fileno(), TUNGETFEATURES, &known) == 0;
+  const auto knows = [&](int flag) { return is_told && (known & static_cast<unsigned>(flag)) != 0; };
+  int flags = (kind == DeviceKind::tun ? IFF_TUN : IFF_TAP) | (options.packet_information ? 0 : IFF_NO_PI);
+  const auto ask = [&](bool wanted, int flag, Knob knob) {
+    if (!wanted) return;
+    if (is_told && !knows(flag) && !ec) ec = not_supported(knob);
+    flags |= flag;
+  };
+  ask(options.multi_queue, IFF_MULTI_QUEUE, Knob::multi_queue);
+  ask(options.no_carrier, tun_flag::no_carrier, Knob::no_carrier);
+  ask(options.napi, IFF_NAPI, Knob::napi);
+  ask(options.backpressure.value_or(knows(tun_flag::backpressure)), tun_flag::backpressure,
+      Knob::backpressure);
+  ask(options.virtio_header_size.has_value(), IFF_VNET_HDR, Knob::virtio_header);
+  return flags;
+}
+
+int Device::bind(const std::string& name, int flags) const {
   ifreq request{};
   std::memcpy(request.ifr_name, name.data(), name.size());
   request.ifr_flags = static_cast<short>(flags);
-  if (const int bound = io_->ioctl(fileno(), TUNSETIFF, &request); bound < 0)
-    ec = bind_error(-bound, kind, name, options, {*io_, *links_});
+  return io_->ioctl(fileno(), TUNSETIFF, &request);
+}
+
+/// A size that is right already is left alone, and so is the size of other queues.
+void Device::set_virtio_header_size(VirtioHeaderSize size, const DeviceOptions& options,
+                                    std::error_code& ec) {
+  const int wanted = static_cast<int>(size);
+  int now = 0;
+  if (io_->ioctl(fileno(), TUNGETVNETHDRSZ, &now) == 0 && now == wanted) return;
+  if (options.multi_queue && options.netlink) {
+    const Link link = this->link(ec);
+    const LinkInfo info = ec ? LinkInfo{} : link.info(ec);
+    if (!ec && info.tunnel && info.tunnel->queues.value_or(1) > 1) ec = Errc::header_size_in_use;
+  } else if (options.multi_queue && options.mode != OpenMode::create) {
+    ec = Errc::header_size_in_use;  // perhaps
+  }
+  if (!ec) set_number(TUNSETVNETHDRSZ, wanted, Knob::virtio_header_size, ec);
+}
+
+/// What was asked for, and is not there: a further queue has the flags of the device, and a kernel without
+/// TUNGETFEATURES ignores a flag.
+void Device::check_knobs(const DeviceOptions& options, std::error_code& ec) const {
+  if (options.multi_queue && !capabilities_.multi_queue) ec = not_supported(Knob::multi_queue);
+  if (!options.virtio_header_size) return;
+  if (capabilities_.virtio_header_size() != static_cast<std::size_t>(*options.virtio_header_size))
+    ec = Errc::header_size_in_use;
 }
 
 Device Device::adopt(UniqueFd fd, const AdoptOptions& options, System system) {
@@ -246,6 +308,8 @@ void Device::probe(const AdoptOptions& options, bool is_settled, std::error_code
   capabilities_.vnet_header = (flags & IFF_VNET_HDR) != 0;
   capabilities_.multi_queue = (flags & IFF_MULTI_QUEUE) != 0;
   capabilities_.persistent = (flags & IFF_PERSIST) != 0;
+  capabilities_.napi = (flags & IFF_NAPI) != 0;
+  capabilities_.backpressure = (flags & tun_flag::backpressure) != 0;
   if (capabilities_.packet_information) capabilities_.framing += packet_information_size;
   if (capabilities_.vnet_header) probe_virtio_header(ec);
   if (!ec) set_offload(options.offload, ec);

@@ -24,8 +24,6 @@ std::vector<Device> open_queues(DeviceKind kind, const std::string& name, std::s
   std::vector<Device> devices;
   devices.reserve(queues);
   devices.push_back(Device::open(kind, name, how, system, ec));
-  // A kernel that does not know the flag ignores it: the interface has a single queue.
-  if (!ec && !devices.front().capabilities().multi_queue) ec = Errc::no_multi_queue;
   if (ec) return {};
   const std::string opened = devices.front().name();
   how.mode = OpenMode::attach;

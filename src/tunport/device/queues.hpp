@@ -30,7 +30,7 @@ inline constexpr std::size_t max_queues = 256;
 /// `DeviceOptions::multi_queue`, which is implied. `OpenMode` is about the interface: `create` makes it, and
 /// all its queues. Throws `Error`: as `Device::open`; `too_many_queues` also if the interface has queues
 /// open elsewhere that leave too few (trying again helps after a close); `multi_queue_mismatch` for an
-/// interface of a single queue; `no_multi_queue` on a kernel without such interfaces; EINVAL for no queue at
+/// interface of a single queue; `not_supported` on a kernel without such interfaces; EINVAL for no queue at
 /// all. After an error nothing is open, and nothing is created.
 ///
 ///     std::vector<Device> queues = open_queues(DeviceKind::tun, "tun0", 4);

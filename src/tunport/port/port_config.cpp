@@ -114,6 +114,21 @@ std::string set_up(PortConfig& config, std::string_view) {
   return {};
 }
 
+std::string set_napi(PortConfig& config, std::string_view) {
+  config.napi = true;
+  return {};
+}
+
+std::string set_backpressure(PortConfig& config, std::string_view) {
+  config.backpressure = true;
+  return {};
+}
+
+std::string set_virtio_header_size(PortConfig& config, std::string_view text) {
+  config.virtio_header_size = virtio_header_size(number_in(text).value_or(0));
+  return config.virtio_header_size ? "" : "no size of a virtio header; it is 10, 12, 20 or 24 bytes";
+}
+
 std::string set_network_namespace(PortConfig& config, std::string_view text) {
   if (text.empty() || text == "." || text == ".." || text.find('/') != std::string_view::npos)
     return "no name of a network namespace; one is made by 'ip netns add NAME', and has no '/'";
@@ -157,6 +172,9 @@ constexpr std::array known_options{Option{"mode", set_mode},
                                    Option{"mac", set_mac},
                                    Option{"txqueuelen", set_tx_queue_length},
                                    Option{"up", set_up, false},
+                                   Option{"napi", set_napi, false},
+                                   Option{"backpressure", set_backpressure, false},
+                                   Option{"vnethdr", set_virtio_header_size},
                                    Option{"netns", set_network_namespace},
                                    Option{"offload", set_offload},
                                    Option{"spin", set_spin},
@@ -228,6 +246,9 @@ PortConfigResult PortConfig::parse(std::string_view text) {
 PortOptions PortConfig::options(PortOptions rest) const {
   rest.device.mode = mode;
   if (!network_namespace.empty()) rest.device.network_namespace = network_namespace;
+  rest.device.napi = napi;
+  if (backpressure) rest.device.backpressure = true;
+  if (virtio_header_size) rest.device.virtio_header_size = virtio_header_size;
   rest.interface = interface;
   rest.offload = offload;
   rest.spin = spin;
@@ -258,6 +279,10 @@ std::string to_string(const PortConfig& config) {
   if (interface.tx_queue_length)
     text.append(",txqueuelen=").append(std::to_string(*interface.tx_queue_length));
   if (interface.up) text.append(",up");
+  if (config.napi) text.append(",napi");
+  if (config.backpressure) text.append(",backpressure");
+  if (config.virtio_header_size)
+    text.append(",vnethdr=").append(std::to_string(static_cast<unsigned>(*config.virtio_header_size)));
   if (!config.network_namespace.empty()) text.append(",netns=").append(config.network_namespace);
   if (config.offload != OffloadFeatures::all()) text.append(",offload=").append(to_string(config.offload));
   if (config.spin != std::chrono::microseconds::zero())

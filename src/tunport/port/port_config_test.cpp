@@ -23,6 +23,13 @@ TEST(PortConfig, GivesThePortItsOptions) {
   EXPECT_EQ(options.spin, std::chrono::microseconds{50});
   EXPECT_EQ(options.max_packet_size, 2000U);
   EXPECT_EQ(options.moderation, Duration::zero());
+  EXPECT_FALSE(options.device.napi);
+  EXPECT_EQ(options.device.backpressure, std::nullopt);
+  const DeviceOptions knobs =
+      PortConfig::parse("tap:tp0,napi,backpressure,vnethdr=20").config->options().device;
+  EXPECT_TRUE(knobs.napi);
+  EXPECT_EQ(knobs.backpressure, true);
+  EXPECT_EQ(knobs.virtio_header_size, VirtioHeaderSize::hash);
   EXPECT_EQ(PortConfig::parse("tap:tp0,moderation=1ms").config->options().moderation,
             std::chrono::milliseconds{1});
 }
@@ -38,7 +45,8 @@ TEST(PortConfig, WritesWhatItReads) {
   for (const char* text : {"tap:tp0,offload=off", "tun:tp0,mtu=1400,offload=checksum+tso4,spin=50us",
                            "tap:tp0,netns=blue", "tap:tp0,spin=1000000us", "tap:tp0,moderation=50us",
                            "tap:tp0,address=10.0.0.1/24,address=fd00::1/64,mtu=1400,mac=02:00:00:00:00:07,"
-                           "txqueuelen=4000,up"}) {
+                           "txqueuelen=4000,up",
+                           "tap:tp0,napi,backpressure,vnethdr=12,netns=blue"}) {
     const auto read = PortConfig::parse(text).config;
     ASSERT_TRUE(read) << text;
     EXPECT_EQ(to_string(*read), text);
@@ -51,7 +59,9 @@ TEST(PortConfig, WritesWhatItReads) {
 
 TEST(PortConfig, PointsAtWhatIsWrong) {
   const std::string options =
-      "; there are mode, address, mtu, mac, txqueuelen, up, netns, offload, spin, moderation";
+      "; there are mode, address, mtu, mac, txqueuelen, up, napi, backpressure, vnethdr, netns, offload, "
+      "spin, "
+      "moderation";
   const std::string mtu = "no MTU; it is a number from 68 to 65521";
   const std::string offload = "no offload; it is auto, off, or some of checksum+tso4+tso6+ecn+uso";
   const std::string spin = "no duration; it is a number and us or ms, up to 1000ms: 50us";
@@ -119,6 +129,9 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
       {"tun:tp0,mac=02:00:00:00:00:01", 12, "02:00:00:00:00:01", message(Errc::no_mac_address)},
       {"tap:tp0,txqueuelen=-1", 19, "-1", "no length of a queue; it is a number of packets"},
       {"tap:tp0,up=yes", 11, "yes", "'up' has no value"},
+      {"tap:tp0,napi=1", 13, "1", "'napi' has no value"},
+      {"tap:tp0,vnethdr=16", 16, "16", "no size of a virtio header; it is 10, 12, 20 or 24 bytes"},
+      {"tap:tp0,vnethdr", 15, "", "no size of a virtio header; it is 10, 12, 20 or 24 bytes"},
       {"tap:tp0,up,up", 11, "up", "given twice"},
       {"tap:tp0,mtu=1000,address=fd00::1/64", 12, "1000",
        "IPv6 needs an MTU of 1280 or more; raise it, or leave out address fd00::1/64"},
@@ -137,10 +150,9 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
 }
 
 TEST(PortConfig, SaysWhereFromOneOn) {
-  EXPECT_EQ(
-      to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
-      "at character 9, 'mtx': no such option; there are mode, address, mtu, mac, txqueuelen, up, netns, "
-      "offload, spin, moderation");
+  EXPECT_EQ(to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
+            "at character 9, 'mtx': no such option; there are mode, address, mtu, mac, txqueuelen, up, napi, "
+            "backpressure, vnethdr, netns, offload, spin, moderation");
   EXPECT_EQ(to_string(PortConfig::parse("tap:").error), "at character 5: the interface's name is missing");
 }
 

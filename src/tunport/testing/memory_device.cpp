@@ -7,6 +7,7 @@
 #include <linux/if_tun.h>
 
 #include "tunport/device/io_system.hpp"
+#include "tunport/device/tun_flags_internal.hpp"
 #include "tunport/device/tun_offload_internal.hpp"
 #include "tunport/offload/layout_internal.hpp"
 #include "tunport/testing/memory_device_internal.hpp"
@@ -92,6 +93,7 @@ bool MemoryDevice::is_tunnel() const { return (flags & (IFF_TUN | IFF_TAP)) != 0
 bool MemoryDevice::persistent() const { return (flags & IFF_PERSIST) != 0; }
 bool MemoryDevice::has_packet_information() const { return (flags & IFF_NO_PI) == 0; }
 bool MemoryDevice::has_vnet_header() const { return (flags & IFF_VNET_HDR) != 0; }
+bool MemoryDevice::has_backpressure() const { return (flags & tun_flag::backpressure) != 0; }
 
 std::endian MemoryDevice::byte_order() const {
   if (vnet_little_endian) return std::endian::little;
@@ -122,7 +124,7 @@ LinkInfo MemoryDevice::info() const {
     tunnel.persistent = persistent();
     tunnel.owner = owner;
     tunnel.group = group;
-    if (tunnel.multi_queue) tunnel.queues = static_cast<unsigned>(queues.size());
+    if (tunnel.multi_queue) tunnel.queues = static_cast<unsigned>(attached());
     link.tunnel = tunnel;
   }
   return link;
@@ -131,14 +133,24 @@ LinkInfo MemoryDevice::info() const {
 void MemoryDevice::attach(MemoryFile& file) {
   file.ring.resize(tx_queue_length);
   queues.push_back(&file);
-  carrier = true;
   refresh_writable();
 }
 
 void MemoryDevice::detach(MemoryFile& file) {
   std::erase(queues, &file);
-  if (queues.empty()) carrier = false;
+  std::erase(resting, &file);
+  if (attached() == 0) carrier = false;
   std::erase_if(flows_, [&](const auto& flow) { return flow.second == &file; });
+}
+
+void MemoryDevice::set_in_service(MemoryFile& file, bool value) {
+  (value ? queues : resting).push_back(&file);
+  std::erase(value ? resting : queues, &file);
+  file.in_service = value;
+  if (value) return;
+  std::erase_if(flows_, [&](const auto& flow) { return flow.second == &file; });
+  file.ring.clear();
+  file.readiness.set_readable(false);
 }
 
 void MemoryDevice::set_up(bool value) {
@@ -148,14 +160,17 @@ void MemoryDevice::set_up(bool value) {
 
 void MemoryDevice::set_tx_queue_length(unsigned packets) {
   tx_queue_length = packets;
-  for (MemoryFile* const queue : queues) queue->ring.resize(packets);
+  for (const auto* const files : {&queues, &resting})
+    for (MemoryFile* const queue : *files) queue->ring.resize(packets);
 }
 
 void MemoryDevice::remove() {
   removed = true;
   up = false;
-  for (MemoryFile* const queue : queues) queue->readiness.hang_up();
+  for (const auto* const files : {&queues, &resting})
+    for (MemoryFile* const queue : *files) queue->readiness.hang_up();
   queues.clear();
+  resting.clear();
   flows_.clear();
 }
 
@@ -211,7 +226,8 @@ ssize_t MemoryDevice::write(MemoryFile& file, std::span<const iovec> parts, bool
   if (!is_tap() && !has_packet_information() && version_of(packet) != 4 && version_of(packet) != 6)
     return -EINVAL;
   if (!up) return -EIO;
-  if (const std::uint32_t flow = queues.size() > 1 ? flow_of(packet) : 0; flow != 0) flows_[flow] = &file;
+  const bool is_noted = queues.size() > 1 && file.in_service;
+  if (const std::uint32_t flow = is_noted ? flow_of(packet) : 0; flow != 0) flows_[flow] = &file;
   written_bytes += packet.size();
   written.push_back({std::move(packet), *left});
   refresh_writable();
@@ -219,7 +235,7 @@ ssize_t MemoryDevice::write(MemoryFile& file, std::span<const iovec> parts, bool
 }
 
 bool MemoryDevice::inject(Bytes packet, const PacketOffload& offload_left) {
-  if (removed || !up) return false;
+  if (removed || !up || !carrier) return false;
   const OffloadFeatures granted = tun_offload::from_mask(offload);
   if (granted.covers(offload_left)) return enqueue(packet, offload_left);
   if (!offload_left.is_super_packet()) {
@@ -237,7 +253,7 @@ bool MemoryDevice::inject(Bytes packet, const PacketOffload& offload_left) {
 bool MemoryDevice::enqueue(Bytes packet, const PacketOffload& left) {
   MemoryFile* const queue = queues.empty() ? nullptr : &queue_of(packet);
   if (queue == nullptr || !queue->ring.push(packet, MemoryVirtioHeader::of(left))) {
-    ++tx_dropped;
+    if (queue == nullptr || !has_backpressure()) ++tx_dropped;
     return false;
   }
   queue->readiness.set_readable(true);
@@ -281,7 +297,8 @@ void MemoryDevice::set_writable(bool value) {
 void MemoryDevice::refresh_writable() {
   // As sock_writeable() in the kernel: less than half of the buffer is taken.
   const bool room = send_buffer == INT_MAX || written_bytes < static_cast<std::size_t>(send_buffer) / 2;
-  for (MemoryFile* const queue : queues) queue->readiness.set_writable(up && !held && room);
+  for (const auto* const files : {&queues, &resting})
+    for (MemoryFile* const queue : *files) queue->readiness.set_writable(up && !held && room);
 }
 
 }  // namespace tunport

@@ -8,7 +8,7 @@
 /// header, version nibble, and state of the interface last. A sent packet is segmented and summed before the
 /// queue, unless the mask at the time leaves the work to the reader. The flags at the time of the read decide
 /// on a virtio header. Of several queues, a flow has the queue that the flow was last written to, else a
-/// queue by its hash.
+/// queue by its hash. A queue out of service (TUNSETQUEUE) gets no packets, and writes on.
 
 #include <array>
 #include <bit>
@@ -39,6 +39,8 @@ class PacketRing {
     MemoryVirtioHeader header;
   };
 
+  /// Drops all packets.
+  void clear() { size_ = 0; }
   /// Changes the capacity, and keeps the oldest packets as far as they fit.
   void resize(std::size_t capacity);
   /// Appends a packet; false if the ring is full.
@@ -61,6 +63,7 @@ struct MemoryDevice;
 struct MemoryFile {
   Readiness readiness;
   std::shared_ptr<MemoryDevice> device;  ///< null before TUNSETIFF
+  bool in_service = true;                ///< false after TUNSETQUEUE with IFF_DETACH_QUEUE
   PacketRing ring;
 };
 
@@ -79,6 +82,10 @@ struct MemoryDevice {
 
   void attach(MemoryFile& file);
   void detach(MemoryFile& file);
+  /// TUNSETQUEUE: takes an attached queue out of service, or back into service.
+  void set_in_service(MemoryFile& file, bool value);
+  /// Attached descriptors, in service or not.
+  std::size_t attached() const { return queues.size() + resting.size(); }
   void set_up(bool value);
   void set_tx_queue_length(unsigned packets);
   /// Deletes the interface: the descriptors hang up, and packets written stay for `collect`.
@@ -104,7 +111,7 @@ struct MemoryDevice {
   bool removed = false;
   bool moved = false;  ///< moved into another namespace: not found by name, but in service
   bool up = false;
-  bool carrier = false;  ///< a queue is attached, unless TUNSETCARRIER said otherwise
+  bool carrier = false;  ///< a queue is attached, unless IFF_NO_CARRIER or TUNSETCARRIER said otherwise
   bool held = false;     ///< writes are held by `set_writable(false)`
   unsigned mtu = 1500;
   MacAddress mac;
@@ -119,14 +126,16 @@ struct MemoryDevice {
   std::array<bool, 4> refused{};  ///< by SegmentKind: super-packets refused by the test
   int send_buffer = INT_MAX;
   std::vector<InterfaceAddress> addresses;
-  std::vector<Route> routes;  ///< added routes; connected routes follow from the addresses
-  std::vector<MemoryFile*> queues;
+  std::vector<Route> routes;         ///< added routes; connected routes follow from the addresses
+  std::vector<MemoryFile*> queues;   ///< in service
+  std::vector<MemoryFile*> resting;  ///< attached queues out of service
   std::vector<WrittenPacket> written;
   std::size_t written_bytes = 0;
 
  private:
   bool has_packet_information() const;
   bool has_vnet_header() const;
+  bool has_backpressure() const;
   std::endian byte_order() const;
   bool enqueue(Bytes packet, const PacketOffload& left);
   /// The same for both directions of a flow; 0 for a packet without a flow.

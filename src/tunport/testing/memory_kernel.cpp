@@ -7,13 +7,15 @@
 #include <linux/if_tun.h>
 
 #include "tunport/device/queues.hpp"
+#include "tunport/device/tun_flags_internal.hpp"
 #include "tunport/testing/memory_kernel_internal.hpp"
 
 namespace tunport {
 namespace {
 
 constexpr unsigned type_mask = IFF_TUN | IFF_TAP;
-constexpr unsigned features = IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+constexpr unsigned features =
+    IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE | IFF_NAPI | unsigned{tun_flag::backpressure};
 constexpr int most_numbered = 32768;  // numbers that the kernel tries for a template
 
 // dev_valid_name() in net/core/dev.c.
@@ -40,7 +42,7 @@ void MemoryKernel::sweep() {
     if (!file.readiness.abandoned()) return false;
     if (const auto device = file.device; device && !device->removed) {
       device->detach(file);
-      if (device->queues.empty() && !device->persistent()) remove(*device);
+      if (device->attached() == 0 && !device->persistent()) remove(*device);
     }
     return true;
   });
@@ -120,7 +122,8 @@ bool MemoryKernel::may_attach(const MemoryDevice& device) const {
 int MemoryKernel::set_iff(MemoryFile& file, ifreq& request) {
   if (file.device && !file.device->removed) return -EEXIST;
   if (file.device) return -EBADFD;  // the kernel would attach again; this descriptor stays hung up
-  const auto flags = static_cast<unsigned>(static_cast<unsigned short>(request.ifr_flags));
+  // Unknown flags are ignored.
+  const unsigned flags = static_cast<unsigned short>(request.ifr_flags) & (known | IFF_TUN_EXCL);
   const std::string name{request.ifr_name, ::strnlen(request.ifr_name, IFNAMSIZ - 1)};
   auto device = find(name);
   if (device) {
@@ -128,10 +131,10 @@ int MemoryKernel::set_iff(MemoryFile& file, ifreq& request) {
     if ((flags & device->flags & type_mask) == 0) return -EINVAL;
     if (((flags ^ device->flags) & IFF_MULTI_QUEUE) != 0) return -EINVAL;
     if (!may_attach(*device)) return -EPERM;
-    if ((flags & IFF_MULTI_QUEUE) == 0 && !device->queues.empty()) return -EBUSY;
-    if (device->queues.size() == max_queues) return -E2BIG;
+    if ((flags & IFF_MULTI_QUEUE) == 0 && device->attached() != 0) return -EBUSY;
+    if (device->attached() == max_queues) return -E2BIG;
     // The first queue sets the flags of the device; further queues take the device as is.
-    if (device->queues.empty()) device->flags = (device->flags & ~features) | (flags & features);
+    if (device->attached() == 0) device->flags = (device->flags & ~features) | (flags & features);
   } else {
     if (!privileged) return -EPERM;
     const unsigned type = (flags & IFF_TUN) != 0 ? IFF_TUN : flags & IFF_TAP;
@@ -142,9 +145,21 @@ int MemoryKernel::set_iff(MemoryFile& file, ifreq& request) {
       return error;
   }
   file.device = device;
+  if (device->attached() == 0) device->carrier = (flags & unsigned{tun_flag::no_carrier}) == 0;
   device->attach(file);
   std::memset(request.ifr_name, 0, IFNAMSIZ);
   device->name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return 0;
+}
+
+int MemoryKernel::set_queue(MemoryFile& file, const ifreq& request) {
+  const auto flags = static_cast<unsigned short>(request.ifr_flags);
+  const bool attach = (flags & IFF_ATTACH_QUEUE) != 0;
+  if (!attach && (flags & IFF_DETACH_QUEUE) == 0) return -EINVAL;
+  const auto device = file.device;
+  if (!device || device->removed || (device->flags & IFF_MULTI_QUEUE) == 0) return -EINVAL;
+  if (file.in_service == attach) return -EINVAL;
+  device->set_in_service(file, attach);
   return 0;
 }
 

@@ -26,6 +26,9 @@ struct MemoryNotices {
   bool lost = false;  ///< a notice found no memory
 };
 
+/// The flags of TUNSETIFF that Linux 6.18 knows, and the fake has: not IFF_NAPI_FRAGS.
+inline constexpr unsigned linux_6_18 = 0x7153;
+
 struct MemoryKernel {
   MemoryKernel();
 
@@ -52,6 +55,8 @@ struct MemoryKernel {
   }
   /// TUNSETIFF. Zero or a negated errno.
   int set_iff(MemoryFile& file, ifreq& request);
+  /// TUNSETQUEUE. Zero or a negated errno.
+  static int set_queue(MemoryFile& file, const ifreq& request);
   /// Takes a planned failure of the call: a negated errno, or zero without a planned failure.
   int fault(Call call, unsigned long request = 0);
   /// True for an address of this host.
@@ -75,7 +80,8 @@ struct MemoryKernel {
   std::vector<Fault> faults;
   std::vector<std::weak_ptr<MemoryNotices>> monitors;
   MemoryTraits traits;
-  int clone_error = 0;  ///< the errno with which opening /dev/net/tun fails, or 0
+  unsigned known = linux_6_18;  ///< the flags of TUNSETIFF (TUNGETFEATURES)
+  int clone_error = 0;          ///< the errno with which opening /dev/net/tun fails, or 0
   bool privileged = true;
   bool away = false;  ///< the program is in the second namespace, with the moved devices
   std::uint32_t uid = 0;

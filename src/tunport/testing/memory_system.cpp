@@ -46,19 +46,22 @@ int copy_in(const void* argument, Value& value) {
   return 0;
 }
 
-int get_iff(const MemoryDevice& device, void* argument) {
+int get_iff(const MemoryFile& file, void* argument) {
+  const MemoryDevice& device = *file.device;
   ifreq request{};
   device.name.copy(request.ifr_name, IFNAMSIZ - 1);
-  request.ifr_flags = static_cast<short>(device.flags | IFF_NOFILTER);
+  request.ifr_flags =
+      static_cast<short>(device.flags | IFF_NOFILTER | (file.in_service ? 0 : IFF_DETACH_QUEUE));
   return copy_out(argument, request);
 }
 
 /// The requests that need a device and take a pointer.
-int control(MemoryKernel& kernel, MemoryDevice& device, unsigned long request, void* argument) {
+int control(MemoryKernel& kernel, const MemoryFile& file, unsigned long request, void* argument) {
+  MemoryDevice& device = *file.device;
   int number = 0;
   switch (request) {
     case TUNGETIFF:
-      return get_iff(device, argument);
+      return get_iff(file, argument);
     case TUNGETVNETHDRSZ:
       return copy_out(argument, device.vnet_header_size);
     case TUNSETVNETHDRSZ:
@@ -167,6 +170,11 @@ void MemorySystem::set_user(std::uint32_t uid, std::uint32_t gid) {
 
 void MemorySystem::set_clone_error(int error) { state_->kernel.clone_error = error; }
 
+void MemorySystem::set_knows(unsigned flag, bool knows) {
+  unsigned& known = state_->kernel.known;
+  known = knows ? known | flag : known & ~flag;
+}
+
 void MemorySystem::set_knows_uso(bool knows) { state_->kernel.traits.uso = knows; }
 
 void MemorySystem::fail_next(Call call, int error, unsigned times) {
@@ -193,7 +201,7 @@ int MemorySystem::open(const char* path, int flags) try {
 
 bool MemorySystem::holds(const std::string& interface) {
   const auto device = state_->kernel.find(interface);
-  return device && !device->queues.empty();
+  return device && device->attached() != 0;
 }
 
 int MemorySystem::ioctl(int fd, unsigned long request, void* argument) try {
@@ -206,17 +214,16 @@ int MemorySystem::ioctl(int fd, unsigned long request, void* argument) try {
   MemoryFile* const file = state_->kernel.find_file(fd);
   if (file == nullptr) return -EBADF;
   if (const int error = state_->kernel.fault(Call::ioctl, request); error != 0) return error;
-  if (request == TUNGETFEATURES)
-    return copy_out(argument,
-                    unsigned{IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR | IFF_MULTI_QUEUE});
-  if (request == TUNSETIFF) {
+  if (request == TUNGETFEATURES) return copy_out(argument, state_->kernel.known);
+  if (request == TUNSETIFF || request == TUNSETQUEUE) {
     ifreq wanted{};
     if (const int error = copy_in(argument, wanted); error != 0) return error;
+    if (request == TUNSETQUEUE) return MemoryKernel::set_queue(*file, wanted);
     const int error = state_->kernel.set_iff(*file, wanted);
     return error != 0 ? error : copy_out(argument, wanted);
   }
   if (!file->device || file->device->removed) return -EBADFD;
-  return control(state_->kernel, *file->device, request, argument);
+  return control(state_->kernel, *file, request, argument);
 } catch (const std::bad_alloc&) {
   return -ENOMEM;
 }
@@ -402,7 +409,7 @@ bool MemorySystem::Tunnel::removed() const {
 
 bool MemorySystem::Tunnel::attached() const {
   kernel_->sweep();
-  return !device_->queues.empty();
+  return device_->attached() != 0;
 }
 
 std::vector<std::vector<std::byte>> MemorySystem::Tunnel::collect() {

@@ -105,6 +105,10 @@ class MemorySystem final : public IoSystem {
   /// true.
   void set_knows_uso(bool knows);
 
+  /// Makes a flag of TUNSETIFF (IFF_NAPI, IFF_NO_CARRIER, 0x0080 for IFF_BACKPRESSURE, ...) known or unknown,
+  /// as in a later or an earlier Linux. TUNGETFEATURES tells the known flags; unknown flags are ignored.
+  void set_knows(unsigned flag, bool knows);
+
   /// The next `times` calls of a kind fail with the errno `error`, without an effect.
   void fail_next(Call call, int error, unsigned times = 1);
   /// The next `times` ioctls of a request (TUNSETIFF, ...) fail with the errno `error`, without an effect.
@@ -158,8 +162,9 @@ class MemorySystem::Tunnel {
   bool attached() const;
 
   /// The kernel sends a packet to the interface: an Ethernet frame on TAP, an IP packet on TUN, of an
-  /// arbitrary length. False for a drop: no program is attached, or the ring is full (both counted in
-  /// `info().tx_dropped`), or the interface is down.
+  /// arbitrary length. False for a drop: no queue is in service, or the ring is full (both counted in
+  /// `info().tx_dropped`), or the interface is down. With IFF_BACKPRESSURE a full ring counts no drop: the
+  /// kernel keeps the packet, and the test injects the packet again.
   bool inject(Bytes packet) { return inject(packet, {}); }
   /// As `inject(packet)`, with an offload: a super-packet, or a checksum to fill. As in the kernel, work
   /// beyond the mask is done before the ring, and a super-packet that contradicts `offload` is dropped and
