@@ -22,6 +22,7 @@
 #include "tunport/testing/packets.hpp"
 
 #include "contract/world.hpp"
+#include "support/faulty_links.hpp"
 #include "support/forwarding_io.hpp"
 #include "support/shape.hpp"
 
@@ -103,6 +104,50 @@ TEST_P(Knobs, WritesByNapi) {
   EXPECT_EQ(world().collect("tp0"), datagram(1));
   device.close();
   EXPECT_FALSE(Device::open(DeviceKind::tun, "tp0", {}, system()).capabilities().napi);
+}
+
+TEST_P(Knobs, ADeviceThatIsMadeHasALongerQueue) {
+  for (const OpenMode mode : {OpenMode::either, OpenMode::create}) {
+    const Device device = Device::open(DeviceKind::tun, "tp0", {.mode = mode}, system());
+    EXPECT_EQ(device.link().info().tx_queue_length, default_tx_queue_length);
+  }
+  const Device tap = Device::open(DeviceKind::tap, "tp%d", {}, system());
+  EXPECT_EQ(tap.link().info().tx_queue_length, std::max(default_tx_queue_length, 1000U)) << "as the kernel's";
+  const Device queue = Device::open(DeviceKind::tun, "", {.multi_queue = true}, system());
+  EXPECT_EQ(queue.link().info().tx_queue_length, default_tx_queue_length);
+  queue.link().set_tx_queue_length(100);
+  const Device further = Device::open(DeviceKind::tun, queue.name(), {.multi_queue = true}, system());
+  EXPECT_EQ(queue.link().info().tx_queue_length, 100U);
+  EXPECT_EQ(Device::open(DeviceKind::tun, "tp1", {.netlink = false}, system()).link().info().tx_queue_length,
+            500U)
+      << "the kernel's own";
+}
+
+TEST_P(Knobs, ADeviceThatWasThereKeepsItsQueue) {
+  world().prepare("tp0", DeviceKind::tun, std::nullopt, std::nullopt);
+  for (const OpenMode mode : {OpenMode::either, OpenMode::attach}) {
+    const Device device = Device::open(DeviceKind::tun, "tp0", {.mode = mode}, system());
+    EXPECT_EQ(device.link().info().tx_queue_length, 500U);
+  }
+  const UniqueFd fd = make("tp1", IFF_TUN | IFF_NO_PI);
+  const Device adopted = Device::adopt(UniqueFd{::dup(fd.get())}, {}, system());
+  EXPECT_EQ(adopted.link().info().tx_queue_length, 500U);
+}
+
+TEST(DefaultQueue, ARefusalLeavesTheKernelsOwn) {
+  MemorySystem kernel;
+  class Refuses : public test_support::FaultyLinks {
+   public:
+    using FaultyLinks::FaultyLinks;
+    void set_tx_queue_length(const std::string&, unsigned, std::error_code& ec) override {
+      ++calls;
+      ec = Errc::not_permitted;
+    }
+    int calls = 0;
+  } links{kernel.links()};
+  const Device device = Device::open(DeviceKind::tun, "tun0", {}, {kernel, links});
+  EXPECT_EQ(links.calls, 1);
+  EXPECT_EQ(kernel.tunnel("tun0").info().tx_queue_length, 500U);
 }
 
 TEST_P(Knobs, ASendBufferOfNothingIsRefused) {

@@ -81,7 +81,7 @@ TEST_F(DevicePlace, TheLinkIsThatOfTheDevicesNamespace) {
   EXPECT_THAT(link.addresses(), ::testing::Contains(IpPrefix{"10.0.0.1/24"}));
   const LinkInfo untouched = links.find("tp0");
   EXPECT_EQ(untouched.mtu, 1500U);
-  EXPECT_EQ(untouched.tx_queue_length, 500U);
+  EXPECT_EQ(untouched.tx_queue_length, default_tx_queue_length);
   EXPECT_FALSE(untouched.up);
   EXPECT_TRUE(links.addresses("tp0").empty());
   link.remove();

@@ -26,10 +26,11 @@
 ///   +--------------------+----------------------+ header on                   +
 ///    \________ framing, as read back _________/
 ///
-/// Nothing of the interface is touched unasked: no address, route, up state or persistence. The offload mask
-/// is the exception: the mask belongs to the device, survives processes, and must match the framing. So the
-/// mask is always set, to nothing where nothing is wanted. The former mask is neither known (the kernel has
-/// no request for reading a mask) nor put back. A persistent device must not keep a mask when its last queue
+/// Nothing of a present interface is touched unasked: no address, route, up state, queue length or
+/// persistence. (An interface that is made here gets `default_tx_queue_length`.) The offload mask is the
+/// exception: the mask belongs to the device, survives processes, and must match the framing. So the mask is
+/// always set, to nothing where nothing is wanted. The former mask is neither known (the kernel has no
+/// request for reading a mask) nor put back. A persistent device must not keep a mask when its last queue
 /// is closed: the next program to attach, without the header, would read raw super-packets. Nor may a closing
 /// program clear the mask under another program, which has a queue of its own, or a duplicate of the same
 /// descriptor after a hand-over. Only the kernel knows of duplicates. So `close` closes first, then attaches
@@ -150,6 +151,11 @@ struct ReadResult {
 /// The largest `Capabilities::framing`, in bytes; a device with more is not opened. A virtio header has no
 /// upper bound; devices in use have 10 or 12 bytes, 24 with tunnel offload.
 inline constexpr std::size_t max_framing = 64;
+
+/// The least length of the queue of an interface that an open makes, in packets: the kernel's own length for
+/// a TUN, 500, loses a part of a burst (docs/performance.md). A present interface keeps its length, and so
+/// does an interface whose change is refused, or without netlink.
+inline constexpr unsigned default_tx_queue_length = 1000;
 
 /// The properties of a device, as read back from the kernel.
 struct Capabilities {
@@ -384,6 +390,8 @@ class Device {
   int bind(const std::string& name, int flags) const;
   void set_virtio_header_size(VirtioHeaderSize size, const DeviceOptions& options, std::error_code& ec);
   void check_knobs(const DeviceOptions& options, std::error_code& ec) const;
+  /// Gives an interface that was made here at least `default_tx_queue_length`.
+  void lengthen_queue() const;
   void probe(const AdoptOptions& options, bool is_settled, std::error_code& ec);
   bool probe_packet_information(int flags, const AdoptOptions& options, std::error_code& ec) const;
   void probe_virtio_header(std::error_code& ec);

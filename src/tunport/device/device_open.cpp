@@ -176,12 +176,15 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
   }
   if (ec) return {};
 
-  const int flags =
-      device.flags_for(kind, options, ec) | (options.mode == OpenMode::create ? IFF_TUN_EXCL : 0);
+  const int flags = device.flags_for(kind, options, ec);
   if (ec) return {};
   const bool wants_header = tun_offload::consistent(options.offload).any();
+  bool is_made = false;
   const auto bind = [&](int asked) {
-    const int bound = device.bind(name, asked);
+    // IFF_TUN_EXCL tells a device that is made from a present device.
+    int bound = attach ? -EBUSY : device.bind(name, asked | IFF_TUN_EXCL);
+    is_made = bound == 0;
+    if (bound == -EBUSY && options.mode != OpenMode::create) bound = device.bind(name, asked);
     ec = bound < 0 ? bind_error(-bound, kind, name, options, system) : std::error_code{};
   };
   bind(flags | (wants_header ? IFF_VNET_HDR : 0));
@@ -203,7 +206,17 @@ Device Device::open_here(DeviceKind kind, const std::string& name, const DeviceO
     ec = Errc::no_such_device;  // made just now
   }
   if (ec) return {};
+  if (is_made && options.netlink) device.lengthen_queue();
   return device;
+}
+
+/// A refusal leaves the kernel's own length.
+void Device::lengthen_queue() const {
+  std::error_code ec;
+  const Link link = this->link(ec);
+  const LinkInfo info = ec ? LinkInfo{} : link.info(ec);
+  if (!ec && info.tx_queue_length < default_tx_queue_length)
+    link.set_tx_queue_length(default_tx_queue_length, ec);
 }
 
 int Device::flags_for(DeviceKind kind, const DeviceOptions& options, std::error_code& ec) const {

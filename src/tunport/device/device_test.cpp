@@ -19,6 +19,8 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 
+#include "tunport/testing/memory_system.hpp"
+
 namespace tunport {
 namespace {
 
@@ -38,6 +40,7 @@ class ScriptedIo final : public IoSystem {
       ifreq asked{};
       std::memcpy(&asked, argument, sizeof asked);
       asked_flags.push_back(static_cast<unsigned short>(asked.ifr_flags));
+      if ((asked.ifr_flags & IFF_TUN_EXCL) != 0) return -EBUSY;  // the device is there
       return (asked.ifr_flags & IFF_VNET_HDR) != 0 && !knows_header ? -EINVAL : bind_result;
     }
     if (request == TUNGETIFF) {
@@ -126,9 +129,10 @@ class DeviceTest : public ::testing::Test {
     EXPECT_EQ(static_cast<bool>(device), !ec);
     return ec;
   }
-  System system() { return {io, linux_system().links}; }
+  System system() { return {io, no_links.links()}; }
 
   ScriptedIo io;
+  MemorySystem no_links;
 };
 
 TEST_F(DeviceTest, NamesThatAnInterfaceCanHave) {
@@ -237,7 +241,8 @@ TEST_F(DeviceTest, WritesZeroedVirtioHeaderAfterPacketInformation) {
 
 TEST_F(DeviceTest, WithoutOffloadWantedNoneIsAskedForAndTheMaskIsCleared) {
   const Device device = Device::open(DeviceKind::tap, "tp0", {}, system());
-  EXPECT_EQ(io.asked_flags, (std::vector<unsigned short>{IFF_TAP | IFF_NO_PI}));
+  EXPECT_EQ(io.asked_flags,
+            (std::vector<unsigned short>{IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL, IFF_TAP | IFF_NO_PI}));
   EXPECT_EQ(io.masks, (std::vector<unsigned long>{0}));
   EXPECT_FALSE(device.capabilities().offload.any());
 }
@@ -245,7 +250,7 @@ TEST_F(DeviceTest, WithoutOffloadWantedNoneIsAskedForAndTheMaskIsCleared) {
 TEST_F(DeviceTest, OffloadThatIsWantedAndGranted) {
   io.flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
   const Device device = Device::open(DeviceKind::tap, "tp0", {.offload = OffloadFeatures::all()}, system());
-  EXPECT_EQ(io.asked_flags, (std::vector<unsigned short>{IFF_TAP | IFF_NO_PI | IFF_VNET_HDR}));
+  EXPECT_EQ(io.asked_flags.back(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
   EXPECT_EQ(io.masks, (std::vector<unsigned long>{0x6f}));
   EXPECT_EQ(device.capabilities().offload, OffloadFeatures::all());
   EXPECT_EQ(device.capabilities().framing, 10U);
@@ -268,7 +273,7 @@ TEST_F(DeviceTest, WhatIsWantedIsMadeConsistentBeforeItIsAskedFor) {
     EXPECT_EQ(io.masks, (std::vector<unsigned long>{mask}));
     EXPECT_TRUE(wanted.checksum || device.capabilities().offload == OffloadFeatures::none());
   }
-  EXPECT_EQ(io.asked_flags.front(), IFF_TAP | IFF_NO_PI) << "nothing that could be granted";
+  EXPECT_EQ(io.asked_flags.front(), IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL) << "nothing that could be granted";
 }
 
 TEST_F(DeviceTest, LessIsAskedForUntilTheKernelTakesIt) {
@@ -302,7 +307,9 @@ TEST_F(DeviceTest, AKernelThatRefusesTheHeaderIsAskedWithout) {
   const Device device =
       Device::open(DeviceKind::tap, "no-such-link", {.offload = OffloadFeatures::all()}, system());
   EXPECT_EQ(io.asked_flags,
-            (std::vector<unsigned short>{IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, IFF_TAP | IFF_NO_PI}));
+            (std::vector<unsigned short>{IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL,
+                                         IFF_TAP | IFF_NO_PI | IFF_VNET_HDR,
+                                         IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL, IFF_TAP | IFF_NO_PI}));
   EXPECT_EQ(io.masks, (std::vector<unsigned long>{0}));
   EXPECT_EQ(device.capabilities().framing, 0U);
   EXPECT_FALSE(device.capabilities().offload.any());
@@ -486,11 +493,6 @@ TEST_F(DeviceTest, MovesAndCloses) {
   EXPECT_FALSE(other);
   EXPECT_EQ(::fcntl(number, F_GETFD), -1);
   EXPECT_FALSE(Device{});
-}
-
-TEST(DeviceKind, ToString) {
-  EXPECT_EQ(to_string(DeviceKind::tun), "tun");
-  EXPECT_EQ(to_string(DeviceKind::tap), "tap");
 }
 
 }  // namespace
