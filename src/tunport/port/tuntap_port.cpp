@@ -56,12 +56,12 @@ struct TuntapPort::State {
   std::unique_ptr<FrameProtocol> own_protocol;  // that the port keeps
   Operations<PacketCompletions> operations;
   std::optional<LinkWatch> watch;                      // of the interface; empty where none is possible
-  bool knows_link = false;                             // the watch has told the state of the start
+  bool knows_link = false;                             // the watch has told the state, and `mtu`
   std::string name;                                    // as last told; empty before
   std::shared_ptr<const LinkHandler> on_link_changed;  // held by a call of the handler too
   std::uint64_t drops_before = 0;                      // the link's, at the start
   std::uint64_t drops = 0;                             // since
-  std::size_t mtu = 0;                                 // as of a second before `mtu_until`
+  std::size_t mtu = 0;                                 // by the watch, or of a second before `mtu_until`
   TimePoint mtu_until{};
 };
 
@@ -157,9 +157,14 @@ void TuntapPort::set_up_interface(std::error_code& ec) {
   state_->setup->apply(options().interface, state_->wrong_part, ec);
 }
 
-void TuntapPort::watch_link() noexcept {
+void TuntapPort::end_watch() noexcept {
   state_->watch.reset();
   state_->knows_link = false;
+  state_->mtu_until = {};
+}
+
+void TuntapPort::watch_link() noexcept {
+  end_watch();
   try {
     std::error_code ec;
     const bool permitted = options().device.netlink;
@@ -175,10 +180,10 @@ void TuntapPort::link_changed(LinkEvent event, const LinkInfo& link) {
   if (!is_open() || !state_->device) return;  // the end is decided
   set_down_is_told(link.up);                  // a link that is down already goes down no more
   state_->name = link.name;
+  state_->mtu = link.mtu;
   if (!std::exchange(state_->knows_link, true)) return;  // the protocol's start has seen that
   const Lifeline::Watch alive{lifeline_};
   const LinkInfo now = link;  // the watch may end below
-  if (event == LinkEvent::mtu_changed) state_->mtu_until = {};
   if (event == LinkEvent::moved) watch_link();
   // A deleted interface goes down first: the end of the port drops the queue then.
   if (event == LinkEvent::down && !state_->device.is_gone()) drop_queue(DropReason::link_down);
@@ -213,12 +218,11 @@ void TuntapPort::close_device() noexcept {
     state_->drops = kernel_drops();
   } catch (const std::bad_alloc&) {  // the number of before
   }
-  state_->watch.reset();
+  end_watch();
   state_->name.clear();
   put_interface_back();
   state_->device.close();
   state_->is_given = false;
-  state_->mtu_until = {};
 }
 int TuntapPort::fileno() const { return state_->device.fileno(); }
 LinkInfo TuntapPort::link_info() const {
@@ -229,6 +233,7 @@ LinkInfo TuntapPort::link_info() const {
   return info;
 }
 std::size_t TuntapPort::mtu() const {
+  if (state_->knows_link) return state_->mtu;
   const TimePoint now = reactor().now();
   if (state_->mtu_until <= now) {
     state_->mtu = state_->device ? link_info().mtu : 0;
@@ -391,7 +396,7 @@ void TuntapPort::connection_lost(const std::error_code& reason) {
 
 Device TuntapPort::release_device() {
   finish({});  // takes the device off the reactor first
-  state_->watch.reset();
+  end_watch();
   return std::exchange(state_->device, Device{});
 }
 

@@ -111,7 +111,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   Reactor& reactor() const override { return BasePort::reactor(); }
   /// The interface as the kernel describes it now, by netlink; the name alone while closed, and on an error.
   LinkInfo link_info() const override;
-  /// The interface's MTU, in bytes, asked by netlink at most once a second. 0 while closed, and if not known.
+  /// The interface's MTU, in bytes: as of the latest link event, and without link events asked by netlink at
+  /// most once a second. 0 while closed, and if not known.
   std::size_t mtu() const override;
 
   /// Receives one packet into `buffer`, which is borrowed until `handler` is called. `handler` gets the
@@ -172,6 +173,7 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void set_up_interface(std::error_code& ec);
   /// Watches the interface, if possible.
   void watch_link() noexcept;
+  void end_watch() noexcept;
   void link_changed(LinkEvent event, const LinkInfo& link);
   /// Undoes `set_up_interface` if the device stays.
   void put_interface_back() noexcept;
