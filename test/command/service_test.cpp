@@ -58,6 +58,8 @@ TEST_F(CommandService, TakesADeviceThatIsOpenAlready) {
   EXPECT_EQ(finished.status, 0) << finished.err;
   EXPECT_TRUE(links.find("tp0", ec)) << "not ours to delete";
   EXPECT_FALSE(links.find("tp0", ec)->up) << "put back";
+  finished = run(host("tap:tp0,fd=" + number, {"--quiet"}, {"ping", "-c", "1", "-W", "5", "10.77.0.2"}));
+  EXPECT_EQ(finished.status, 0) << finished.err;
   finished = run(host("tun:tp0", {"--fd", number}));
   EXPECT_EQ(finished.status, 1);
   EXPECT_THAT(finished.err, HasSubstr("the device is tap:tp0; write tap:tp0 as PORT"));
@@ -77,7 +79,15 @@ TEST_F(CommandService, ADescriptorOfSomethingElseIsALine) {
     EXPECT_THAT(finished.err, HasSubstr(said));
     EXPECT_EQ(lines(finished.err).size(), 1U) << finished.err;
   }
-  EXPECT_EQ(run(host("tap:tp0,mode=create", {"--fd", "9"})).status, 2);
+  for (const auto& [port, fd, said] : std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"tap:tp0,mode=create", "9", "leave mode=, netns= and --sandbox out"},
+           {"tap:tp0,napi", "9", "leave napi, backpressure and vnethdr= out"},
+           {"tap:tp0,fd=8", "9", "the port has fd=8; leave one of them out"}}) {
+    const auto finished = run(host(port, {"--fd", fd}));
+    EXPECT_EQ(finished.status, 2);
+    EXPECT_THAT(finished.err, HasSubstr(said));
+    EXPECT_EQ(lines(finished.err).size(), 1U) << finished.err;
+  }
 }
 
 TEST_F(CommandService, WorksInANetworkNamespaceByName) {

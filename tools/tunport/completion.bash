@@ -56,7 +56,7 @@ _tunport_ports() {
     *,netns=*) printf '%s\n' "${word%,netns=*},netns="$(ip netns list 2>/dev/null | sed 's/ .*//') ;;
     *,vnethdr=*) printf '%s\n' "${word%,vnethdr=*},vnethdr="{10,12,20,24} ;;
     *,offload=*) printf '%s\n' "${word%,offload=*},offload="{auto,off} ;;
-    *,*) printf '%s\n' "${word%,*},"{mode=,address=,mtu=,mac=,txqueuelen=,up,napi,backpressure,vnethdr=,netns=,offload=,spin=,moderation=} ;;
+    *,*) printf '%s\n' "${word%,*},"{mode=,fd=,address=,mtu=,mac=,txqueuelen=,up,napi,backpressure,vnethdr=,netns=,offload=,spin=,moderation=} ;;
     tap:* | tun:*)
       kind=${word%%:*}
       while read -r name _ ; do

@@ -184,13 +184,20 @@ HostPlan make_plan(const HostArguments& arguments) {
   plan.json = arguments.json;
   plan.quiet = arguments.quiet;
   plan.verbose = arguments.verbose;
-  plan.fd = arguments.fd;
+  plan.fd = arguments.fd ? arguments.fd : plan.port.fd;
+  if (plan.port.fd && plan.fd != plan.port.fd)
+    wrong("--fd", std::to_string(*plan.fd),
+          "the port has fd=" + std::to_string(*plan.port.fd) + "; leave one of them out");
+  plan.port.fd.reset();  // adopted before the port is made
   plan.metrics = arguments.metrics;
   if (plan.fd && *plan.fd < 3)
     wrong("--fd", std::to_string(*plan.fd), "no descriptor of a device; it is a number from 3 on");
   if (plan.fd &&
       (plan.port.mode != OpenMode::either || !plan.port.network_namespace.empty() || arguments.sandbox))
     throw usage_failure("--fd is for a device that is open already; leave mode=, netns= and --sandbox out");
+  if (plan.fd && (plan.port.napi || plan.port.backpressure || plan.port.virtio_header_size))
+    throw usage_failure(
+        "--fd is for a device that is open already; leave napi, backpressure and vnethdr= out");
   if (plan.quiet && plan.verbose)
     throw usage_failure("--quiet and --verbose contradict each other; leave one out");
   plan.command = arguments.command;

@@ -97,6 +97,7 @@ constexpr auto host_footer =
     "  ,mode=create   create it; a failure if it is there\n"
     "  ,mode=attach   attach to it; a failure if it is not there ('ip tuntap add ... user USER' prepares "
     "one)\n"
+    "  ,fd=NUMBER     take it from a descriptor that was opened by somebody else and inherited: --fd NUMBER\n"
     "  ,mtu=BYTES     set its MTU; likewise ,mac=ADDRESS (TAP), ,txqueuelen=PACKETS, and "
     ",address=ADDRESS/LENGTH\n"
     "                 as often as needed, which is --interface-address; it is set up in any case (,up)\n"

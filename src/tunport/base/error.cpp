@@ -185,6 +185,9 @@ Text text_of(int value) {
     case Errc::header_size_in_use:
       return {"another queue of the device uses a virtio header of another size",
               "ask for that size, or close the other queues first", EBUSY};
+    case Errc::other_device:
+      return {"the descriptor is of another interface than the port's name says",
+              "name the port after the descriptor's interface ('iff' in /proc/PID/fdinfo/FD)", ENODEV};
   }
   return {"unknown error", "", 0};
 }

@@ -53,6 +53,7 @@ enum class Errc {
   too_many_queues,              ///< an interface has at most 256 queues
   invalid_header_size,          ///< not a size that a virtio header can have
   header_size_in_use,           ///< another queue of the device uses a virtio header of another size
+  other_device,                 ///< the descriptor to adopt is of another interface than the port's name
 };
 
 /// The knobs of a device that a kernel may lack (docs/knobs.md). The value is the error's.

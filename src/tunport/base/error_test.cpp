@@ -63,6 +63,7 @@ TEST(Error, EachHasACauseAndARemedyThatFits) {
       {Errc::too_many_queues, "fewer"},
       {Errc::invalid_header_size, "10, 12, 20 or 24"},
       {Errc::header_size_in_use, "other queues"},
+      {Errc::other_device, "fdinfo"},
   };
   int value = static_cast<int>(Errc::no_driver);
   for (const auto& [error, word] : own) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <climits>
 #include <optional>
 #include <utility>
 
@@ -114,6 +115,15 @@ std::string set_up(PortConfig& config, std::string_view) {
   return {};
 }
 
+std::string set_fd(PortConfig& config, std::string_view text) {
+  constexpr unsigned least = 3;  // behind the standard streams
+  const auto number = number_in(text);
+  if (!number || *number < least || *number > unsigned{INT_MAX})
+    return "no descriptor of a device; it is a number from 3 on";
+  config.fd = static_cast<int>(*number);
+  return {};
+}
+
 std::string set_napi(PortConfig& config, std::string_view) {
   config.napi = true;
   return {};
@@ -167,6 +177,7 @@ struct Option {
   bool repeats = false;
 };
 constexpr std::array known_options{Option{"mode", set_mode},
+                                   Option{"fd", set_fd},
                                    Option{"address", set_address, true, true},
                                    Option{"mtu", set_mtu},
                                    Option{"mac", set_mac},
@@ -208,6 +219,7 @@ PortConfigResult PortConfig::parse(std::string_view text) {
 
   std::array<bool, known_options.size()> given{};
   auto mtu_part = name;
+  auto fd_part = name;
   auto last_duration = name;
   for (bool more = name.ended_by_delimiter; more;) {
     const auto part = scanner.until(',');
@@ -229,6 +241,7 @@ PortConfigResult PortConfig::parse(std::string_view text) {
     if (key.ended_by_delimiter && !option->takes_value)
       return wrong(value, std::string{"'"}.append(option->name).append("' has no value"));
     if (option->set == set_mtu) mtu_part = value;
+    if (option->set == set_fd) fd_part = value;
     if (option->set == set_spin || option->set == set_moderation) last_duration = value;
     if (std::string problem = option->set(config, value.text); !problem.empty())
       return wrong(value, std::move(problem));
@@ -240,12 +253,21 @@ PortConfigResult PortConfig::parse(std::string_view text) {
     return wrong(last_duration, "spin and moderation exclude each other; leave one of them out");
   if (config.mode == OpenMode::attach && name.text.find('%') != std::string_view::npos)
     return wrong(name, "a template names no device to attach to; write the device's name");
+  const bool is_for_an_open = config.mode != OpenMode::either || !config.network_namespace.empty() ||
+                              config.napi || config.backpressure || config.virtio_header_size ||
+                              name.text.find('%') != std::string_view::npos;
+  if (config.fd && is_for_an_open)
+    return wrong(
+        fd_part,
+        "fd is for a device that is open already; leave mode, netns, napi, backpressure, vnethdr and "
+        "templates out");
   return {std::move(config)};
 }
 
 PortOptions PortConfig::options(PortOptions rest) const {
   rest.device.mode = mode;
   if (!network_namespace.empty()) rest.device.network_namespace = network_namespace;
+  if (fd) rest.fd = fd;
   rest.device.napi = napi;
   if (backpressure) rest.device.backpressure = true;
   if (virtio_header_size) rest.device.virtio_header_size = virtio_header_size;
@@ -272,6 +294,7 @@ std::string to_string(const PortConfig& config) {
   std::string text{to_string(config.kind)};
   text.append(":").append(config.name);
   if (config.mode != OpenMode::either) text.append(",mode=").append(to_string(config.mode));
+  if (config.fd) text.append(",fd=").append(std::to_string(*config.fd));
   const InterfaceOptions& interface = config.interface;
   for (const IpPrefix& address : interface.addresses) text.append(",address=").append(to_string(address));
   if (interface.mtu) text.append(",mtu=").append(std::to_string(*interface.mtu));

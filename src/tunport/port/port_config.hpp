@@ -27,8 +27,9 @@ struct PortConfig {
   /// `PortOptions::interface`, but for routes: "mtu=9000", "mac=02:00:00:00:00:01", "txqueuelen=4000", "up",
   /// and "address=10.0.0.1/24" for each address.
   InterfaceOptions interface = {};
-  bool napi = false;          ///< `DeviceOptions::napi`: "napi"
-  bool backpressure = false;  ///< `DeviceOptions::backpressure`, asked for: "backpressure"
+  std::optional<int> fd = {};  ///< `PortOptions::fd`: "fd=5"; not with what an open decides
+  bool napi = false;           ///< `DeviceOptions::napi`: "napi"
+  bool backpressure = false;   ///< `DeviceOptions::backpressure`, asked for: "backpressure"
   /// `DeviceOptions::virtio_header_size`: "vnethdr=12".
   std::optional<VirtioHeaderSize> virtio_header_size = {};
   /// `DeviceOptions::network_namespace`, but names only: "netns=blue" is /run/netns/blue.

@@ -27,6 +27,8 @@ TEST(PortConfig, GivesThePortItsOptions) {
   EXPECT_EQ(options.device.backpressure, std::nullopt);
   const DeviceOptions knobs =
       PortConfig::parse("tap:tp0,napi,backpressure,vnethdr=20").config->options().device;
+  EXPECT_EQ(options.fd, std::nullopt);
+  EXPECT_EQ(PortConfig::parse("tap:tp0,fd=5").config->options().fd, 5);
   EXPECT_TRUE(knobs.napi);
   EXPECT_EQ(knobs.backpressure, true);
   EXPECT_EQ(knobs.virtio_header_size, VirtioHeaderSize::hash);
@@ -46,7 +48,7 @@ TEST(PortConfig, WritesWhatItReads) {
                            "tap:tp0,netns=blue", "tap:tp0,spin=1000000us", "tap:tp0,moderation=50us",
                            "tap:tp0,address=10.0.0.1/24,address=fd00::1/64,mtu=1400,mac=02:00:00:00:00:07,"
                            "txqueuelen=4000,up",
-                           "tap:tp0,napi,backpressure,vnethdr=12,netns=blue"}) {
+                           "tun:tp0,fd=5,up", "tap:tp0,napi,backpressure,vnethdr=12,netns=blue"}) {
     const auto read = PortConfig::parse(text).config;
     ASSERT_TRUE(read) << text;
     EXPECT_EQ(to_string(*read), text);
@@ -59,7 +61,7 @@ TEST(PortConfig, WritesWhatItReads) {
 
 TEST(PortConfig, PointsAtWhatIsWrong) {
   const std::string options =
-      "; there are mode, address, mtu, mac, txqueuelen, up, napi, backpressure, vnethdr, netns, offload, "
+      "; there are mode, fd, address, mtu, mac, txqueuelen, up, napi, backpressure, vnethdr, netns, offload, "
       "spin, "
       "moderation";
   const std::string mtu = "no MTU; it is a number from 68 to 65521";
@@ -69,6 +71,9 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
       "not a name that an interface can have; use 1 to 15 characters without '/', ':' or white space, not "
       "'.' or "
       "'..'; '%d' once for a number";
+  const std::string adopted =
+      "fd is for a device that is open already; leave mode, netns, napi, backpressure, vnethdr and templates "
+      "out";
   const auto message = [](Errc error) { return std::error_code{error}.message(); };
   const struct {
     std::string text;
@@ -129,6 +134,16 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
       {"tun:tp0,mac=02:00:00:00:00:01", 12, "02:00:00:00:00:01", message(Errc::no_mac_address)},
       {"tap:tp0,txqueuelen=-1", 19, "-1", "no length of a queue; it is a number of packets"},
       {"tap:tp0,up=yes", 11, "yes", "'up' has no value"},
+      {"tap:tp0,fd=2", 11, "2", "no descriptor of a device; it is a number from 3 on"},
+      {"tap:tp0,fd=x", 11, "x", "no descriptor of a device; it is a number from 3 on"},
+      {"tap:tp0,fd=4294967295", 11, "4294967295", "no descriptor of a device; it is a number from 3 on"},
+      {"tap:tp0,fd=5,mode=create", 11, "5", adopted},
+      {"tap:tp0,mode=attach,fd=5", 23, "5", adopted},
+      {"tap:tp0,fd=5,netns=blue", 11, "5", adopted},
+      {"tap:tp0,fd=5,napi", 11, "5", adopted},
+      {"tap:tp0,fd=5,backpressure", 11, "5", adopted},
+      {"tap:tp0,fd=5,vnethdr=12", 11, "5", adopted},
+      {"tap:tp%d,fd=5", 12, "5", adopted},
       {"tap:tp0,napi=1", 13, "1", "'napi' has no value"},
       {"tap:tp0,vnethdr=16", 16, "16", "no size of a virtio header; it is 10, 12, 20 or 24 bytes"},
       {"tap:tp0,vnethdr", 15, "", "no size of a virtio header; it is 10, 12, 20 or 24 bytes"},
@@ -150,9 +165,10 @@ TEST(PortConfig, PointsAtWhatIsWrong) {
 }
 
 TEST(PortConfig, SaysWhereFromOneOn) {
-  EXPECT_EQ(to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
-            "at character 9, 'mtx': no such option; there are mode, address, mtu, mac, txqueuelen, up, napi, "
-            "backpressure, vnethdr, netns, offload, spin, moderation");
+  EXPECT_EQ(
+      to_string(PortConfig::parse("tap:tp0,mtx=9000").error),
+      "at character 9, 'mtx': no such option; there are mode, fd, address, mtu, mac, txqueuelen, up, napi, "
+      "backpressure, vnethdr, netns, offload, spin, moderation");
   EXPECT_EQ(to_string(PortConfig::parse("tap:").error), "at character 5: the interface's name is missing");
 }
 

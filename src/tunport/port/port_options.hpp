@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 
 #include "tunport/device/device.hpp"
 #include "tunport/device/interface_options.hpp"
@@ -47,6 +48,10 @@ struct PortOptions {
   InterfaceOptions interface = {};
   /// How a UDP port sets up its socket.
   SocketOptions socket = {};
+  /// A descriptor of the TUN/TAP port's device, opened elsewhere: the first start adopts the descriptor
+  /// (`Device::adopt`) instead of opening, and then owns it. The device must be of the port's kind and name
+  /// (`wrong_kind`, `other_device`). Later starts open by name.
+  std::optional<int> fd = {};
   /// The operating system, or a fake. Outlives the port.
   System system = linux_system();
 };

@@ -44,7 +44,8 @@ struct TuntapPort::State {
                port.reactor(),
                port.statistics_,
                port.options().queue_limit,
-               std::max(port.options().max_packet_size, max_super_packet)} {}
+               std::max(port.options().max_packet_size, max_super_packet)},
+        fd{port.options().fd} {}
 
   Device device;
   Device::Opener opener;  // of the device given to the constructor
@@ -55,6 +56,7 @@ struct TuntapPort::State {
   Outbox<TunSink> outbox;
   std::unique_ptr<FrameProtocol> own_protocol;  // that the port keeps
   Operations<PacketCompletions> operations;
+  std::optional<int> fd;                               // to adopt at the next start
   std::optional<LinkWatch> watch;                      // of the interface; empty where none is possible
   bool knows_link = false;                             // the watch has told the state, and `mtu`
   std::string name;                                    // as last told; empty before
@@ -127,6 +129,9 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
     // The mask belongs to all queues: the ports of the others rely on it.
     if (!device.capabilities().multi_queue) device.set_offload(options().offload, unchanged);
     device.set_non_blocking();
+  } else if (const auto fd = std::exchange(state_->fd, std::nullopt)) {
+    adopt(*fd, ec);
+    if (ec) return 0;
   } else {
     DeviceOptions how = options().device;
     how.offload = options().offload;
@@ -146,6 +151,18 @@ std::size_t TuntapPort::bind_device(std::error_code& ec) {
   accepts_super_packets_ = protocol_->accepts_super_packets();
   const std::size_t datagram = options().max_packet_size + 1;
   return device.capabilities().offload.any() ? std::max(datagram, max_super_packet + 1) : datagram;
+}
+
+void TuntapPort::adopt(int fd, std::error_code& ec) {
+  Device& device = state_->device;
+  device = Device::adopt(UniqueFd{fd}, {.offload = options().offload, .netlink = options().device.netlink},
+                         options().system, ec);
+  if (!ec && device.kind() != kind_) ec = Errc::wrong_kind;
+  if (!ec && device.name() != name_) ec = Errc::other_device;
+  if (ec) return device.close();
+  state_->opener = device.opener();
+  state_->is_given = true;
+  device.set_non_blocking();
 }
 
 void TuntapPort::set_up_interface(std::error_code& ec) {

@@ -169,6 +169,8 @@ class TuntapPort final : public BasePort, public FrameTransport {
   void close_device() noexcept override;
   void connect_to_protocol() override { protocol_->connect(*this); }
   void disconnect_protocol() override { protocol_->disconnect(*this); }
+  /// Takes the device of `PortOptions::fd`.
+  void adopt(int fd, std::error_code& ec);
   /// What `PortOptions::interface` asks for.
   void set_up_interface(std::error_code& ec);
   /// Watches the interface, if possible.
