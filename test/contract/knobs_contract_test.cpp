@@ -68,6 +68,7 @@ TEST_P(Knobs, NoCarrierAtOpenUntilItIsSet) {
   EXPECT_FALSE(device.link().info().carrier);
   device.link().set_up(true);
   world().inject("tp0", datagram(1));
+  EXPECT_EQ(device.link().info().tx_dropped, 1U);
   Packet buffer(2048);
   EXPECT_EQ(device.read(buffer).error, EAGAIN);
   EXPECT_FALSE(device.link().info().carrier);
@@ -344,8 +345,8 @@ TEST_P(Knobs, EachSizeOfTheVirtioHeaderThroughAPort) {
     EXPECT_TRUE(std::all_of(framed.begin() + 10, framed.begin() + static_cast<std::ptrdiff_t>(bytes),
                             [](std::byte byte) { return byte == std::byte{0}; }));
     {
-      const Cork cork{reactor};  // datagrams of a flow become a super-packet
-      for (int i = 0; i < 3; ++i) port.write(datagram(3));
+      const Cork cork{reactor};  // the segments of a flow become a super-packet
+      for (const Packet& segment : shapes::segments(shape, Packet(3000), 1000)) port.write(segment);
     }
     const auto joined = world().collect_packet("tp0");
     ASSERT_TRUE(joined);

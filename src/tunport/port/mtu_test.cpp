@@ -14,6 +14,8 @@ using namespace std::chrono_literals;
 
 class PortMtu : public PortTest {
  protected:
+  ~PortMtu() override { port.reset(); }
+
   /// The questions by netlink of two seconds with many a question to the port.
   std::uint64_t questions() {
     const std::uint64_t before = plan.calls(SystemCall::find);

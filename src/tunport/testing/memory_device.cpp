@@ -235,7 +235,11 @@ ssize_t MemoryDevice::write(MemoryFile& file, std::span<const iovec> parts, bool
 }
 
 bool MemoryDevice::inject(Bytes packet, const PacketOffload& offload_left) {
-  if (removed || !up || !carrier) return false;
+  if (removed || !up) return false;
+  if (!carrier) {
+    ++tx_dropped;
+    return false;
+  }
   const OffloadFeatures granted = tun_offload::from_mask(offload);
   if (granted.covers(offload_left)) return enqueue(packet, offload_left);
   if (!offload_left.is_super_packet()) {
