@@ -144,6 +144,10 @@ GatePlan make_gate_plan(const GateArguments& arguments, const GateSurroundings& 
     throw Failure{status::usage,
                   "port '" + arguments.port + "': a gate is for a TUN; write tun:" + plan.port.name};
   plan.sandbox = arguments.sandbox;
+  if (plan.sandbox && plan.port.fd)
+    throw Failure{
+        status::usage,
+        "port '" + arguments.port + "': fd is for a device that is open already; leave fd= or --sandbox out"};
   plan.command = arguments.command;
   if (plan.sandbox && plan.command.empty())
     throw Failure{
