@@ -273,11 +273,17 @@ TEST_F(HostIpv6, RefusesWithIcmpv6AndResets) {
   EXPECT_EQ(answers[0].icmp->code(), 1);
   EXPECT_EQ(answers[0].icmp->rest(), 6U) << "the next header of the IPv6 header";
   EXPECT_EQ(answers[0].ip->bytes().size(), 1280U);
+  deliver_ip(ipv6({.next_header = 60, .source = kernel_ip6, .destination = host_ip6},
+                  packets::hex("00 00 01 04 00 00 00 00 3a 00 01 04 00 00 00 00")));
+  answers = seen();
+  ASSERT_THAT(answers, SizeIs(1));
+  EXPECT_EQ(answers[0].icmp->code(), 1);
+  EXPECT_EQ(answers[0].icmp->rest(), 40U) << "hop-by-hop options behind another header";
   const shapes::Shape tcp{.v6 = true, .source6 = kernel_ip6, .destination6 = host_ip6};
   deliver_ip(shapes::datagram(tcp, {}));
   EXPECT_EQ(host.statistics().tcp_resets, 1U);
   EXPECT_EQ(host.statistics().port_unreachable, 1U);
-  EXPECT_EQ(host.statistics().protocol_unreachable, 1U);
+  EXPECT_EQ(host.statistics().protocol_unreachable, 2U);
   tap.written.clear();
   tap.drops = {};
   deliver_ip(ipv6({.next_header = 59, .source = kernel_ip6, .destination = host_ip6}, {}));

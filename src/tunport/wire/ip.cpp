@@ -72,7 +72,8 @@ bool IpView::skip_extensions(DropReason& why, std::optional<Ipv6Problem>& proble
   };
   for (bool skipped = true; skipped;) {
     std::size_t size = 0;
-    const bool extends = protocol_ == ip_protocol::hop_by_hop ||
+    // Hop-by-hop options stand behind the fixed header only (RFC 8200 4.1); elsewhere an unknown protocol.
+    const bool extends = (protocol_ == ip_protocol::hop_by_hop && at == Ipv6Header::size) ||
                          protocol_ == ip_protocol::destination_options || protocol_ == ip_protocol::routing ||
                          protocol_ == ip_protocol::ipv6_fragment;
     skipped = extends;

@@ -65,7 +65,8 @@ class IpView {
     if (v6_) return Ipv6Address::load(bytes_, 24);
     return Ipv4Address::load(bytes_, 16);
   }
-  /// The protocol of the payload, of `ip_protocol`: for IPv6 behind the extension headers.
+  /// The protocol of the payload, of `ip_protocol`: for IPv6 behind the extension headers. Hop-by-hop options
+  /// behind another header count as a protocol, which nobody serves (RFC 8200 4).
   constexpr std::uint8_t protocol() const { return protocol_; }
   /// DSCP and ECN: the type of service of IPv4, the traffic class of IPv6.
   constexpr std::uint8_t traffic_class() const {

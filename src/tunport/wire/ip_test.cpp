@@ -116,6 +116,19 @@ TEST(IpView, SkipsKnownAndUnknownOptions) {
   EXPECT_EQ(ip->payload().size(), 4U);
 }
 
+// RFC 8200 4: a number of zero in another header than the first is an unknown protocol.
+TEST(IpView, HopByHopOptionsBehindAnotherHeaderAreAProtocol) {
+  DropReason why{};
+  for (const std::uint8_t first : {ip_protocol::hop_by_hop, ip_protocol::destination_options}) {
+    const Buffer packet = with_extensions(first, hex("00 00 01 04 00 00 00 00 11 00 01 04 00 00 00 00"));
+    const auto ip = IpView::checked(packet, why);
+    ASSERT_TRUE(ip);
+    EXPECT_EQ(ip->protocol(), ip_protocol::hop_by_hop);
+    EXPECT_EQ(ip->protocol_at(), 40U);
+    EXPECT_EQ(ip->payload().size(), 12U);
+  }
+}
+
 TEST(IpView, FindsFragments) {
   for (const bool v4 : {true, false}) {
     const Buffer whole =

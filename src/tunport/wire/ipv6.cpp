@@ -18,9 +18,10 @@ std::optional<Ipv6Upper> Ipv6View::find_upper(bool en_route) const {
   Ipv6Upper upper{next_header(), Ipv6Header::size};
   for (;;) {
     const bool routing = upper.protocol == ip_protocol::routing;
-    if (!routing && upper.protocol != ip_protocol::hop_by_hop &&
-        upper.protocol != ip_protocol::destination_options)
-      return upper;
+    // Hop-by-hop options stand behind the fixed header only (RFC 8200 4.1).
+    const bool hop_by_hop =
+        upper.protocol == ip_protocol::hop_by_hop && upper.offset == std::size_t{Ipv6Header::size};
+    if (!routing && !hop_by_hop && upper.protocol != ip_protocol::destination_options) return upper;
     // The length counts units of 8 bytes behind the first 8.
     if (bytes_.size() - upper.offset < 8) return std::nullopt;
     const std::size_t length = (load_u8(bytes_, upper.offset + 1) + std::size_t{1}) * 8;

@@ -85,7 +85,8 @@ class Ipv6View {
   constexpr Ipv6Address destination() const { return Ipv6Address::load(bytes_, 24); }
   /// The protocol behind hop-by-hop, routing and destination options. Nothing if the chain leaves the packet,
   /// or has a routing header with segments left: the destination is not the final destination then, and each
-  /// routing type keeps the final destination elsewhere. A fragment header is not skipped, but found.
+  /// routing type keeps the final destination elsewhere. A fragment header is not skipped, but found; so are
+  /// hop-by-hop options behind another extension header (RFC 8200 4.1).
   std::optional<Ipv6Upper> upper() const { return find_upper(false); }
   /// The same, also behind a routing header with segments left.
   std::optional<Ipv6Upper> upper_en_route() const { return find_upper(true); }

@@ -78,7 +78,9 @@ TEST(Ipv6View, UpperIsBehindTheExtensionHeaders) {
       {"authentication", 51, "1101000000000000", Ipv6Upper{51, 40}},
       {"just to the end", 0, "1101010400000000", Ipv6Upper{17, 56}},
       {"beyond the end", 0, "1102010400000000", std::nullopt},
-      {"its length beyond the end", 0, "0000010400000000 0000010400000000 0001", std::nullopt},
+      {"its length beyond the end", 60, "3c00010400000000 3c00010400000000 0001", std::nullopt},
+      {"hop-by-hop behind another", 60, "0000010400000000 1100010400000000", Ipv6Upper{0, 48}},
+      {"hop-by-hop twice", 0, "0000010400000000 1100010400000000", Ipv6Upper{0, 48}},
   };
   for (const auto& row : table)
     EXPECT_EQ(upper_of(with_extensions(row.next_header, hex(row.extensions))), row.upper) << row.what;
@@ -86,8 +88,9 @@ TEST(Ipv6View, UpperIsBehindTheExtensionHeaders) {
 
 TEST(Ipv6View, AChainThatGoesOnEndsWithThePacket) {
   Buffer extensions;
-  for (int i = 0; i < 4000; ++i) extensions.resize(extensions.size() + 8);  // hop-by-hop, 8 bytes, more
-  EXPECT_EQ(upper_of(with_extensions(0, extensions)), std::nullopt);
+  const Buffer more = hex("3c00010400000000");  // destination options, and destination options behind
+  for (int i = 0; i < 4000; ++i) extensions.insert(extensions.end(), more.begin(), more.end());
+  EXPECT_EQ(upper_of(with_extensions(60, extensions)), std::nullopt);
 }
 
 TEST(Ipv6Header, EmitWritesWhatTheViewReads) {
