@@ -116,7 +116,9 @@ Reassembly::Whole Reassembly::add(const IpDatagram& fragment) {
   const bool beyond = datagram.total != 0 && (end > datagram.total || (!part.more && end != datagram.total));
   const bool before = !part.more && !datagram.ranges.empty() && datagram.ranges.back().second > end;
   bool duplicate = false;
-  if (beyond || before || !insert(datagram, part.offset, end, duplicate)) {
+  const bool fits = !beyond && !before && insert(datagram, part.offset, end, duplicate);
+  // The last fragment is no duplicate of bytes that came as others than the last.
+  if (!fits || (duplicate && !part.more && datagram.total == 0)) {
     datagram.overlapped = true;  // remembered until the time is over
     datagram.memory.reset();
     return {};

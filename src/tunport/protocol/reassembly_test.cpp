@@ -147,6 +147,19 @@ TEST_P(Fragments, AnOverlapCostsTheWholeDatagramAlsoWhatComesLater) {
   }
 }
 
+// A last fragment within bytes that came as others than the last tells another end.
+TEST_P(Fragments, TheEndWithinOtherFragmentsCostsTheWholeDatagram) {
+  const Buffer payload = shapes::some_bytes(32);
+  const Buffer whole = packet(payload);
+  deliver(fragment(whole, 0, 8, true));
+  deliver(fragment(whole, 8, 8, true));
+  deliver(fragment(whole, 8, 8, false));
+  deliver(fragment(whole, 16, 16, false));
+  EXPECT_THAT(payloads.received, IsEmpty());
+  tun.clock.advance(61s);
+  EXPECT_EQ(dropped(DropReason::ip_bad_fragment), 4U);
+}
+
 TEST_P(Fragments, OfWrongSizesAreDropped) {
   const Buffer whole = packet(shapes::some_bytes(64));
   deliver(fragment(whole, 0, 9, true));
