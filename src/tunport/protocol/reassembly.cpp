@@ -3,6 +3,9 @@
 
 #include "tunport/protocol/reassembly_internal.hpp"
 #include "tunport/wire/checksum.hpp"
+#include "tunport/wire/icmpv6.hpp"
+#include "tunport/wire/tcp.hpp"
+#include "tunport/wire/udp.hpp"
 
 namespace tunport {
 namespace {
@@ -17,6 +20,37 @@ constexpr std::size_t fragment_offset_at = 2;  // in the fragment header
 /// extension headers.
 constexpr std::size_t longest_payload(bool v4, std::size_t header_size) {
   return longest_packet - header_size + (v4 ? 0 : Ipv6Header::size);
+}
+
+/// The least bytes of an upper layer's header.
+std::size_t least_header(std::uint8_t protocol) {
+  switch (protocol) {
+    case ip_protocol::tcp:
+      return TcpHeader::size;
+    case ip_protocol::udp:
+      return UdpHeader::size;
+    case ip_protocol::icmpv6:
+      return Icmpv6Header::size;
+    case ip_protocol::no_next_header:
+      return 0;
+    default:
+      return 1;
+  }
+}
+
+/// False if the first fragment of an IPv6 datagram ends before the end of the upper layer's header (RFC 8200
+/// 4.5). A filter en route cannot know what such a datagram is. `payload` follows the fragment header.
+bool has_all_headers(std::uint8_t protocol, Bytes payload) {
+  for (;;) {
+    std::size_t size = 8;
+    if (protocol == ip_protocol::routing || protocol == ip_protocol::destination_options)
+      size = payload.size() < 2 ? size : (load_u8(payload, 1) + std::size_t{1}) * 8;
+    else if (protocol != ip_protocol::ipv6_fragment)
+      return payload.size() >= least_header(protocol);
+    if (payload.size() < size) return false;
+    protocol = load_u8(payload, 0);
+    payload = payload.subspan(size);
+  }
 }
 
 }  // namespace
@@ -107,6 +141,10 @@ Reassembly::Whole Reassembly::add(const IpDatagram& fragment) {
       refused_(fragment, {.pointer = is_uneven ? payload_length_at : header.size() + fragment_offset_at});
     else
       arrival.transport.drop(DropReason::ip_bad_fragment);
+    return {};
+  }
+  if (!ip.is_v4() && part.offset == 0 && !has_all_headers(part.protocol, payload)) {
+    arrival.transport.drop(DropReason::ip_bad_fragment);
     return {};
   }
   const Place place = find(fragment, part);

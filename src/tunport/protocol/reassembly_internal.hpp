@@ -3,10 +3,11 @@
 ///
 /// Theory. Each datagram has its own memory, and a list of the ranges received. A fragment within a range is
 /// a duplicate, and is ignored; a fragment that overlaps a range in part makes the datagram worthless (RFC
-/// 5722): nothing of the datagram is delivered, neither what came nor what comes. Linux does the same for
-/// both versions. The memory is bounded by the number of datagrams: a new datagram takes the place of the
-/// oldest. A datagram that is not whole in time is dropped (30 s for IPv4 as in Linux, 60 s for IPv6). Every
-/// fragment that is not delivered is counted by its port.
+/// 5722): nothing of the datagram is delivered, neither what came nor what comes. Linux does nearly the same
+/// for both versions. A first fragment of IPv6 without all headers is dropped alone (RFC 8200 4.5). The
+/// memory is bounded by the number of datagrams: a new datagram takes the place of the oldest. A datagram
+/// that is not whole in time is dropped (30 s for IPv4 as in Linux, 60 s for IPv6). Every fragment that is
+/// not delivered is counted by its port.
 
 #include <cstdint>
 #include <functional>

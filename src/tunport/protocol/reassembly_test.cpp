@@ -228,6 +228,39 @@ TEST_P(Fragments, GoWithTheirPort) {
   EXPECT_EQ(tun.drops.total(), 1U);
 }
 
+// RFC 8200 4.5: the first fragment has all headers, that of the upper layer included.
+TEST(FragmentsOfIpv6, TheFirstHasAllHeaders) {
+  const struct {
+    const char* what;
+    std::uint8_t protocol;
+    const char* first;
+    bool has_all;
+  } table[] = {
+      {"UDP", 17, "0001002a00100000", true},
+      {"a part of a TCP header", 6, "0001002a00000000 0000000000000000", false},
+      {"TCP", 6, "0001002a00000000 0000000050000000 0000000000000000", true},
+      {"destination options", 60, "1100010400000000", false},
+      {"a part of destination options", 60, "1101010400000000", false},
+      {"options and UDP", 60, "1100010400000000 0001002a00100000", true},
+      {"routing, options and UDP", 43, "3c00000000000000 1100010400000000 0001002a00100000", true},
+      {"an atomic fragment", 44, "1100000000000000", false},
+      {"nothing behind options", 60, "3b00010400000000", true},
+      {"another protocol", 200, "0000000000000000", true},
+      {"options and another protocol", 60, "c800010400000000", false},
+  };
+  for (const auto& row : table) {
+    FakeTransport tun{DeviceKind::tun};
+    IpDemux demux;
+    Buffer header = packets::hex("00 00 0001 00000007");
+    store_u8(header, 0, row.protocol);
+    tun.deliver(
+        demux,
+        ipv6({.next_header = ip_protocol::ipv6_fragment, .source = kernel_ip6, .destination = host_ip6},
+             joined(header, packets::hex(row.first))));
+    EXPECT_EQ(tun.drops[DropReason::ip_bad_fragment], row.has_all ? 0U : 1U) << row.what;
+  }
+}
+
 TEST(FragmentsOfIpv6, AtomicOnesAreWholeDatagrams) {
   FakeTransport tun{DeviceKind::tun};
   Payloads payloads;
