@@ -252,7 +252,8 @@ class Decoder {
     const std::size_t longest = 65'535U + (packet.v6 ? 40 : 0) - packet.header_size;
     if (packet.payload.empty() || (packet.more && packet.payload.size() % 8 != 0) || end > longest)
       return drop(DropReason::ip_bad_fragment);
-    if (packet.v6 && packet.offset == 0 && !has_all_headers(packet)) return drop(DropReason::ip_bad_fragment);
+    if (packet.v6 && packet.offset == 0 && (packet.protocol == 0 || !has_all_headers(packet)))
+      return drop(DropReason::ip_bad_fragment);
     const unsigned protocol = packet.v6 ? 0 : packet.protocol;
     auto place = parts_.begin();
     while (place != parts_.end() &&

@@ -143,7 +143,10 @@ Reassembly::Whole Reassembly::add(const IpDatagram& fragment) {
       arrival.transport.drop(DropReason::ip_bad_fragment);
     return {};
   }
-  if (!ip.is_v4() && part.offset == 0 && !has_all_headers(part.protocol, payload)) {
+  // Hop-by-hop options stand before the fragment header only. Put together, the datagram would hide their
+  // place.
+  if (!ip.is_v4() && part.offset == 0 &&
+      (part.protocol == ip_protocol::hop_by_hop || !has_all_headers(part.protocol, payload))) {
     arrival.transport.drop(DropReason::ip_bad_fragment);
     return {};
   }

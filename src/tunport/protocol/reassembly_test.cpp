@@ -246,6 +246,7 @@ TEST(FragmentsOfIpv6, TheFirstHasAllHeaders) {
       {"an atomic fragment", 44, "1100000000000000", false},
       {"nothing behind options", 60, "3b00010400000000", true},
       {"another protocol", 200, "0000000000000000", true},
+      {"hop-by-hop options", 0, "1100010400000000 0001002a00100000", false},
       {"options and another protocol", 60, "c800010400000000", false},
   };
   for (const auto& row : table) {
