@@ -84,7 +84,7 @@ TEST_F(CommandLooks, WrongUsageIsALine) {
            {{"list", "--", "true"}, "list runs no COMMAND"},
            {{"doctor", "vpn:x"}, "PORT 'vpn:x' at character 1"},
            {{"doctor", "tap:a", "tap:b"}, "'tap:b' is not known here; see 'tunport doctor --help'"},
-           {{"lists"}, "there are 'host', 'list' and 'doctor'"}}) {
+           {{"lists"}, "there are 'host', 'gate', 'list' and 'doctor'"}}) {
     const auto finished = run(words);
     EXPECT_EQ(finished.status, 2);
     EXPECT_THAT(finished.err, HasSubstr(said));

@@ -54,7 +54,7 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
   };
   const Wrong table[] = {
       {{}, "what to do is missing, such as 'tunport host'"},
-      {{"hots"}, "'hots' is not known as a verb; there are 'host', 'list' and 'doctor'"},
+      {{"hots"}, "'hots' is not known as a verb; there are 'host', 'gate', 'list' and 'doctor'"},
       {{"host"}, "PORT is missing"},
       {host("tap:tp0,mtx=9000"),
        "port 'tap:tp0,mtx=9000': at character 9, 'mtx': no such option; there are mode, address, mtu"},

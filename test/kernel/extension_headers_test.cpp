@@ -152,7 +152,9 @@ TEST_F(KernelExtensionHeaders, EveryChainOfThreeIsReadAlike) {
       once.erase(std::remove_if(second + 1, once.end(), is_fragment_header), once.end());
     const auto kernels = by_kernel(packet_of(once));
     EXPECT_EQ(by_us(packet_of(chain)), kernels) << text_of(chain);
-    if (once.size() != chain.size()) EXPECT_TRUE(by_kernel(packet_of(chain)).empty()) << text_of(chain);
+    if (once.size() != chain.size()) {
+      EXPECT_TRUE(by_kernel(packet_of(chain)).empty()) << text_of(chain);
+    }
     delivered += kernels.size();
     ++chains;
   };
@@ -201,7 +203,9 @@ TEST_F(KernelExtensionHeaders, AChainCutAnywhereIsJudgedAlike) {
       if (last_header >= cut) {
         EXPECT_EQ(by_us(parts), std::vector<Buffer>{}) << what;
         // Hop-by-hop options are allowed in the whole packet, not behind the fragment header.
-        if (chain[0].number != ip_protocol::hop_by_hop) EXPECT_EQ(kernels, whole) << what;
+        if (chain[0].number != ip_protocol::hop_by_hop) {
+          EXPECT_EQ(kernels, whole) << what;
+        }
         different += kernels.size();
       } else {
         EXPECT_EQ(by_us(parts), kernels) << what;

@@ -19,16 +19,16 @@ using packet_stream::Octets;
 
 /// A delivered payload, and its circumstances. Fields that a layer does not know stay empty.
 struct Delivery {
-  std::string layer;  ///< "arp", "ip", "icmp", "udp"
-  Octets source;
-  Octets destination;
+  std::string layer{};  ///< "arp", "ip", "icmp", "udp"
+  Octets source{};
+  Octets destination{};
   unsigned protocol = 0;  ///< or the operation of ARP
   unsigned hop_limit = 0;
   unsigned traffic_class = 0;
   unsigned first = 0;   ///< the source port; type and code of ICMP
   unsigned second = 0;  ///< the destination port
   bool to_group = false;
-  Octets payload;
+  Octets payload{};
 
   bool operator==(const Delivery&) const = default;
 };

@@ -25,20 +25,20 @@ _tunport() {
   done
 
   if ((count <= 1)); then
-    mapfile -t COMPREPLY < <(compgen -W 'host list doctor --help --version' -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W 'host gate list doctor --help --version' -- "$word")
     return
   fi
 
   local answers=
   case $previous in
     --explain) answers="all $("$program" host --explain all 2>/dev/null | sed 's/ .*//')" ;;
-    --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo | --fd) return ;;
+    --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo | --fd | --route | --map | --allow | --deny | --dns) return ;;
     --user) answers=$(compgen -u -- "$word") ;;
-    host | doctor) answers=$(_tunport_ports "$word") ;;
+    host | gate | doctor) answers=$(_tunport_ports "$word") ;;
   esac
-  if [[ $word == -* || $previous != host && $previous != doctor && -z $answers ]]; then
+  if [[ $word == -* || $previous != host && $previous != gate && $previous != doctor && -z $answers ]]; then
     answers=$("$program" "${words[1]}" --help 2>/dev/null | sed -n 's/^  \(-h,\)\{0,1\}\(--[a-z-]*\).*/\2/p')
-    [[ ${words[1]} != host ]] || answers+=" --"
+    [[ ${words[1]} != host && ${words[1]} != gate ]] || answers+=" --"
   fi
   mapfile -t COMPREPLY < <(compgen -W "$answers" -- "$word")
 

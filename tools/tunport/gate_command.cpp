@@ -16,6 +16,7 @@
 #include "tunport/base/error.hpp"
 #include "tunport/event/asio_reactor.hpp"
 #include "tunport/gate/gate.hpp"
+#include "tunport/gate/udp_relay.hpp"
 
 #include "child.hpp"
 #include "failure.hpp"
@@ -80,6 +81,7 @@ class GateRun {
   UniqueFd log_;
   GateSummary summary_;
   PipePool pipes_;
+  UdpRelay udp_;
   std::unique_ptr<Gate> gate_;
   std::list<GateConnection> connections_;
   std::optional<Child> child_;
@@ -94,7 +96,11 @@ GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox)
     : plan_{plan},
       sandbox_{std::move(sandbox)},
       signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }},
-      log_{open_log(plan.log)} {
+      log_{open_log(plan.log)},
+      udp_{reactor_, {.target = [this](const Endpoint&, const Endpoint& destination) {
+             const GateTarget target = plan_.rules.decide(destination);
+             return target.refusal ? std::nullopt : std::optional{target.endpoint};
+           }}} {
   GateOptions options{.port = plan.port.options()};
   if (sandbox_) {
     options.port.interface = {};
@@ -107,6 +113,8 @@ GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox)
 }
 
 int GateRun::run() {
+  gate_->udp().add_default(udp_);
+  udp_.send_errors_to(&gate_->port());
   gate_->port().on_connection_lost([this](const std::error_code& reason) { lose_port(reason); });
   gate_->start();
   summary_.where = gate_->port().get_host();
@@ -117,6 +125,9 @@ int GateRun::run() {
   start_command();
   context_.run();
   notify("STOPPING=1");
+  udp_.send_errors_to(nullptr);
+  gate_->udp().remove_default(udp_);
+  summary_.udp = udp_.statistics();
   summary_.gate = gate_->statistics();
   summary_.port = gate_->port().statistics();
   std::string text = plan_.json ? to_json(summary_) + '\n' : plan_.quiet ? "" : to_table(summary_);

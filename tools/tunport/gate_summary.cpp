@@ -21,6 +21,11 @@ std::string to_table(const GateSummary& summary) {
   row("bytes in", summary.bytes_in);
   if (gate.resets != 0) row("resets sent", gate.resets);
   if (summary.flows_left != 0) row("cut off at the end", summary.flows_left);
+  if (summary.udp.flows != 0) {
+    row("flows of UDP", summary.udp.flows);
+    text += fmt::format("  {:<24}{:>14} in, {} out\n", "datagrams of UDP", summary.udp.datagrams_in,
+                        summary.udp.datagrams_out);
+  }
   text += fmt::format("  {:<24}{:>14} in, {} out\n", "packets", port.packets_in, port.packets_out);
   text += fmt::format("  {:<24}{:>14} in, {} out\n", "super-packets", port.super_packets_in,
                       port.super_packets_out);
@@ -60,7 +65,15 @@ std::string to_json(const GateSummary& summary) {
                                       {"bytes_out", summary.bytes_out},
                                       {"bytes_in", summary.bytes_in},
                                       {"most_at_once", summary.most_at_once},
-                                      {"flows_left", summary.flows_left}}}};
+                                      {"flows_left", summary.flows_left}}},
+                                    {"udp",
+                                     {{"flows", summary.udp.flows},
+                                      {"flows_refused", summary.udp.flows_refused},
+                                      {"flows_evicted", summary.udp.flows_evicted},
+                                      {"datagrams_out", summary.udp.datagrams_out},
+                                      {"datagrams_in", summary.udp.datagrams_in},
+                                      {"datagrams_dropped", summary.udp.datagrams_dropped},
+                                      {"errors_passed", summary.udp.errors_passed}}}};
   return line.dump();
 }
 

@@ -57,7 +57,10 @@ Gate::Gate(Reactor& reactor, Device device, std::vector<UniqueFd> listeners, Gat
     : state_{std::make_shared<detail::GateState>(reactor, std::move(device), std::move(listeners),
                                                  std::move(options))} {}
 
-Gate::~Gate() { state_->abort(); }
+Gate::~Gate() {
+  state_->stopping = true;
+  state_->abort(Errc::operation_aborted);
+}
 
 void Gate::start() { state_->start(); }
 void Gate::stop() { state_->stop(); }

@@ -124,8 +124,8 @@ class Gate {
   /// Ends: requests that wait get `operation_aborted`, and the interface is closed.
   void stop();
 
-  /// Takes the next request, once: calls `handler` from the reactor, with the request or with
-  /// `operation_aborted`. Several calls take several requests, in order.
+  /// Takes the next request, once: calls `handler` from the reactor, with the request, or with
+  /// `operation_aborted` (stopped) or `device_gone`. Several calls take several requests, in order.
   void take_request(RequestHandler handler);
   /// `take_request` with a completion token. Needs tunport/gate/asio_gate.hpp, and an `AsioReactor`.
   template <class Token>
@@ -136,6 +136,7 @@ class Gate {
   /// The UDP of the interface: `gate.udp().add_default(protocol)` takes the datagrams to any destination.
   UdpDemux& udp();
   /// The protocols behind the IP protocol numbers other than TCP, UDP and ICMP; see `IpDemux::add_proto`.
+  /// Behind ICMP stands an `EchoRelay`: pings go on by sockets of the program's.
   IpDemux& ip();
   /// The port on the interface.
   TuntapPort& port();

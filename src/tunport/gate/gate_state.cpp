@@ -39,7 +39,7 @@ GateState::GateState(Reactor& loop, std::string name, GateOptions given_options)
       options{checked(std::move(given_options))},
       tcp{options, statistics, [this](const FlowId& id) { requested(id); },
           [this](const FlowId& id) { expired(id); }},
-      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }},
+      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }, [this] { ended(); }},
       port{std::make_unique<TuntapPort>(loop, std::move(name), static_cast<IpPacketProtocol&>(ip),
                                         options.port)} {
   connect();
@@ -50,7 +50,7 @@ GateState::GateState(Reactor& loop, Device device, std::vector<UniqueFd> listeni
       options{checked(std::move(given_options))},
       tcp{options, statistics, [this](const FlowId& id) { requested(id); },
           [this](const FlowId& id) { expired(id); }},
-      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }},
+      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }, [this] { ended(); }},
       port{std::make_unique<TuntapPort>(loop, std::move(device), ip, options.port)},
       given{std::move(listening)} {
   connect();
@@ -64,6 +64,7 @@ void GateState::connect() {
 }
 
 void GateState::start() {
+  stopping = false;
   port->start_listening();
   try {
     if (given.empty()) {
@@ -79,20 +80,24 @@ void GateState::start() {
 }
 
 void GateState::stop() {
+  stopping = true;
   port->stop_listening();
+  ended();
+}
+
+void GateState::ended() {
   for (std::size_t v6 = 0; v6 < listeners.size(); ++v6) {
     listeners[v6].reset();
     tcp.lose_listener(v6 != 0);
   }
-  abort();
+  abort(stopping ? Errc::operation_aborted : Errc::device_gone);
 }
 
-void GateState::abort() {
-  for (auto& [number, handler] : std::exchange(accepts, {}))
-    fail(std::move(handler), Errc::operation_aborted);
+void GateState::abort(const std::error_code& ec) {
+  for (auto& [number, handler] : std::exchange(accepts, {})) fail(std::move(handler), ec);
   requests.clear();
   for (Gate::RequestHandler& taker : std::exchange(takers, {}))
-    reactor.post([taker = std::move(taker)] { taker(Errc::operation_aborted, {}); });
+    reactor.post([taker = std::move(taker), ec] { taker(ec, {}); });
 }
 
 /// Opens a listener for each family of which the interface has an address, in the interface's namespace. A

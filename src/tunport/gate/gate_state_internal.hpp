@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "tunport/gate/echo_relay.hpp"
 #include "tunport/gate/gate.hpp"
 #include "tunport/gate/gate_listener_internal.hpp"
 #include "tunport/gate/tcp_gate_internal.hpp"
@@ -16,28 +17,21 @@
 
 namespace tunport::detail {
 
-/// The ICMP behind a gate: errors about connections are translated.
-class GateIcmp final : public TransportProtocol {
- public:
-  explicit GateIcmp(TcpGate& tcp) : tcp_{tcp} {}
-  void datagram_received(const IpDatagram& datagram) override {
-    if (!tcp_.error_received(datagram)) datagram.arrival.transport.drop(DropReason::icmp_unhandled);
-  }
-
- private:
-  TcpGate& tcp_;
-};
-
-/// The IP of a gate: what no protocol takes is refused.
+/// The IP of a gate, which hears of the interface.
 class GateIp final : public IpDemux {
  public:
-  explicit GateIp(std::function<void(LinkEvent, const LinkInfo&)> link_changed)
-      : link_changed_{std::move(link_changed)} {}
+  GateIp(std::function<void(LinkEvent, const LinkInfo&)> link_changed, std::function<void()> ended)
+      : link_changed_{std::move(link_changed)}, ended_{std::move(ended)} {}
+  void stop_protocol() override {
+    IpDemux::stop_protocol();
+    ended_();
+  }
   void link_changed(LinkEvent event, const LinkInfo& link) override { link_changed_(event, link); }
   std::string name() const override { return "Gate"; }
 
  private:
   std::function<void(LinkEvent, const LinkInfo&)> link_changed_;
+  std::function<void()> ended_;
 };
 
 /// Shared with the requests, which may outlive the gate.
@@ -49,8 +43,10 @@ struct GateState : std::enable_shared_from_this<GateState> {
 
   void start();
   void stop();
-  /// Ends every waiting call.
-  void abort();
+  /// The port has ended, for whatever reason.
+  void ended();
+  /// Ends every waiting call with the error.
+  void abort(const std::error_code& ec);
   void open_listeners();
   void listen(UniqueFd socket);
   void link_changed(LinkEvent event);
@@ -76,8 +72,11 @@ struct GateState : std::enable_shared_from_this<GateState> {
   std::deque<Gate::RequestHandler> takers;
   std::unordered_map<std::uint64_t, GateRequest::AcceptHandler> accepts;  // by flow
   bool match_is_due = false;
+  bool stopping = false;  // by the program
   TcpGate tcp;
-  GateIcmp icmp{tcp};
+  /// Pings go on by sockets of the program's; errors about connections are translated.
+  EchoRelay icmp{reactor,
+                 {.on_error = [this](const IpDatagram& datagram) { return tcp.error_received(datagram); }}};
   UdpDemux udp;
   GateIp ip;
   std::unique_ptr<TuntapPort> port;
