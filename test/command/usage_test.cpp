@@ -57,7 +57,7 @@ TEST(CommandUsage, WrongUsageIsStatusTwoAndOneLine) {
       {{"hots"}, "'hots' is not known as a verb; there are 'host', 'gate', 'list' and 'doctor'"},
       {{"host"}, "PORT is missing"},
       {host("tap:tp0,mtx=9000"),
-       "port 'tap:tp0,mtx=9000': at character 9, 'mtx': no such option; there are mode, address, mtu"},
+       "port 'tap:tp0,mtx=9000': at character 9, 'mtx': no such option; there are mode, fd, address, mtu"},
       {host("tap:tp0,mode=maybe"),
        "at character 14, 'maybe': no such mode; there are create, attach, either"},
       {host("tap:tp0,mtu=9"), "at character 13, '9': no MTU"},

@@ -146,7 +146,9 @@ void GateState::link_changed(LinkEvent event) {
   if (event != LinkEvent::addresses_changed || !(listeners[0] || listeners[1])) return;
   try {
     open_listeners();
-  } catch (const std::exception& error) {
+  } catch (const Error& error) {
+    if (error.code() == Errc::device_gone || error.code() == Errc::no_such_device)
+      return;  // the port's end tells
     log(LogLevel::error, "gate", error.what());
   }
 }

@@ -84,7 +84,7 @@ class Ipv6Headers : public testing::Test {
   void expect_problem(DropReason reason, Code code, std::size_t pointer, const Buffer& packet,
                       const char* what, const Ipv6Address& source = host_ip6,
                       const MacAddress& to = host_mac) {
-    const std::uint64_t before = host.statistics().parameter_problems;
+    const std::uint64_t before = problems();
     deliver(packet, to);
     const auto written = std::exchange(tap.written, {});
     ASSERT_THAT(written, SizeIs(1)) << what;
@@ -106,7 +106,7 @@ class Ipv6Headers : public testing::Test {
               Buffer(packet.begin(), packet.begin() + static_cast<std::ptrdiff_t>(quoted.size())))
         << what;
     EXPECT_EQ(quoted.size(), std::min<std::size_t>(packet.size(), 1280 - 48)) << what;
-    EXPECT_EQ(host.statistics().parameter_problems, before + 1) << what;
+    EXPECT_EQ(problems(), before + 1) << what;
     expect_drop(reason, what);
     tap.clock.advance(1s);  // the rate is another test's
   }
@@ -115,6 +115,10 @@ class Ipv6Headers : public testing::Test {
   Host host{{.addresses = {"10.0.0.2", "fd00::2"}, .mac = host_mac, .subnets = {"fd00::1/64"}}};
 
  private:
+  /// Problems told, of headers and of unknown protocols.
+  std::uint64_t problems() const {
+    return host.statistics().parameter_problems + host.statistics().protocol_unreachable;
+  }
   void expect_drop(DropReason reason, const char* what) {
     EXPECT_EQ(tap.drops[reason], 1U) << what << ": " << tap.drops;
     EXPECT_EQ(tap.drops.total(), 1U) << what << ": " << tap.drops;
@@ -333,9 +337,10 @@ TEST_F(Ipv6Headers, TheSenderIsToldOfAFragmentOfAWrongSize) {
 TEST_F(Ipv6Headers, AFaultBehindAFragmentHeaderIsToldOfTheWhole) {
   const Buffer whole = chain_echo({options(destination_options, hex("9e 02 00 00"))});
   Buffer payload{whole.begin() + 40, whole.end()};
-  deliver(chain({fragment_header(0, true)}, destination_options, Bytes{payload}.first(8)));
+  payload.resize(24);  // the options and the ICMPv6 header stand in the first fragment (RFC 8200 4.5)
+  deliver(chain({fragment_header(0, true)}, destination_options, Bytes{payload}.first(16)));
   EXPECT_THAT(tap.written, IsEmpty());
-  deliver(chain({fragment_header(8)}, destination_options, Bytes{payload}.subspan(8)));
+  deliver(chain({fragment_header(16)}, destination_options, Bytes{payload}.subspan(16)));
   ASSERT_THAT(tap.written, SizeIs(1));
   EXPECT_EQ(load_u8(tap.written[0], 14 + 41), 2U);
   EXPECT_EQ(load_be32(tap.written[0], 14 + 44), 42U);

@@ -78,10 +78,6 @@ bool IpView::skip_extensions(DropReason& why, std::optional<Ipv6Problem>& proble
                          protocol_ == ip_protocol::ipv6_fragment;
     skipped = extends;
     if (!extends) break;
-    if (protocol_ == ip_protocol::hop_by_hop && at != Ipv6Header::size) {
-      problem = {.code = Ipv6Problem::Code::next_header, .pointer = protocol_at_};
-      return refuse(DropReason::unknown_ip_protocol);
-    }
     if (bytes_.size() - at < 8) return refuse(DropReason::ip_bad_header_length);
     if (protocol_ == ip_protocol::ipv6_fragment) {
       size = fragment_header_size;

@@ -86,9 +86,6 @@ TEST(IpView, TellsTheProblemsThatTheSenderIsToldOf) {
        Ipv6Problem{Code::option, 42, false}},
       {"segments left", with_extensions(43, hex("11 00 00 01 00 00 00 00")),
        Ipv6Problem{Code::header_field, 42, false}},
-      {"hop-by-hop in second place",
-       with_extensions(60, hex("00 00 01 04 00 00 00 00 11 00 01 04 00 00 00 00")),
-       Ipv6Problem{Code::next_header, 40, false}},
       {"a header cut off", with_extensions(60, hex("11 00 01"), 0), {}},
   };
   std::optional<Ipv6Problem> problem = Ipv6Problem{};
