@@ -136,8 +136,8 @@ struct EchoRelay::State {
 
 class EchoRelay::Flow final : public Watched {
  public:
-  Flow(State& state, EchoKey key, UniqueFd socket)
-      : state_{state}, key_{std::move(key)}, socket_{std::move(socket)} {
+  Flow(State& state, const EchoKey& key, UniqueFd socket)
+      : state_{state}, key_{key}, socket_{std::move(socket)} {
     state_.reactor.add(*this);
   }
   ~Flow() override { end(); }

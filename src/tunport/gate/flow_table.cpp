@@ -38,7 +38,7 @@ std::uint32_t& FlowTable::bucket_of(const FlowEnds& ends) { return buckets_[spre
 std::uint32_t FlowTable::find(const FlowEnds& ends) const {
   if (buckets_.empty()) return none;
   std::uint32_t at = buckets_[spread(ends)];
-  while (at != none && !(flows_[at].ends == ends)) at = flows_[at].chain;
+  while (at != none && !(flows_[at].ends == ends)) at = flows_[at].chain_;
   return at;
 }
 
@@ -49,9 +49,9 @@ std::uint32_t FlowTable::add(const FlowEnds& ends, std::uint32_t now) {
     std::vector<std::uint32_t> wider(std::max(fewest_buckets, buckets_.size() * 2), none);
     buckets_.swap(wider);
     for (const List& list : lists_)
-      for (std::uint32_t at = list.oldest; at != none; at = flows_[at].newer) {
+      for (std::uint32_t at = list.oldest; at != none; at = flows_[at].newer_) {
         std::uint32_t& bucket = bucket_of(flows_[at].ends);
-        flows_[at].chain = bucket;
+        flows_[at].chain_ = bucket;
         bucket = at;
       }
   }
@@ -60,7 +60,7 @@ std::uint32_t FlowTable::add(const FlowEnds& ends, std::uint32_t now) {
     place = static_cast<std::uint32_t>(flows_.size());
     flows_.emplace_back();
   } else {
-    free_ = flows_[place].chain;
+    free_ = flows_[place].chain_;
   }
   Flow& flow = flows_[place];
   flow = Flow{};
@@ -69,7 +69,7 @@ std::uint32_t FlowTable::add(const FlowEnds& ends, std::uint32_t now) {
   flow.first_seen = now;
   flow.port = take_port(place);
   std::uint32_t& bucket = bucket_of(ends);
-  flow.chain = bucket;
+  flow.chain_ = bucket;
   bucket = place;
   link(place, FlowState::held, now);
   ++size_;
@@ -88,13 +88,13 @@ std::uint16_t FlowTable::take_port(std::uint32_t place) {
 void FlowTable::remove(std::uint32_t place) {
   Flow& flow = flows_[place];
   std::uint32_t* at = &bucket_of(flow.ends);
-  while (*at != place) at = &flows_[*at].chain;
-  *at = flow.chain;
+  while (*at != place) at = &flows_[*at].chain_;
+  *at = flow.chain_;
   ports_[flow.port] = none;
   unlink(place);
   flow = Flow{};
   flow.generation = ++generations_;  // no name fits
-  flow.chain = free_;
+  flow.chain_ = free_;
   free_ = place;
   --size_;
 }
@@ -105,7 +105,7 @@ void FlowTable::renew(std::uint32_t place, std::uint32_t now) {
   Flow fresh;
   fresh.ends = flow.ends;
   fresh.port = flow.port;
-  fresh.chain = flow.chain;
+  fresh.chain_ = flow.chain_;
   fresh.generation = ++generations_;
   fresh.first_seen = now;
   flow = std::move(fresh);
@@ -122,9 +122,9 @@ void FlowTable::link(std::uint32_t place, FlowState state, std::uint32_t now) {
   Flow& flow = flows_[place];
   flow.state = state;
   flow.last_seen = now;
-  flow.newer = none;
-  flow.older = list.newest;
-  (list.newest == none ? list.oldest : flows_[list.newest].newer) = place;
+  flow.newer_ = none;
+  flow.older_ = list.newest;
+  (list.newest == none ? list.oldest : flows_[list.newest].newer_) = place;
   list.newest = place;
   ++list.count;
 }
@@ -132,8 +132,8 @@ void FlowTable::link(std::uint32_t place, FlowState state, std::uint32_t now) {
 void FlowTable::unlink(std::uint32_t place) {
   const Flow& flow = flows_[place];
   List& list = lists_[index(flow.state)];
-  (flow.newer == none ? list.newest : flows_[flow.newer].older) = flow.older;
-  (flow.older == none ? list.oldest : flows_[flow.older].newer) = flow.newer;
+  (flow.newer_ == none ? list.newest : flows_[flow.newer_].older_) = flow.older_;
+  (flow.older_ == none ? list.oldest : flows_[flow.older_].newer_) = flow.newer_;
   --list.count;
 }
 

@@ -49,9 +49,9 @@ struct Flow {
 
  private:
   friend class FlowTable;
-  std::uint32_t chain = UINT32_MAX;  // the next flow of the bucket, or the next free place
-  std::uint32_t newer = UINT32_MAX;
-  std::uint32_t older = UINT32_MAX;
+  std::uint32_t chain_ = UINT32_MAX;  // the next flow of the bucket, or the next free place
+  std::uint32_t newer_ = UINT32_MAX;
+  std::uint32_t older_ = UINT32_MAX;
 };
 
 /// A flow's name for others: a place, and its generation.
@@ -100,7 +100,7 @@ class FlowTable {
   /// The flow of a state that was quiet for the longest time; `none` without a flow.
   std::uint32_t oldest(FlowState state) const { return lists_[index(state)].oldest; }
   /// The next after `place` in its list, younger.
-  std::uint32_t younger(std::uint32_t place) const { return flows_[place].newer; }
+  std::uint32_t younger(std::uint32_t place) const { return flows_[place].newer_; }
   /// The number of flows in a state.
   std::size_t count(FlowState state) const { return lists_[index(state)].count; }
   /// The number of flows.

@@ -91,7 +91,7 @@ void TcpGate::set_listener(const Endpoint& listener) {
 void TcpGate::stop_protocol() {
   clock_.cancel();
   for (std::size_t state = 0; state < flow_states; ++state)
-    for (std::uint32_t place; (place = table_.oldest(static_cast<FlowState>(state))) != FlowTable::none;)
+    for (std::uint32_t place = 0; (place = table_.oldest(static_cast<FlowState>(state))) != FlowTable::none;)
       forget(place);
 }
 
@@ -338,7 +338,7 @@ void TcpGate::tick() {
   Reactor& reactor = transport().reactor();
   now_ = seconds_of(reactor.now() - epoch_);
   const auto remove_older = [&](FlowState state, std::uint32_t timeout) {
-    for (std::uint32_t place; (place = table_.oldest(state)) != FlowTable::none;) {
+    for (std::uint32_t place = 0; (place = table_.oldest(state)) != FlowTable::none;) {
       if (now_ - table_[place].last_seen < timeout) break;
       forget(place);
     }

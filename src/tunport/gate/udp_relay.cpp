@@ -116,8 +116,8 @@ struct UdpRelay::State {
 
 class UdpRelay::Flow final : public Watched {
  public:
-  Flow(State& state, FlowKey key, UniqueFd socket, bool v4)
-      : state_{state}, key_{std::move(key)}, socket_{std::move(socket)}, v4_{v4} {
+  Flow(State& state, const FlowKey& key, UniqueFd socket, bool v4)
+      : state_{state}, key_{key}, socket_{std::move(socket)}, v4_{v4} {
     state_.reactor.add(*this);
   }
   ~Flow() override { end(); }
