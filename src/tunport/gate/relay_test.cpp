@@ -100,6 +100,7 @@ TEST_P(RelayOfBothKinds, AReaderThatStopsStopsTheWriter) {
   EXPECT_EQ(at_b_->received(), size);
   EXPECT_FALSE(at_b_->wrong());
   EXPECT_EQ(progress.a_to_b, size);
+  relay_.reset();  // writes its end into the counters
 }
 
 TEST_F(RelayTest, IdleRelaysHoldNoPipes) {
