@@ -26,8 +26,6 @@ GateOptions checked(GateOptions options) {
   return options;
 }
 
-constexpr Ipv6Address loopback{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
-
 bool is_link_local(const Ipv6Address& address) {
   return address.octets()[0] == 0xfe && (address.octets()[1] & 0xc0) == 0x80;
 }
@@ -106,18 +104,14 @@ void GateState::open_listeners() {
   const Link link = port->device().link();
   std::array<std::optional<IpAddress>, 2> wanted;
   std::error_code ec;
-  const auto choose = [&](const std::vector<IpPrefix>& addresses) {
-    for (const IpPrefix& prefix : addresses) {
-      const std::size_t v6 = prefix.address.is_v6() ? 1 : 0;
-      if (v6 != 0 ? is_link_local(prefix.address.v6()) : !is_single_host(prefix.address.v4())) continue;
-      if (v6 != 0 && prefix.address.v6() == loopback) continue;
-      const bool in_use = listeners[v6] && listeners[v6]->endpoint().address == prefix.address;
-      if (!wanted[v6] || in_use) wanted[v6] = prefix.address;
-    }
-  };
   const std::vector<IpPrefix> addresses = link.addresses(ec);
   if (ec) throw Error{ec, link.name()};
-  choose(addresses);
+  for (const IpPrefix& prefix : addresses) {
+    const std::size_t v6 = prefix.address.is_v6() ? 1 : 0;
+    if (v6 != 0 && is_link_local(prefix.address.v6())) continue;
+    const bool in_use = listeners[v6] && listeners[v6]->endpoint().address == prefix.address;
+    if (!wanted[v6] || in_use) wanted[v6] = prefix.address;
+  }
   if (!wanted[0] && !wanted[1])
     throw Error{errno_code(EADDRNOTAVAIL), link.name() + ": no address for a gate"};
   for (std::size_t v6 = 0; v6 < listeners.size(); ++v6) {
@@ -154,6 +148,9 @@ void GateState::link_changed(LinkEvent event) {
 }
 
 void GateState::requested(const FlowId& id) {
+  // Requests that have expired go now and then, so that a flood without a taker is bounded.
+  if (requests.size() >= 2 * options.max_requests)
+    std::erase_if(requests, [this](const FlowId& waiting) { return !tcp.ends(waiting); });
   requests.push_back(id);
   match();
 }

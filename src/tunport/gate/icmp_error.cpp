@@ -16,13 +16,11 @@ constexpr std::uint8_t net_prohibited = 9;  // RFC 1122 3.2.2.1; RFC 1812 5.2.7.
 constexpr std::uint8_t host_prohibited = 10;
 constexpr std::uint8_t prohibited = 13;
 
-/// The smallest MTUs that the families know (RFC 791 3.1; RFC 8200 5).
-constexpr std::uint32_t least_ipv4_mtu = 68;
-constexpr std::uint32_t smallest_ipv6_mtu = 1280;
+constexpr std::uint32_t least_ipv4_mtu = 68;  // RFC 791 3.1
 
 // The quotation ends at the size that every host takes (RFC 1812 4.3.2.3; RFC 4443 2.4 (c)).
 constexpr std::size_t most_v4 = std::size_t{576} - Ipv4Header::size - IcmpHeader::size;
-constexpr std::size_t most_v6 = std::size_t{smallest_ipv6_mtu} - Ipv6Header::size - Icmpv6Header::size;
+constexpr std::size_t most_v6 = std::size_t{least_ipv6_mtu} - Ipv6Header::size - Icmpv6Header::size;
 
 bool is_icmp_error(std::uint8_t type) {
   switch (type) {
@@ -88,7 +86,9 @@ Icmpv6Header v6_header(IcmpErrorKind kind, std::uint32_t mtu) {
     case IcmpErrorKind::prohibited:
       return {.type = type, .code = 1};
     case IcmpErrorKind::too_big:
-      return {.type = icmpv6_type::packet_too_big, .code = 0, .rest = std::max(mtu, smallest_ipv6_mtu)};
+      return {.type = icmpv6_type::packet_too_big,
+              .code = 0,
+              .rest = std::max<std::uint32_t>(mtu, least_ipv6_mtu)};
     case IcmpErrorKind::host:
       break;
   }
