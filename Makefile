@@ -7,6 +7,8 @@ export DEPS ?= yes
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
+# Most of a test of the kernel is waiting.
+TESTS ?= $(shell expr 2 \* $(JOBS))
 
 # Compile through ccache if installed.
 ifneq ($(shell command -v ccache 2>/dev/null || true),)
@@ -40,15 +42,16 @@ test: ## Build and run all tests (debug build)
 	$(deps) build test
 	$(configure) dev
 	$(build) dev
-	ctest --preset dev --parallel $(JOBS)
+	ctest --preset dev --parallel $(TESTS)
 
 extra_clang := bench lint
+extra_asan-ubsan := lint
 extra_fuzz := fuzz
 test-%: ## Build and run the tests in another way: asan-ubsan, tsan, fuzz, clang (optimised, shared libraries)
 	$(deps) build test $(extra_$*)
 	$(configure) $*
 	$(build) $*
-	ctest --preset $* --parallel $(JOBS)
+	ctest --preset $* --parallel $(TESTS)
 
 SECONDS ?= 60
 fuzz: ## Hunt for faults, SECONDS=60 for each fuzzer; TARGET=name: by a single fuzzer
