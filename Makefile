@@ -76,7 +76,7 @@ soak: ## Let ports carry traffic for MINUTES=10, through flaps, deletions and re
 bench: ## Build and run the benchmarks: a table, and build/bench/results.json, results.md
 	$(deps) build bench
 	$(configure) release -DTUNPORT_BUILD_BENCH=ON
-	$(build) release --target tunport_bench tunport_micro_bench
+	$(build) release --target bin/tunport tunport_bench tunport_micro_bench
 	@mkdir -p build/bench
 	build/release/bin/tunport_micro_bench --benchmark_out=build/bench/micro.json --benchmark_out_format=json
 	build/release/bin/tunport_bench --out build/bench/results.json

@@ -62,7 +62,8 @@ void need_iperf() {
   if (!has_iperf) throw NotHere{"iperf3 is not there"};
 }
 
-TcpStream run_iperf(int server_namespace, Ipv4Address address, double seconds, Direction direction) {
+TcpStream run_iperf(int server_namespace, Ipv4Address address, double seconds, Direction direction,
+                    int client_namespace, unsigned streams) {
   const std::string port = std::to_string(iperf_port);
   const UniqueFd output = memory_file();
   Child server{Core::both, [&](const auto&) {
@@ -80,7 +81,12 @@ TcpStream run_iperf(int server_namespace, Ipv4Address address, double seconds, D
   std::vector<std::string> command{
       "iperf3", "-4", "-c", to_string(address), "-p", port, "-t", std::to_string(length), "-J"};
   if (direction == Direction::back) command.emplace_back("--reverse");
-  Child client{Core::both, [&](const auto&) { run_command(command, output.get()); }};
+  if (streams > 1) command.insert(command.end(), {"-P", std::to_string(streams)});
+  Child client{Core::both, [&](const auto&) {
+                 require(client_namespace < 0 || ::setns(client_namespace, CLONE_NEWNET) == 0,
+                         "no way into the client's namespace");
+                 run_command(command, output.get());
+               }};
   client.join(std::chrono::seconds{30 + length});
   server.join(std::chrono::seconds{10});
   const auto end = nlohmann::json::parse(text_of(output)).at("end");

@@ -19,10 +19,11 @@ enum class Direction : std::uint8_t { there, back };
 
 /// Throws `NotHere` without iperf3.
 void need_iperf();
-/// Runs a stream for `seconds`, at least 1, from here to a server at `address` in another namespace, or back.
-/// Both ends run on both cores. Throws std::runtime_error for a failure.
+/// Runs `streams` for `seconds`, at least 1, from a client to a server at `address` in another namespace, or
+/// back. The client is in its namespace, without one here. Both ends run on both cores. Returns the sum of
+/// the streams. Throws std::runtime_error for a failure.
 TcpStream run_iperf(int server_namespace, Ipv4Address address, double seconds,
-                    Direction direction = Direction::there);
+                    Direction direction = Direction::there, int client_namespace = -1, unsigned streams = 1);
 /// Runs `call` in another namespace. Throws `Error` without a way in.
 void inside(int network_namespace, const std::function<void()>& call);
 

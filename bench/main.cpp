@@ -34,7 +34,7 @@ int run(const Settings& settings) {
   std::vector<Result> results;
   bool failed = false;
   for (const auto& family : {receive_rows(), queue_rows(), write_rows(), forward_rows(), latency_rows(),
-                             memory_rows(), udp_rows(), vpn_rows()}) {
+                             memory_rows(), udp_rows(), vpn_rows(), gate_rows()}) {
     for (const Comparison& comparison : family) {
       try {
         for (Result& result : compare(comparison, settings, std::cerr)) results.push_back(std::move(result));

@@ -15,5 +15,6 @@ std::vector<Comparison> latency_rows();
 std::vector<Comparison> memory_rows();
 std::vector<Comparison> udp_rows();
 std::vector<Comparison> vpn_rows();
+std::vector<Comparison> gate_rows();
 
 }  // namespace tunport::bench

@@ -233,10 +233,11 @@ Child::~Child() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-void Child::wait_ready() const {
+void Child::wait_ready(std::chrono::milliseconds longest) const {
   pollfd wait{ready_.get(), POLLIN, 0};
   char byte = 0;
-  require(::poll(&wait, 1, 5000) == 1 && ::read(ready_.get(), &byte, 1) == 1, "a process did not get ready");
+  require(::poll(&wait, 1, static_cast<int>(longest.count())) == 1 && ::read(ready_.get(), &byte, 1) == 1,
+          "a process did not get ready");
 }
 
 void Child::join(std::chrono::milliseconds longest) {

@@ -113,8 +113,9 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  /// Waits until the process is ready. Throws after 5 seconds, and for a process that ended before.
-  void wait_ready() const;
+  pid_t pid() const { return pid_; }
+  /// Waits until the process is ready. Throws after `longest`, and for a process that ended before.
+  void wait_ready(std::chrono::milliseconds longest = std::chrono::seconds{5}) const;
   /// The CPU time of the process, in seconds. Throws after the end of the process.
   double cpu_time() const;
   /// Waits for the end of the process. Throws for a failure, and after `longest` without the end.
