@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "tunport/base/error.hpp"
-#include "tunport/event/asio_reactor.hpp"
+#include "tunport/event/epoll_reactor.hpp"
 #include "tunport/gate/gate.hpp"
 #include "tunport/gate/udp_relay.hpp"
 
@@ -75,8 +75,7 @@ class GateRun {
   const GatePlan& plan_;
   std::optional<GateSandbox> sandbox_;
   rlimit former_limit_ = raise_descriptor_limit();
-  asio::io_context context_{1};
-  AsioReactor reactor_{context_};
+  EpollReactor reactor_;  // a turn costs the ready descriptors only, of thousands
   Signals signals_;
   UniqueFd log_;
   GateSummary summary_;
@@ -123,7 +122,7 @@ int GateRun::run() {
   notify("READY=1");
   signals_.do_read();  // pending ones: COMMAND would be ended at once
   start_command();
-  context_.run();
+  reactor_.run();
   notify("STOPPING=1");
   udp_.send_errors_to(nullptr);
   gate_->udp().remove_default(udp_);
@@ -133,7 +132,7 @@ int GateRun::run() {
   std::string text = plan_.json ? to_json(summary_) + '\n' : plan_.quiet ? "" : to_table(summary_);
   // Standard output is COMMAND's.
   const int where = plan_.command.empty() || plan_.json ? STDOUT_FILENO : STDERR_FILENO;
-  if (is_interrupted_ && !text.empty() && ::isatty(where) != 0) text.insert(0, "\n");
+  if (is_interrupted_ && !text.empty() && ::isatty(where) != 0) text = fmt::format("\n{}", text);
   print(where, text, is_hurried_ ? Patience::brief : Patience::until_asked_to_end);
   return status_.value_or(0);
 }

@@ -89,5 +89,50 @@ TEST(EpollReactor, RunsByItselfToo) {
   EXPECT_EQ(runs, 1);
 }
 
+TEST(EpollReactor, ACallbackMayRunTheLoop) {
+  EpollReactor reactor;
+  SocketPair pair;
+  Probe probe{reactor, pair.near.get()};
+  int inner = 0;
+  reactor.post([&] { reactor.post([&] { ++inner; }); });
+  probe.on_read = [&] {
+    probe.take();
+    reactor.run_once(Duration::zero());
+    reactor.run_once(Duration::zero());
+  };
+  probe.start_reading();
+  pair.send();
+  reactor.run_once(Duration::zero());
+  EXPECT_EQ(probe.reads, 1);
+  EXPECT_EQ(inner, 1);
+}
+
+TEST(EpollReactor, ARemovedDescriptorIsNotCalledForEarlierEvents) {
+  EpollReactor reactor;
+  SocketPair first;
+  SocketPair second;
+  Probe a{reactor, first.near.get()};
+  Probe b{reactor, second.near.get()};
+  a.on_read = [&] { b.detach(); };
+  b.on_read = [&] { a.detach(); };
+  a.start_reading();
+  b.start_reading();
+  first.send();
+  second.send();
+  reactor.run_once(Duration::zero());
+  EXPECT_EQ(a.reads + b.reads, 1) << "the second was removed by the first";
+}
+
+TEST(EpollReactor, AWaitEndsAtTheTimerOrBefore) {
+  EpollReactor reactor;
+  bool ran = false;
+  const auto timer = reactor.call_later(milliseconds{5}, [&] { ran = true; });
+  reactor.run_once(Duration::zero());
+  EXPECT_FALSE(ran);
+  for (int i = 0; i < 100 && !ran; ++i) reactor.run_once(std::chrono::hours{1});
+  EXPECT_TRUE(ran);
+  EXPECT_EQ(reactor.run_once(milliseconds{1}), 0U) << "nothing comes: the time ends the wait";
+}
+
 }  // namespace
 }  // namespace tunport

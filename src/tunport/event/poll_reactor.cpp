@@ -55,12 +55,11 @@ TimePoint PollReactor::next_deadline() const {
     const std::lock_guard lock{mutex_};
     if (!posted_.empty()) return TimePoint::min();
   }
-  return timers_.empty() ? TimePoint::max() : timers_.begin()->first.first;
+  return next_timer();
 }
 
-int PollReactor::number_of(const Watched& fd) const {
-  const auto found = std::ranges::find_if(watches_, [&](const Watch& watch) { return watch.fd == &fd; });
-  return found == watches_.end() ? -1 : found->number;
+TimePoint PollReactor::next_timer() const {
+  return timers_.empty() ? TimePoint::max() : timers_.begin()->first.first;
 }
 
 // POLLPRI stands for the error watch of a descriptor that neither reads nor writes: with no event armed the
@@ -69,10 +68,19 @@ short PollReactor::events_of(const Watched& fd) {
   return static_cast<short>(POLLPRI | (fd.reading() ? POLLIN : 0) | (fd.writing() ? POLLOUT : 0));
 }
 
+void PollReactor::woken() const {
+  eventfd_t ignored = 0;
+  ::eventfd_read(wake_.get(), &ignored);
+}
+
+void PollReactor::wake_for_posted() const {
+  const std::lock_guard lock{mutex_};
+  if (!posted_.empty()) ::eventfd_write(wake_.get(), 1);
+}
+
 std::size_t PollReactor::dispatch(int number, short revents) {
   if (number == wake_.get()) {
-    eventfd_t ignored = 0;
-    ::eventfd_read(number, &ignored);
+    woken();
     return 0;
   }
   // Each call may remove the descriptor, or put another in its place: look the number up anew.
@@ -133,31 +141,34 @@ std::size_t PollReactor::run_due() {
 
 std::size_t PollReactor::run_once(Duration longest) {
   const TimePoint deadline = next_deadline();
-  Duration wait = Duration::zero();
+  Duration time = Duration::zero();
   if (deadline == TimePoint::max())
-    wait = longest;
+    time = longest;
   else if (deadline != TimePoint::min())
-    wait = std::clamp(deadline - now(), Duration::zero(), longest);
+    time = std::clamp(deadline - now(), Duration::zero(), longest);
+  const std::size_t done = wait(time);
+  return done + run_due();
+}
+
+std::size_t PollReactor::wait(Duration longest) {
   ready_ = wanted();
   timespec timeout{};
-  timeout.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(wait).count();
-  timeout.tv_nsec = std::chrono::nanoseconds(wait % std::chrono::seconds{1}).count();
+  timeout.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(longest).count();
+  timeout.tv_nsec = std::chrono::nanoseconds(longest % std::chrono::seconds{1}).count();
   std::size_t done = 0;
-  if (::ppoll(ready_.data(), ready_.size(), wait == Duration::max() ? nullptr : &timeout, nullptr) > 0) {
+  if (::ppoll(ready_.data(), ready_.size(), longest == Duration::max() ? nullptr : &timeout, nullptr) > 0) {
     std::vector<pollfd> ready;
     ready.swap(ready_);  // a callback may run this loop again
     for (const pollfd& entry : ready)
       if (entry.revents != 0) done += dispatch(entry.fd, entry.revents);
     ready_ = std::move(ready);
   }
-  return done + run_due();
+  return done;
 }
-
-bool PollReactor::idle() const { return watches_.empty() && next_deadline() == TimePoint::max(); }
 
 void PollReactor::run() {
   stopped_ = false;
-  while (!stopped_ && !idle()) run_once(Duration::max());
+  while (!stopped_ && (watches_any() || next_deadline() != TimePoint::max())) run_once(Duration::max());
 }
 
 std::uint64_t PollReactor::start_timer(Duration delay, std::function<void()> call) {

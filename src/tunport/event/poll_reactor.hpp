@@ -40,6 +40,8 @@ class PollReactor : public Reactor {
   const std::vector<pollfd>& wanted();
   /// The time of the next work of `run_due`; `TimePoint::max()` if never.
   TimePoint next_deadline() const;
+  /// The time of the next timer; `TimePoint::max()` without one.
+  TimePoint next_timer() const;
   /// Handles `revents` (poll.h) of the ready descriptor `fd`. Returns the number of calls made.
   std::size_t dispatch(int fd, short revents);
   /// Runs the posted calls and the due timers, except timers started meanwhile. Returns the number of calls
@@ -48,14 +50,21 @@ class PollReactor : public Reactor {
 
   std::uint64_t start_timer(Duration delay, std::function<void()> call) override;
   void cancel_timer(std::uint64_t id) noexcept override;
-  /// The descriptor of a watched `fd`, as of `add`; -1 if it is not watched.
-  int number_of(const Watched& fd) const;
   /// The events that `fd` wants (poll.h).
   static short events_of(const Watched& fd);
-  /// True while nothing is watched, pending or posted.
-  bool idle() const;
+  /// The descriptor by which `post` wakes the loop.
+  int wake_fd() const { return wake_.get(); }
+  /// `wake_fd` was readable.
+  void woken() const;
+  /// Makes `wake_fd` readable if calls are posted.
+  void wake_for_posted() const;
 
  private:
+  /// Waits at most `longest` for descriptors, and handles what is ready. Returns the number of calls made.
+  virtual std::size_t wait(Duration longest);
+  /// True while a descriptor is watched.
+  virtual bool watches_any() const { return !watches_.empty(); }
+
   struct Watch {
     int number;  // as of `add`: the descriptor may be closed at its removal
     Watched* fd;

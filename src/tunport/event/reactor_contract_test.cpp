@@ -12,7 +12,9 @@
 namespace tunport {
 namespace {
 
-class PollDriver : public Driver {
+/// A reactor that runs by itself.
+template <class Made>
+class OwnDriver : public Driver {
  public:
   Reactor& reactor() override { return reactor_; }
   void turn() override { reactor_.run_once(Duration::zero()); }
@@ -22,7 +24,7 @@ class PollDriver : public Driver {
   }
 
  private:
-  PollReactor reactor_;
+  Made reactor_;
 };
 
 /// The reactor behind a descriptor, with another loop waiting for it.
@@ -59,7 +61,9 @@ class ManualDriver : public Driver {
 };
 
 INSTANTIATE_TEST_SUITE_P(Each, ReactorContract,
-                         ::testing::Values(Kind{"Poll", make<PollDriver>}, Kind{"Epoll", make<EpollDriver>},
+                         ::testing::Values(Kind{"Poll", make<OwnDriver<PollReactor>>},
+                                           Kind{"Epoll", make<OwnDriver<EpollReactor>>},
+                                           Kind{"BehindADescriptor", make<EpollDriver>},
                                            Kind{"Asio", make<AsioDriver>}, Kind{"Strand", make<StrandDriver>},
                                            Kind{"Manual", make<ManualDriver>}),
                          [](const auto& tested) { return std::string{tested.param.name}; });

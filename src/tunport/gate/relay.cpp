@@ -41,10 +41,12 @@ bool is_reset(int error) {
 
 }  // namespace
 
-/// Keeps the SIGPIPE of a splice(2) from the thread. A signal that was pending before stays.
+/// Keeps the SIGPIPE of a splice(2) from the thread, from `begin` on. A signal that was pending before stays.
 class Relay::WithoutSigpipe {
  public:
-  WithoutSigpipe() {
+  WithoutSigpipe() = default;
+  void begin() {
+    if (std::exchange(begun_, true)) return;
     sigemptyset(&pipe_);
     sigaddset(&pipe_, SIGPIPE);
     sigset_t before;
@@ -55,7 +57,7 @@ class Relay::WithoutSigpipe {
     pending_before_ = ::sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
   }
   ~WithoutSigpipe() {
-    if (!blocked_before_) ::pthread_sigmask(SIG_UNBLOCK, &pipe_, nullptr);
+    if (begun_ && !blocked_before_) ::pthread_sigmask(SIG_UNBLOCK, &pipe_, nullptr);
   }
   WithoutSigpipe(const WithoutSigpipe&) = delete;
   WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
@@ -67,7 +69,8 @@ class Relay::WithoutSigpipe {
   }
 
  private:
-  sigset_t pipe_;
+  sigset_t pipe_{};
+  bool begun_ = false;
   bool blocked_before_ = false;
   bool pending_before_ = false;
 };
@@ -114,7 +117,8 @@ Relay::Relay(Reactor& reactor, PipePool& pipes, UniqueFd a, UniqueFd b, const Re
   try {
     for (Side* const side : {&a_, &b_}) {
       const int socket = side->socket.get();
-      ::fcntl(socket, F_SETFL, ::fcntl(socket, F_GETFL) | O_NONBLOCK);
+      if (const int flags = ::fcntl(socket, F_GETFL); (flags & O_NONBLOCK) == 0)
+        ::fcntl(socket, F_SETFL, flags | O_NONBLOCK);
       set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
       set_option(socket, SOL_SOCKET, SO_OOBINLINE, 1);
       side->wants_read = true;
@@ -210,7 +214,7 @@ void Relay::look_for_idleness() {
 /// has urgent data, or may have no more to say.
 void Relay::pump(Way& way, bool urgent) {
   if (over_ || way.wait == Wait::over) return;
-  const WithoutSigpipe guard;
+  WithoutSigpipe guard;
   const std::uint64_t before = way.count;
   Step step = Step::moved;
   for (int reads = 0; reads < turn_reads && way.count - before < turn_size && step == Step::moved; ++reads) {
@@ -246,7 +250,8 @@ Relay::Step Relay::fill(Way& way, bool may_copy) {
 }
 
 /// Writes from the pipe. Precondition: the way holds bytes.
-Relay::Step Relay::drain(Way& way, const WithoutSigpipe& guard) {
+Relay::Step Relay::drain(Way& way, WithoutSigpipe& guard) {
+  guard.begin();
   // The size is exact: with a larger one some kernels hold back the last segment for more to come.
   const ssize_t put = ::splice(way.pipe.out.get(), nullptr, way.to.socket.get(), nullptr, way.held,
                                SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -294,12 +299,13 @@ Relay::Step Relay::stopped(Way& way, Side& side, int error) {
 
 void Relay::end_of_stream(Way& way) {
   way.wait = Wait::over;
+  if (to_a_.wait == Wait::over && to_b_.wait == Wait::over)
+    return end(RelayEnd::closed, {});  // close(2) ends it
   if (::shutdown(way.to.socket.get(), SHUT_WR) != 0) {
     const int error = errno;
     const int pending = pending_error(way.to.socket.get());
-    return lose(way.to, pending != 0 ? pending : error);
+    lose(way.to, pending != 0 ? pending : error);
   }
-  if (to_a_.wait == Wait::over && to_b_.wait == Wait::over) end(RelayEnd::closed, {});
 }
 
 void Relay::count(Way& way, std::size_t bytes) {
@@ -319,7 +325,7 @@ void Relay::lose(Side& side, int error) {
 /// Passes on what arrived before the reset, as far as the other side has room: as without a relay.
 void Relay::pass_the_rest(Way& way) {
   if (way.wait == Wait::over) return;
-  const WithoutSigpipe guard;
+  WithoutSigpipe guard;
   const std::uint64_t before = way.count;
   for (Step step = Step::moved; step == Step::moved && way.count - before < turn_size;) {
     if (way.held == 0) step = fill(way, false);
@@ -335,12 +341,13 @@ void Relay::end(RelayEnd how, const std::error_code& why) {
 
 /// Gives everything back, and resets the sockets unless both streams are complete.
 void Relay::close() noexcept {
-  const linger how{result_->end != RelayEnd::closed, 0};
+  constexpr linger reset{.l_onoff = 1, .l_linger = 0};
   for (Side* const side : {&a_, &b_}) {
     unwatch(*side);
     side->rest.cancel();
     if (!side->socket) continue;
-    ::setsockopt(side->socket.get(), SOL_SOCKET, SO_LINGER, &how, sizeof how);
+    if (result_->end != RelayEnd::closed)
+      ::setsockopt(side->socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     side->socket.reset();
   }
   for (Way* const way : {&to_a_, &to_b_}) {

@@ -157,7 +157,7 @@ class Relay {
   Way& way_to(Side& side) { return &side == &a_ ? to_a_ : to_b_; }
   void pump(Way& way, bool urgent);
   Step fill(Way& way, bool may_copy);
-  Step drain(Way& way, const WithoutSigpipe& guard);
+  Step drain(Way& way, WithoutSigpipe& guard);
   Step copy(Way& way);
   Step stopped(Way& way, Side& side, int error);
   void end_of_stream(Way& way);
