@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -88,6 +89,30 @@ bool is_real_root() {
   return ::geteuid() == 0 && count == UINT32_MAX;
 }
 
+/// The command of a gateway. Throws `NotHere` without the program.
+Words command_of(Peer peer, int network_namespace) {
+  Words words;
+  if (peer == Peer::slirp4netns) {
+    if (!has_command("slirp4netns")) throw NotHere{"slirp4netns is not there"};
+    words = {"slirp4netns",
+             "--configure",
+             "--mtu=65520",
+             "--netns-type=path",
+             "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(network_namespace),
+             "tap0"};
+  } else if (peer == Peer::pasta) {
+    if (!has_command("pasta")) throw NotHere{"pasta is not there (Debian's package passt)"};
+    // pasta does not run as root, and leaves it in a way that keeps it from making namespaces.
+    if (is_real_root()) words = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    for (const char* const word : {"pasta", "--config-net", "-f", "-q", "--", "cat"})
+      words.emplace_back(word);
+  } else {
+    words = {tunport_command(), "gate", "tun:t0", "--sandbox", "--quiet", "--", "cat"};
+    if (!std::filesystem::exists(words.front())) throw NotHere{words.front() + " is not built"};
+  }
+  return words;
+}
+
 /// Replaces the calling process by a command.
 [[noreturn]] void become(const Words& words, int input, bool is_quiet) {
   const UniqueFd nowhere{::open("/dev/null", O_WRONLY | O_CLOEXEC)};
@@ -119,61 +144,59 @@ ServerNamespace::~ServerNamespace() {
 }
 
 Gateway::Gateway(Peer peer) : ends_by_itself_{peer != Peer::slirp4netns} {
-  std::error_code ec;
   if (peer == Peer::veth) {
+    std::error_code ec;
     namespace_ = current_namespace(ec);
     if (ec) throw Error{ec, "this namespace"};
     return;
   }
-  std::array<int, 2> ends{};
-  require(::pipe2(ends.data(), O_CLOEXEC) == 0, "no pipe");
-  const UniqueFd input{ends[0]};
-  inside_stdin_ = UniqueFd{ends[1]};
-  Words words;
-  if (peer == Peer::slirp4netns) {
-    if (!has_command("slirp4netns")) throw NotHere{"slirp4netns is not there"};
-    namespace_ = make_namespace();
-    words = {"slirp4netns",
-             "--configure",
-             "--mtu=65520",
-             "--netns-type=path",
-             "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(namespace_.get()),
-             "tap0"};
-  } else if (peer == Peer::pasta) {
-    if (!has_command("pasta")) throw NotHere{"pasta is not there (Debian's package passt)"};
-    // pasta does not run as root, and leaves it in a way that keeps it from making namespaces.
-    if (is_real_root()) words = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
-    for (const char* const word : {"pasta", "--config-net", "-f", "-q", "--", "cat"})
-      words.emplace_back(word);
-  } else {
-    words = {tunport_command(), "gate", "tun:t0", "--sandbox", "--quiet", "--", "cat"};
-    if (!std::filesystem::exists(words.front())) throw NotHere{words.front() + " is not built"};
+  // Debian's pasta now and then waits for ever at its start.
+  for (int tries = 3; !start(peer); --tries) {
+    end();
+    require(tries > 1, "the gateway has made no namespace");
   }
-  process_.emplace(Core::both, [&](const auto& ready) {
-    if (peer == Peer::pasta && is_real_root()) open_clone_device();
-    ready();
-    become(words, input.get(), peer != Peer::tunport);
-  });
-  process_->wait_ready();
   const double deadline = now() + patience;
-  while (!namespace_ && now() < deadline) {
-    sleep_for(0.01);
-    namespace_ = namespace_of_child(process_->pid());
-  }
-  require(static_cast<bool>(namespace_), "the gateway has made no namespace");
   while (!can_connect(namespace_.get(), server_address)) {
     require(now() < deadline, "the gateway leads nowhere");
     sleep_for(0.02);
   }
 }
 
-Gateway::~Gateway() {
+/// Starts the process. False without a namespace in time.
+bool Gateway::start(Peer peer) {
+  std::array<int, 2> ends{};
+  require(::pipe2(ends.data(), O_CLOEXEC) == 0, "no pipe");
+  const UniqueFd input{ends[0]};
+  inside_stdin_ = UniqueFd{ends[1]};
+  if (peer == Peer::slirp4netns) namespace_ = make_namespace();
+  const Words words = command_of(peer, namespace_.get());
+  process_.emplace(Core::both, [&](const auto& ready) {
+    ::setpgid(0, 0);
+    if (peer == Peer::pasta && is_real_root()) open_clone_device();
+    ready();
+    become(words, input.get(), peer != Peer::tunport);
+  });
+  process_->wait_ready();
+  const double deadline = now() + patience / 3;
+  while (!namespace_ && now() < deadline) {
+    sleep_for(0.01);
+    namespace_ = namespace_of_child(process_->pid());
+  }
+  return static_cast<bool>(namespace_);
+}
+
+Gateway::~Gateway() { end(); }
+
+void Gateway::end() {
   inside_stdin_.reset();
   if (!process_) return;
-  // slirp4netns knows no end: the child's destructor ends the process.
-  const UniqueFd end{static_cast<int>(::syscall(SYS_pidfd_open, process_->pid(), 0))};
-  pollfd wait{end.get(), POLLIN, 0};
-  ::poll(&wait, 1, ends_by_itself_ ? 2000 : 0);
+  // slirp4netns knows no end.
+  const pid_t group = process_->pid();
+  const UniqueFd process{static_cast<int>(::syscall(SYS_pidfd_open, group, 0))};
+  pollfd wait{process.get(), POLLIN, 0};
+  ::poll(&wait, 1, ends_by_itself_ && namespace_ ? 2000 : 0);
+  ::kill(-group, SIGKILL);
+  process_.reset();
 }
 
 double Gateway::cpu_time() const { return process_ ? process_->cpu_time() : 0; }

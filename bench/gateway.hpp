@@ -52,6 +52,9 @@ class Gateway {
   double memory() const;
 
  private:
+  bool start(Peer peer);
+  void end();
+
   bool ends_by_itself_;    // with COMMAND
   UniqueFd inside_stdin_;  // the end of the standard input ends what keeps the namespace
   UniqueFd namespace_;
