@@ -200,6 +200,9 @@ void GateRun::take_requests() {
 void GateRun::begin(GateRequest request) {
   GateTarget target = plan_.rules.decide(request.destination());
   Proxy* const proxy = proxy_ && target.way == GateWay::upstream ? &*proxy_ : nullptr;
+  // Where the route to the proxy leads into the interface, our own connections would come again for ever.
+  if (proxy != nullptr && !plan_.sandbox && !target.refusal && proxy->is_at(target.endpoint))
+    target.refusal = GateRefusal::prohibited;
   std::optional<std::string> name;
   if (plan_.fakes_names && proxy != nullptr && FakeNames::covers(target.endpoint.address)) {
     name = names_.name_of(target.endpoint.address);
@@ -283,9 +286,9 @@ void GateRun::finish_if_done() {
 }  // namespace
 
 int run_gate(const GatePlan& plan) {
+  std::optional<Proxy> proxy = find_proxy(plan.upstream);  // may take long: signals end it still
   block_signals();
   keep_notifications_to_us();
-  std::optional<Proxy> proxy = find_proxy(plan.upstream);
   std::optional<GateSandbox> sandbox;
   if (plan.sandbox) sandbox = GateSandbox::make(plan);
   if (sandbox && !sandbox->note.empty() && !plan.quiet) print_error(sandbox->note);

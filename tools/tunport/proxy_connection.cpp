@@ -1,5 +1,6 @@
 #include "proxy_connection.hpp"
 
+#include <array>
 #include <cerrno>
 #include <utility>
 

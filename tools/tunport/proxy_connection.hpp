@@ -1,7 +1,7 @@
 #pragma once
 /// A connection by a proxy, being made.
 
-#include <array>
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -29,6 +29,9 @@ class Proxy {
 
   const Upstream& upstream() const { return upstream_; }
   const std::vector<Endpoint>& endpoints() const { return endpoints_; }
+  bool is_at(const Endpoint& endpoint) const {
+    return std::ranges::find(endpoints_, endpoint) != endpoints_.end();
+  }
   /// The proxy has done its part: the next fault is news.
   void works() { is_said_ = false; }
   /// Tells a fault, unless one was told since the proxy worked last.

@@ -1,6 +1,7 @@
 #include "upstream.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 
