@@ -103,9 +103,9 @@ std::optional<Endpoint> association_endpoint(const std::optional<Endpoint>& boun
 
 class ProxyUdp::Flow {
  public:
-  Flow(ProxyUdp& owner, Key key, const std::string& name)
+  Flow(ProxyUdp& owner, const Key& key, const std::string& name)
       : owner_{owner},
-        key_{std::move(key)},
+        key_{key},
         has_name_{!name.empty()},
         header_{proxy_datagram_header(key_.destination, name)} {}
   ~Flow() { close(); }
