@@ -33,6 +33,7 @@ _tunport() {
   case $previous in
     --explain) answers="all $("$program" host --explain all 2>/dev/null | sed 's/ .*//')" ;;
     --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo | --fd | --route | --map | --allow | --deny | --dns) return ;;
+    --to) answers="direct socks5:// http://" ;;
     --user) answers=$(compgen -u -- "$word") ;;
     host | gate | doctor) answers=$(_tunport_ports "$word") ;;
   esac
@@ -43,7 +44,7 @@ _tunport() {
   mapfile -t COMPREPLY < <(compgen -W "$answers" -- "$word")
 
   # A port goes on: no blank behind its parts.
-  if ((${#COMPREPLY[@]} == 1)) && [[ ${COMPREPLY[0]} == *[:=] ]]; then compopt -o nospace 2>/dev/null; fi
+  if ((${#COMPREPLY[@]} == 1)) && [[ ${COMPREPLY[0]} == *[:=/] ]]; then compopt -o nospace 2>/dev/null; fi
   local kept=${word%"${word##*[:=]}"}
   if [[ -n $kept && $COMP_WORDBREAKS == *[:=]* ]]; then COMPREPLY=("${COMPREPLY[@]#"$kept"}"); fi
 }

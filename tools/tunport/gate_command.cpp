@@ -23,8 +23,10 @@
 #include "gate_connection.hpp"
 #include "gate_sandbox.hpp"
 #include "gate_summary.hpp"
+#include "gate_udp.hpp"
 #include "notify.hpp"
 #include "output.hpp"
+#include "proxy_connection.hpp"
 #include "signals.hpp"
 
 // Theory. With --sandbox the namespaces, the device and the listeners are made by a process of their own
@@ -54,9 +56,29 @@ UniqueFd open_log(const std::string& path) {
   return file;
 }
 
+void add(UdpRelayStatistics& sum, const UdpRelayStatistics& more) {
+  sum.flows += more.flows;
+  sum.flows_evicted += more.flows_evicted;
+  sum.datagrams_out += more.datagrams_out;
+  sum.datagrams_in += more.datagrams_in;
+  sum.datagrams_dropped += more.datagrams_dropped;
+}
+
+/// The proxy of `--to`; nothing for a direct way.
+std::optional<Proxy> find_proxy(const Upstream& upstream) {
+  if (upstream.kind == UpstreamKind::direct) return std::nullopt;
+  std::string problem;
+  std::vector<Endpoint> endpoints = resolve(upstream, problem);
+  if (endpoints.empty())
+    throw Failure{status::failed,
+                  fmt::format("--to {}: {}; write an address instead, or look after the machine's resolver",
+                              to_string(upstream), problem)};
+  return Proxy{upstream, std::move(endpoints), [](const std::string& line) { print_error(line); }};
+}
+
 class GateRun {
  public:
-  GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox);
+  GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox, std::optional<Proxy> proxy);
   int run();
 
  private:
@@ -74,6 +96,7 @@ class GateRun {
 
   const GatePlan& plan_;
   std::optional<GateSandbox> sandbox_;
+  std::optional<Proxy> proxy_;
   rlimit former_limit_ = raise_descriptor_limit();
   EpollReactor reactor_;  // a turn costs the ready descriptors only, of thousands
   Signals signals_;
@@ -81,6 +104,8 @@ class GateRun {
   GateSummary summary_;
   PipePool pipes_;
   UdpRelay udp_;
+  FakeNames names_;
+  std::optional<GateUdp> udp_by_proxy_;
   std::unique_ptr<Gate> gate_;
   std::list<GateConnection> connections_;
   std::optional<Child> child_;
@@ -91,15 +116,19 @@ class GateRun {
   bool log_failed_ = false;  // said already
 };
 
-GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox)
+GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox, std::optional<Proxy> proxy)
     : plan_{plan},
       sandbox_{std::move(sandbox)},
+      proxy_{std::move(proxy)},
       signals_{reactor_, [this](const signalfd_siginfo& info) { on_signal(info); }},
       log_{open_log(plan.log)},
       udp_{reactor_, {.target = [this](const Endpoint&, const Endpoint& destination) {
              const GateTarget target = plan_.rules.decide(destination);
-             return target.refusal ? std::nullopt : std::optional{target.endpoint};
+             const bool is_refused = target.refusal || (proxy_ && target.way == GateWay::upstream);
+             return is_refused ? std::nullopt : std::optional{target.endpoint};
            }}} {
+  if (proxy_)
+    udp_by_proxy_.emplace(reactor_, plan_.rules, *proxy_, plan_.fakes_names ? &names_ : nullptr, udp_);
   GateOptions options{.port = plan.port.options()};
   if (sandbox_) {
     options.port.interface = {};
@@ -112,7 +141,8 @@ GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox)
 }
 
 int GateRun::run() {
-  gate_->udp().add_default(udp_);
+  DatagramProtocol& udp = udp_by_proxy_ ? static_cast<DatagramProtocol&>(*udp_by_proxy_) : udp_;
+  gate_->udp().add_default(udp);
   udp_.send_errors_to(&gate_->port());
   gate_->port().on_connection_lost([this](const std::error_code& reason) { lose_port(reason); });
   gate_->start();
@@ -125,8 +155,9 @@ int GateRun::run() {
   reactor_.run();
   notify("STOPPING=1");
   udp_.send_errors_to(nullptr);
-  gate_->udp().remove_default(udp_);
+  gate_->udp().remove_default(udp);
   summary_.udp = udp_.statistics();
+  if (udp_by_proxy_) add(summary_.udp, udp_by_proxy_->statistics());
   summary_.gate = gate_->statistics();
   summary_.port = gate_->port().statistics();
   std::string text = plan_.json ? to_json(summary_) + '\n' : plan_.quiet ? "" : to_table(summary_);
@@ -167,8 +198,18 @@ void GateRun::take_requests() {
 }
 
 void GateRun::begin(GateRequest request) {
-  const GateTarget target = plan_.rules.decide(request.destination());
-  const auto place = connections_.emplace(connections_.end(), reactor_, pipes_, std::move(request), target);
+  GateTarget target = plan_.rules.decide(request.destination());
+  Proxy* const proxy = proxy_ && target.way == GateWay::upstream ? &*proxy_ : nullptr;
+  // Where the route to the proxy leads into the interface, our own connections would come again for ever.
+  if (proxy != nullptr && !plan_.sandbox && !target.refusal && proxy->is_at(target.endpoint))
+    target.refusal = GateRefusal::prohibited;
+  std::optional<std::string> name;
+  if (plan_.fakes_names && proxy != nullptr && FakeNames::covers(target.endpoint.address)) {
+    name = names_.name_of(target.endpoint.address);
+    if (!name && !target.refusal) target.refusal = GateRefusal::host_unreachable;
+  }
+  const auto place = connections_.emplace(connections_.end(), reactor_, pipes_, std::move(request), target,
+                                          proxy, name.value_or(std::string{}));
   place->start([this, place](const ConnectionRecord& record) {
     summary_.bytes_out += record.bytes_out;
     summary_.bytes_in += record.bytes_in;
@@ -245,12 +286,13 @@ void GateRun::finish_if_done() {
 }  // namespace
 
 int run_gate(const GatePlan& plan) {
+  std::optional<Proxy> proxy = find_proxy(plan.upstream);  // may take long: signals end it still
   block_signals();
   keep_notifications_to_us();
   std::optional<GateSandbox> sandbox;
   if (plan.sandbox) sandbox = GateSandbox::make(plan);
   if (sandbox && !sandbox->note.empty() && !plan.quiet) print_error(sandbox->note);
-  return GateRun{plan, std::move(sandbox)}.run();
+  return GateRun{plan, std::move(sandbox), std::move(proxy)}.run();
 }
 
 }  // namespace tunport::tool

@@ -55,23 +55,26 @@ std::string text_of(std::chrono::system_clock::time_point time) {
 }  // namespace
 
 std::string to_json(const ConnectionRecord& record) {
-  const nlohmann::ordered_json line{
+  nlohmann::ordered_json line{
       {"begun", text_of(record.begun)},     {"ended", text_of(std::chrono::system_clock::now())},
       {"source", to_string(record.source)}, {"destination", to_string(record.destination)},
       {"target", to_string(record.target)}, {"bytes_out", record.bytes_out},
       {"bytes_in", record.bytes_in},        {"end", record.end}};
+  if (!record.name.empty()) line["name"] = record.name;
   return line.dump();
 }
 
 GateConnection::GateConnection(Reactor& reactor, PipePool& pipes, GateRequest request,
-                               const GateTarget& target)
+                               const GateTarget& target, Proxy* proxy, std::string name)
     : reactor_{reactor},
       pipes_{pipes},
       request_{std::move(request)},
       refusal_{target.refusal},
+      proxy_{proxy},
       record_{.source = request_.source(),
               .destination = request_.destination(),
               .target = target.endpoint,
+              .name = std::move(name),
               .begun = std::chrono::system_clock::now(),
               .end = {}} {}
 
@@ -82,9 +85,12 @@ void GateConnection::start(Ended ended) {
     over_ = reactor_.call_later(Duration::zero(), [this] { end(std::string{word_for(*refusal_)}); });
     return;
   }
-  connecting_ = std::make_unique<OuterConnection>(
-      reactor_, record_.target,
-      [this](const std::error_code& ec, UniqueFd socket) { connected(ec, std::move(socket)); });
+  auto done = [this](const std::error_code& ec, UniqueFd socket) { connected(ec, std::move(socket)); };
+  if (proxy_ != nullptr)
+    connecting_ = std::make_unique<ProxyConnection>(
+        reactor_, *proxy_, ProxyRequest{.destination = record_.target, .name = record_.name}, done);
+  else
+    connecting_ = std::make_unique<OuterConnection>(reactor_, record_.target, done);
 }
 
 void GateConnection::connected(const std::error_code& ec, UniqueFd socket) {

@@ -11,7 +11,7 @@
 #include "tunport/gate/relay.hpp"
 
 #include "gate_rules.hpp"
-#include "outer_connection.hpp"
+#include "proxy_connection.hpp"
 
 namespace tunport::tool {
 
@@ -20,6 +20,7 @@ struct ConnectionRecord {
   Endpoint source;
   Endpoint destination;
   Endpoint target;
+  std::string name = {};  ///< of the destination, where it is reached by name
   std::chrono::system_clock::time_point begun;
   std::uint64_t bytes_out = 0;  ///< from the client
   std::uint64_t bytes_in = 0;   ///< to the client
@@ -34,8 +35,10 @@ class GateConnection {
   /// Called once, at the end, from the reactor. May destroy the connection.
   using Ended = std::function<void(const ConnectionRecord& record)>;
 
-  /// `pipes` outlives the connection.
-  GateConnection(Reactor& reactor, PipePool& pipes, GateRequest request, const GateTarget& target);
+  /// With `proxy` the target is reached by it, and by `name` if there is one; null: by this machine. `pipes`
+  /// and `proxy` outlive the connection.
+  GateConnection(Reactor& reactor, PipePool& pipes, GateRequest request, const GateTarget& target,
+                 Proxy* proxy, std::string name);
   /// Begins, once.
   void start(Ended ended);
 
@@ -48,10 +51,11 @@ class GateConnection {
   PipePool& pipes_;
   GateRequest request_;
   std::optional<GateRefusal> refusal_;
+  Proxy* proxy_;
   Ended ended_;
   ConnectionRecord record_;
   UniqueFd outer_;
-  std::unique_ptr<OuterConnection> connecting_;
+  std::unique_ptr<Watched> connecting_;
   std::unique_ptr<Relay> relay_;
   Reactor::Timer over_;
   std::shared_ptr<char> life_ = std::make_shared<char>();  // tells the gate's answer of our end

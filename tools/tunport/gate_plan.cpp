@@ -23,6 +23,7 @@ const IpPrefix sandbox_v4{"10.0.2.100/24"};
 const IpPrefix sandbox_v6{"fd00:2::100/64"};
 const IpPrefix everywhere_v4{"0.0.0.0/0"};
 const IpPrefix everywhere_v6{"::/0"};
+const IpPrefix fake_names{"198.18.0.0/15"};
 const IpAddress listen_v4{"192.0.0.8"};  // the dummy address of RFC 7600: nobody else has it
 const IpAddress listen_v6{"fd00:2::ffff:8"};
 
@@ -59,14 +60,18 @@ void plan_servers(GatePlan& plan, const GateArguments& arguments, const GateSurr
     const IpAddress gateway = host_of(subnet, 2);
     if (gateway != subnet.address) plan.rules.gateways.push_back(gateway);
     const IpAddress server = host_of(subnet, 3);
-    if (arguments.dns || server == subnet.address) continue;
+    if ((arguments.dns && !plan.fakes_names) || server == subnet.address) continue;
     plan.rules.dns.push_back({server, dns_port});
     plan.nameservers.push_back(server);
   }
   plan.rules.resolvers = surroundings.resolvers;
-  if (!arguments.dns || *arguments.dns == "off") return;
+  plan.rules.answers_names = plan.fakes_names;
+  if (plan.fakes_names && plan.rules.dns.empty())
+    wrong("--dns", "fake", "the interface's subnet has no room for a name server; a /24 has 'x.x.x.3'");
+  if (plan.fakes_names || !arguments.dns || *arguments.dns == "off") return;
   const auto address = IpAddress::parse(*arguments.dns);
-  if (!address) wrong("--dns", *arguments.dns, "no address of a name server, such as 9.9.9.9, and not 'off'");
+  if (!address)
+    wrong("--dns", *arguments.dns, "no address of a name server, such as 9.9.9.9, and not 'fake' or 'off'");
   plan.nameservers.push_back(*address);
 }
 
@@ -93,6 +98,14 @@ void plan_interface(GatePlan& plan, const GateArguments& arguments, const GateSu
   if (plan.routes.empty() && plan.sandbox) {
     if (has_family(addresses, false)) plan.routes.push_back(everywhere_v4);
     if (has_family(addresses, true)) plan.routes.push_back(everywhere_v6);
+  }
+  if (plan.fakes_names) {
+    if (!has_family(addresses, false))
+      wrong("--dns", "fake", "the addresses of names are IPv4; add such an --interface-address");
+    const bool is_routed = std::ranges::any_of(plan.routes, [](const IpPrefix& route) {
+      return route.length <= fake_names.length && route.contains(fake_names.address);
+    });
+    if (!is_routed) plan.routes.push_back(fake_names);
   }
   for (const IpPrefix& route : plan.routes) {
     if (!has_family(addresses, route.address.is_v6()))
@@ -156,10 +169,20 @@ GatePlan make_gate_plan(const GateArguments& arguments, const GateSurroundings& 
         "'-- sh'"};
   if (plan.sandbox && !plan.port.network_namespace.empty())
     throw Failure{status::usage, "--sandbox makes a network namespace; leave netns= out"};
+  std::string problem;
+  const auto upstream = Upstream::parse(arguments.to, problem);
+  // Without the value, which may hold a password.
+  if (!upstream) throw Failure{status::usage, "--to: " + problem + "; see 'tunport gate --help'"};
+  plan.upstream = *upstream;
+  const bool is_direct = plan.upstream.kind == UpstreamKind::direct;
+  if (is_direct && arguments.dns == "fake")
+    wrong("--dns", "fake",
+          "names need a proxy that finds them; add --to socks5://HOST:PORT or http://HOST:PORT");
+  // Otherwise names would be asked of the machine's resolver, beside the proxy.
+  plan.fakes_names = !is_direct && (arguments.dns ? *arguments.dns == "fake" : plan.sandbox);
   plan_interface(plan, arguments, surroundings);
   plan_servers(plan, arguments, surroundings);
   for (const std::string& text : arguments.maps) {
-    std::string problem;
     const auto mapping = GateMapping::parse(text, problem);
     if (!mapping) wrong("--map", text, problem);
     plan.rules.maps.push_back(*mapping);

@@ -9,6 +9,7 @@
 #include "tunport/wire/address.hpp"
 
 #include "gate_rules.hpp"
+#include "upstream.hpp"
 
 namespace tunport::tool {
 
@@ -21,6 +22,7 @@ struct GateArguments {
   std::vector<std::string> allowed;
   std::vector<std::string> denied;
   std::optional<std::string> dns;
+  std::string to = "direct";
   bool allow_host_loopback = false;
   bool sandbox = false;
   std::string log;
@@ -34,6 +36,8 @@ struct GatePlan {
   PortConfig port;  ///< with addresses and MTU
   std::vector<IpPrefix> routes;
   GateRules rules;
+  Upstream upstream;
+  bool fakes_names = false;            ///< `--dns fake`
   std::vector<IpAddress> listen;       ///< in a sandbox: addresses of the loopback for the listeners
   std::vector<IpAddress> nameservers;  ///< in a sandbox: what resolv.conf says
   bool sandbox = false;

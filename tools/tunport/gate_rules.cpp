@@ -110,23 +110,26 @@ GateTarget GateRules::decide(const Endpoint& destination) const {
     if (!map.target) return {.endpoint = destination, .refusal = map.refusal};
     Endpoint target = *map.target;
     if (target.port == 0) target.port = destination.port;
-    return {.endpoint = target};
+    return {.endpoint = target, .way = GateWay::direct};
   }
   if (std::ranges::find(dns, Endpoint{address, dns_port}) != dns.end() && destination.port == dns_port) {
+    if (answers_names) return {.endpoint = destination, .refusal = GateRefusal::reset, .way = GateWay::names};
     if (resolvers.empty()) return {.endpoint = destination, .refusal = GateRefusal::reset};
-    return {.endpoint = resolvers.front()};
+    return {.endpoint = resolvers.front(), .way = GateWay::direct};
   }
   if (std::ranges::find(gateways, address) != gateways.end()) {
     if (!allow_host_loopback) return {.endpoint = destination, .refusal = GateRefusal::prohibited};
-    return {
-        .endpoint = {address.is_v4() ? IpAddress{loopback_v4} : IpAddress{loopback_v6}, destination.port}};
+    return {.endpoint = {address.is_v4() ? IpAddress{loopback_v4} : IpAddress{loopback_v6}, destination.port},
+            .way = GateWay::direct};
   }
   const auto allow = longest(allowed, address);
   const auto deny = longest(denied, address);
   if (deny && (!allow || *allow < *deny))
     return {.endpoint = destination, .refusal = GateRefusal::prohibited};
-  if (is_loopback(address) && !allow_host_loopback)
-    return {.endpoint = destination, .refusal = GateRefusal::prohibited};
+  if (is_loopback(address)) {
+    if (!allow_host_loopback) return {.endpoint = destination, .refusal = GateRefusal::prohibited};
+    return {.endpoint = destination, .way = GateWay::direct};
+  }
   if (longest(inside, address)) return {.endpoint = destination, .refusal = GateRefusal::host_unreachable};
   return {.endpoint = destination};
 }

@@ -11,10 +11,18 @@
 
 namespace tunport::tool {
 
+/// The way to a destination that is not refused.
+enum class GateWay : std::uint8_t {
+  upstream,  ///< as `--to` has it: by this machine, or by a proxy
+  direct,    ///< by this machine in any case: what a map, the gateway or the machine's resolver stands for
+  names,     ///< to the gate's own name server, by UDP; otherwise refused
+};
+
 /// What becomes of a connection: made to `endpoint`, or refused.
 struct GateTarget {
   Endpoint endpoint;
   std::optional<GateRefusal> refusal = {};
+  GateWay way = GateWay::upstream;
   bool operator==(const GateTarget&) const = default;
 };
 
@@ -36,6 +44,7 @@ struct GateMapping {
 struct GateRules {
   std::vector<GateMapping> maps;     ///< the first that matches
   std::vector<Endpoint> dns;         ///< servers that we are, on port 53
+  bool answers_names = false;        ///< `dns` are answered by the gate itself (`--dns fake`)
   std::vector<Endpoint> resolvers;   ///< the machine's, of which the first of the family is asked
   std::vector<IpAddress> gateways;   ///< stand for the machine itself
   bool allow_host_loopback = false;  ///< a gateway leads to the machine's loopback

@@ -41,16 +41,17 @@ TEST(GateMapping, SaysWhatIsWrong) {
 
 class GateRulesTest : public testing::Test {
  protected:
-  void leads(const char* from, const char* to) {
-    EXPECT_EQ(rules.decide(at(from)), (GateTarget{.endpoint = at(to)})) << from;
+  void leads(const char* from, const char* to, GateWay way = GateWay::direct) {
+    EXPECT_EQ(rules.decide(at(from)), (GateTarget{.endpoint = at(to), .way = way})) << from;
   }
+  void leads_there(const char* to) { leads(to, to, GateWay::upstream); }
   void refused(const char* from, GateRefusal how) { EXPECT_EQ(rules.decide(at(from)).refusal, how) << from; }
   GateRules rules;
 };
 
 TEST_F(GateRulesTest, WithoutRulesEverythingLeadsWhereItIsMeantTo) {
-  leads("198.51.100.7:80", "198.51.100.7:80");
-  leads("[2001:db8::1]:443", "[2001:db8::1]:443");
+  leads_there("198.51.100.7:80");
+  leads_there("[2001:db8::1]:443");
   refused("127.0.0.1:22", GateRefusal::prohibited);
   refused("[::1]:22", GateRefusal::prohibited);
 }
@@ -60,7 +61,7 @@ TEST_F(GateRulesTest, TheFirstMapCounts) {
   leads("198.51.100.7:80", "127.0.0.1:8080");
   leads("198.51.100.7:81", "192.0.2.1:81");
   refused("8.8.8.8:25", GateRefusal::reset);
-  leads("8.8.8.8:26", "8.8.8.8:26");
+  leads_there("8.8.8.8:26");
 }
 
 TEST_F(GateRulesTest, TheGatewayIsTheMachineOnlyIfAllowed) {
@@ -71,6 +72,7 @@ TEST_F(GateRulesTest, TheGatewayIsTheMachineOnlyIfAllowed) {
   rules.allow_host_loopback = true;
   leads("10.0.2.2:80", "127.0.0.1:80");
   leads("[fd00:2::2]:80", "[::1]:80");
+  leads("127.0.0.1:80", "127.0.0.1:80");
 }
 
 TEST_F(GateRulesTest, DnsLeadsToTheMachinesResolver) {
@@ -80,13 +82,18 @@ TEST_F(GateRulesTest, DnsLeadsToTheMachinesResolver) {
   rules.resolvers = {at("127.0.0.53:53")};
   leads("10.0.2.3:53", "127.0.0.53:53");
   refused("10.0.2.3:80", GateRefusal::host_unreachable);
+  rules.answers_names = true;
+  EXPECT_EQ(rules.decide(at("10.0.2.3:53")),
+            (GateTarget{at("10.0.2.3:53"), GateRefusal::reset, GateWay::names}));
+  rules.maps = {map("*:53=192.0.2.1")};
+  leads("10.0.2.3:53", "192.0.2.1:53");
 }
 
 TEST_F(GateRulesTest, TheLongestPrefixDecides) {
   rules.denied = {"10.0.0.0/8", "192.0.2.0/24"};
   rules.allowed = {"10.1.0.0/16"};
   refused("10.2.0.1:1", GateRefusal::prohibited);
-  leads("10.1.0.1:1", "10.1.0.1:1");
+  leads_there("10.1.0.1:1");
   refused("192.0.2.1:1", GateRefusal::prohibited);
   rules.denied.push_back("10.1.2.0/24");
   refused("10.1.2.3:1", GateRefusal::prohibited);

@@ -72,9 +72,19 @@ constexpr auto gate_footer =
     "counts.\n"
     "Of --allow and --deny the longest prefix counts.\n"
     "\n"
+    "With --to a proxy, names in a sandbox are the proxy's to find: the name server is --dns fake, unless "
+    "given\n"
+    "otherwise. An HTTP proxy has no UDP: it is refused. HOST is an address, IPv6 in brackets, or a name, "
+    "which "
+    "is\n"
+    "looked up once; other characters of USER and PASSWORD than letters and digits are written as %XX. The "
+    "command\n"
+    "line of a process is open to other users of the machine. Pings do not go by the proxy.\n"
+    "\n"
     "Examples:\n"
     "  tunport gate tun:t0 --sandbox -- curl https://example.org/\n"
     "  tunport gate tun:t0 --sandbox --map 203.0.113.7:80=127.0.0.1:8080 --map '*:25=refuse' -- ./test\n"
+    "  tunport gate tun:t0 --sandbox --to socks5://127.0.0.1:1080 -- curl https://example.org/\n"
     "  tunport gate tun:t0 --interface-address 10.0.2.100/24 --route 198.51.100.0/24 --log gate.log\n"
     "\n"
     "Exit status:\n"
@@ -153,7 +163,8 @@ class Help : public CLI::Formatter {
     if (app->get_name() == "gate")
       return "\nUsage: tunport gate PORT [--interface-address CIDR...] [--route CIDR...]\n"
              "                    [--map DESTINATION=TARGET...] [--allow CIDR...] [--deny CIDR...]\n"
-             "                    [--dns ADDRESS|off] [--allow-host-loopback] [--sandbox]\n"
+             "                    [--to direct|socks5://...|http://...] [--dns ADDRESS|fake|off]\n"
+             "                    [--allow-host-loopback] [--sandbox]\n"
              "                    [--log FILE] [--json] [--quiet] [-- COMMAND ARG...]\n";
     if (app->get_name() == "list") return "\nUsage: tunport list [--json]\n";
     if (app->get_name() == "doctor") return "\nUsage: tunport doctor [PORT]\n";
@@ -239,9 +250,15 @@ void add_gate_options(CLI::App& verb, GateArguments& gate) {
   verb.add_option("--allow", gate.allowed, "Destinations to be let through, out of those of --deny")
       ->option_text("CIDR...");
   verb.add_option("--deny", gate.denied, "Destinations that are prohibited")->option_text("CIDR...");
+  verb.add_option("--to", gate.to,
+                  "The way of connections: direct (default), socks5://[USER:PASSWORD@]HOST:PORT or "
+                  "http://[USER:PASSWORD@]HOST:PORT; mapped ones and 10.0.2.2 are direct in any case")
+      ->option_text("UPSTREAM");
   verb.add_option("--dns", gate.dns,
-                  "The name server of the sandbox (default: 10.0.2.3, which asks the machine's); off: none")
-      ->option_text("ADDRESS|off");
+                  "The name server of the sandbox (default: 10.0.2.3, which asks the machine's); off: none; "
+                  "fake, the default with a proxy: 10.0.2.3 answers with addresses of 198.18.0.0/15, and the "
+                  "proxy gets the names")
+      ->option_text("ADDRESS|fake|off");
   verb.add_flag("--allow-host-loopback", gate.allow_host_loopback,
                 "10.0.2.2 leads to the machine's own loopback, 127.0.0.1");
   verb.add_flag("--sandbox", gate.sandbox,
