@@ -172,6 +172,48 @@ for i in range(500):
   EXPECT_EQ(summary["gate"]["bytes_in"], 500);
 }
 
+TEST_F(CommandGate, WhatCommandHadSentArrives) {
+  constexpr const char* sink = R"(
+import socket
+s = socket.create_server(('198.51.100.7', 9))
+print('ready', flush=True)
+c, size = s.accept()[0], 0
+while data := c.recv(1 << 16): size += len(data)
+print('got', size, flush=True)
+)";
+  constexpr const char* send_and_end = R"(
+import socket, os
+s = socket.create_connection(('198.51.100.7', 9), 10)
+s.sendall(bytes(3000000))
+os._exit(0)
+)";
+  Running server{Words{"-c", sink}, Circumstances{.program = "/usr/bin/python3"}};
+  ASSERT_TRUE(server.has_said("ready"));
+  const Finished finished = gate({"--json"}, {"python3", "-c", send_and_end});
+  ASSERT_EQ(finished.status, 0) << finished.err;
+  EXPECT_TRUE(server.has_said("got 3000000"));
+  const auto summary = nlohmann::json::parse(finished.out);
+  EXPECT_EQ(summary["gate"]["bytes_out"], 3000000);
+  EXPECT_EQ(summary["gate"]["flows_left"], 0);
+}
+
+TEST_F(CommandGate, AConnectionThatIsCutOffCountsItsBytes) {
+  constexpr const char* leave_behind = R"(
+import os, socket
+s = socket.create_connection(('198.51.100.7', 7777), 5)
+s.sendall(b'12345'); assert s.recv(5) == b'12345'
+if os.fork() == 0:  # keeps the connection, for five seconds
+    os.close(1); os.close(2)
+    s.recv(1)
+)";
+  const Finished finished = gate({"--json"}, {"python3", "-c", leave_behind});
+  ASSERT_EQ(finished.status, 0) << finished.err;
+  const auto summary = nlohmann::json::parse(finished.out);
+  EXPECT_EQ(summary["gate"]["bytes_out"], 5);
+  EXPECT_EQ(summary["gate"]["bytes_in"], 5);
+  EXPECT_EQ(summary["gate"]["flows_left"], 1);
+}
+
 TEST_F(CommandGate, TheListenerLooksClosedToOthers) {
   constexpr const char* probe = R"(
 import errno, socket

@@ -38,6 +38,7 @@ namespace tunport::tool {
 namespace {
 
 constexpr auto termination_grace = std::chrono::seconds{2};
+constexpr auto longest_rest = std::chrono::seconds{2};  // for what COMMAND had sent at its end
 
 /// As many descriptors as allowed: a connection takes up to four. Returns the former limit.
 rlimit raise_descriptor_limit() {
@@ -86,6 +87,7 @@ class GateRun {
   void start_command();
   void take_requests();
   void begin(GateRequest request);
+  void ended(const ConnectionRecord& record);
   void log(const ConnectionRecord& record);
   void on_signal(const signalfd_siginfo& info);
   void on_child_signal();
@@ -93,6 +95,7 @@ class GateRun {
   void terminate_child();
   void stop(int status);
   void finish_if_done();
+  void finish();
 
   const GatePlan& plan_;
   std::optional<GateSandbox> sandbox_;
@@ -110,7 +113,9 @@ class GateRun {
   std::list<GateConnection> connections_;
   std::optional<Child> child_;
   Reactor::Timer kill_timer_;
+  Reactor::Timer end_timer_;
   std::optional<int> status_;  // from the decision to end on
+  bool rest_ = false;          // COMMAND has ended, connections have not
   bool is_hurried_ = false;
   bool is_interrupted_ = false;
   bool log_failed_ = false;  // said already
@@ -211,12 +216,18 @@ void GateRun::begin(GateRequest request) {
   const auto place = connections_.emplace(connections_.end(), reactor_, pipes_, std::move(request), target,
                                           proxy, name.value_or(std::string{}));
   place->start([this, place](const ConnectionRecord& record) {
-    summary_.bytes_out += record.bytes_out;
-    summary_.bytes_in += record.bytes_in;
-    log(record);
+    ended(record);
     connections_.erase(place);
+    if (rest_ && connections_.empty())
+      end_timer_ = reactor_.call_later(Duration::zero(), [this] { finish(); });
   });
   summary_.most_at_once = std::max(summary_.most_at_once, connections_.size());
+}
+
+void GateRun::ended(const ConnectionRecord& record) {
+  summary_.bytes_out += record.bytes_out;
+  summary_.bytes_in += record.bytes_in;
+  log(record);
 }
 
 void GateRun::log(const ConnectionRecord& record) {
@@ -249,7 +260,11 @@ void GateRun::on_child_signal() {
   if (!ended) return;
   child_.reset();
   kill_timer_.cancel();
-  stop(*ended);
+  // The kernel still has bytes of COMMAND's, and the ends of its connections.
+  rest_ = !is_hurried_ && !status_ && !connections_.empty();
+  if (!rest_) return stop(*ended);
+  status_ = *ended;  // as the kernel itself would have it, the bytes go on for a while
+  end_timer_ = reactor_.call_later(longest_rest, [this] { finish(); });
 }
 
 void GateRun::lose_port(const std::error_code& reason) {
@@ -276,8 +291,14 @@ void GateRun::stop(int status) {
 }
 
 void GateRun::finish_if_done() {
-  if (!status_ || child_) return;
-  summary_.flows_left = connections_.size();
+  if (status_ && !child_) finish();
+}
+
+void GateRun::finish() {
+  end_timer_.cancel();
+  rest_ = false;
+  summary_.flows_left += connections_.size();  // the port's end comes here again
+  for (const GateConnection& connection : connections_) ended(connection.cut_off());
   connections_.clear();
   gate_->stop();
   signals_.close();

@@ -108,7 +108,7 @@ void GateConnection::accepted(const std::error_code& ec, UniqueFd socket) {
   if (ec) return end("the client has gone");
   try {
     relay_ = std::make_unique<Relay>(
-        reactor_, pipes_, std::move(socket), std::move(outer_), RelayOptions{},
+        reactor_, pipes_, std::move(socket), std::move(outer_), RelayOptions{.progress = &progress_},
         [this](const std::error_code& failed, const RelayResult& result) {
           record_.bytes_out = result.a_to_b;
           record_.bytes_in = result.b_to_a;
@@ -117,6 +117,14 @@ void GateConnection::accepted(const std::error_code& ec, UniqueFd socket) {
   } catch (const Error& error) {
     end(error.what());
   }
+}
+
+ConnectionRecord GateConnection::cut_off() const {
+  ConnectionRecord record = record_;
+  record.bytes_out = progress_.a_to_b;
+  record.bytes_in = progress_.b_to_a;
+  record.end = "cut off";
+  return record;
 }
 
 void GateConnection::end(const std::string& how) {

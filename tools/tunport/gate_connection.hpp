@@ -41,6 +41,8 @@ class GateConnection {
                  Proxy* proxy, std::string name);
   /// Begins, once.
   void start(Ended ended);
+  /// The story so far, of a connection that is cut off.
+  ConnectionRecord cut_off() const;
 
  private:
   void connected(const std::error_code& ec, UniqueFd socket);
@@ -56,6 +58,7 @@ class GateConnection {
   ConnectionRecord record_;
   UniqueFd outer_;
   std::unique_ptr<Watched> connecting_;
+  RelayResult progress_;
   std::unique_ptr<Relay> relay_;
   Reactor::Timer over_;
   std::shared_ptr<char> life_ = std::make_shared<char>();  // tells the gate's answer of our end
