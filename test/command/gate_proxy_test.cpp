@@ -38,11 +38,12 @@ print('ready', flush=True)
 server.serve_forever()
 )";
 
-/// Says what becomes of a connection to ADDRESS PORT.
+/// Says what becomes of a connection to ADDRESS PORT, for each such pair.
 constexpr const char* probe = R"(
 import errno, socket, sys
-s = socket.socket(); s.settimeout(10)
-print(errno.errorcode.get(s.connect_ex((sys.argv[1], int(sys.argv[2]))), 'connected'))
+for address, port in zip(sys.argv[1::2], sys.argv[2::2]):
+    s = socket.socket(); s.settimeout(10)
+    print(errno.errorcode.get(s.connect_ex((address, int(port))), 'connected'))
 )";
 
 /// An HTTP proxy with CONNECT alone, at 127.0.0.1:1080, whose connections come from 198.51.100.8. The name
@@ -133,7 +134,8 @@ class File {
 };
 
 bool is_there(const Endpoint& endpoint) {
-  const UniqueFd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const int family = endpoint.address.is_v6() ? AF_INET6 : AF_INET;
+  const UniqueFd socket{::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   sockaddr_storage storage{};
   const socklen_t length = endpoint.to_sockaddr(storage);
   return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&storage), length) == 0;
@@ -198,12 +200,21 @@ TEST_F(CommandGateProxy, CurlReachesAWebServerByMicrosocks) {
   EXPECT_THAT(finished.err, IsEmpty());
 }
 
+TEST_F(CommandGateProxy, AProxyHasANameOrAnAddressOfIpv6) {
+  start_microsocks();
+  const Finished by_name = gate({"--to", "socks5://localhost:1080"}, ask_web);
+  EXPECT_EQ(by_name.out, "198.51.100.8 for 198.51.100.7\n") << by_name.err;
+  const Running v6{{"-i", "::1", "-p", "1081"}, {.program = "/usr/bin/microsocks"}};
+  ASSERT_TRUE(sandbox::wait_until([] { return is_there(*Endpoint::parse("[::1]:1081")); })) << v6.err();
+  const Finished by_v6 = gate({"--to", "socks5://[::1]:1081"}, ask_web);
+  EXPECT_EQ(by_v6.out, "198.51.100.7 for 198.51.100.7\n") << by_v6.err;
+}
+
 TEST_F(CommandGateProxy, AProxyAsksForThePassword) {
   start_microsocks({"-u", "us:er", "-P", "p@ss"});
   const Finished right = gate({"--to", "socks5://us%3Aer:p%40ss@127.0.0.1:1080"}, ask_web);
   EXPECT_EQ(right.out, "198.51.100.8 for 198.51.100.7\n") << right.err;
-  const Words twice{"sh", "-c", "python3 -c \"$0\" 198.51.100.7 80; python3 -c \"$0\" 198.51.100.7 80",
-                    probe};
+  const Words twice{"python3", "-c", probe, "198.51.100.7", "80", "198.51.100.7", "80"};
   const Finished wrong = gate({"--to", "socks5://user:secret@127.0.0.1:1080"}, twice);
   EXPECT_EQ(wrong.out, "ECONNREFUSED\nECONNREFUSED\n");
   EXPECT_EQ(
@@ -217,21 +228,24 @@ TEST_F(CommandGateProxy, AProxyAsksForThePassword) {
 
 TEST_F(CommandGateProxy, TheClientSeesWhatTheProxySees) {
   start_microsocks();
-  const Finished finished = gate({"--to", "socks5://127.0.0.1:1080"}, {"sh", "-c",
-                                                                       "python3 -c \"$0\" 198.51.100.7 1;"
-                                                                       "python3 -c \"$0\" 198.51.100.7 80;"
-                                                                       "python3 -c \"$0\" 203.0.113.9 80",
-                                                                       probe});
+  const Finished finished =
+      gate({"--to", "socks5://127.0.0.1:1080"},
+           {"python3", "-c", probe, "198.51.100.7", "1", "198.51.100.7", "80", "203.0.113.9", "80"});
   EXPECT_EQ(finished.out, "ECONNREFUSED\nconnected\nENETUNREACH\n") << finished.err;
   EXPECT_THAT(finished.err, IsEmpty());
 }
 
 TEST_F(CommandGateProxy, AProxyThatIsDownIsSaidOnceAndTriedAgain) {
+  constexpr const char* script = R"(
+python3 -c "$0" 198.51.100.7 80 198.51.100.7 80 198.51.100.7 80
+echo next
+for i in 1 2 3 4 5 6 7 8 9; do
+  curl -sS -m 10 http://198.51.100.7/ 2>/dev/null && break
+  sleep 0.3
+done
+)";
   Running gate{{"gate", "tun:t0", "--sandbox", "--quiet", "--to", "socks5://127.0.0.1:1080", "--", "sh", "-c",
-                "for i in 1 2 3; do python3 -c \"$0\" 198.51.100.7 80; done; echo next;"
-                "for i in 1 2 3 4 5 6 7 8 9; do"
-                "  curl -sS -m 10 http://198.51.100.7/ 2>/dev/null && break; sleep 0.3; done",
-                probe}};
+                script, probe}};
   ASSERT_TRUE(gate.has_said("next"));
   start_microsocks();
   const Finished finished = gate.wait();
@@ -365,7 +379,7 @@ TEST_F(CommandGateProxy, CurlReachesAWebServerByAnHttpProxy) {
   const Finished finished = gate({"--to", "http://127.0.0.1:1080"},
                                  {"sh", "-c",
                                   "curl -sS -m 10 http://198.51.100.7/; curl -sS -m 10 http://server.test/;"
-                                  "python3 -c \"$0\" 198.51.100.7 1; python3 -c \"$0\" 203.0.113.9 80",
+                                  "python3 -c \"$0\" 198.51.100.7 1 203.0.113.9 80",
                                   probe});
   EXPECT_EQ(finished.out,
             "198.51.100.8 for 198.51.100.7\n198.51.100.8 for server.test\nECONNREFUSED\nEHOSTUNREACH\n")

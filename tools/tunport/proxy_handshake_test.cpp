@@ -31,7 +31,7 @@ ProxyRequest to(const char* endpoint, const std::string& name = {}) {
 
 /// What the handshake says next.
 std::string said(ProxyHandshake& handshake) {
-  const std::string text{as_text(handshake.to_send())};
+  std::string text{as_text(handshake.to_send())};
   handshake.sent(text.size());
   return text;
 }
