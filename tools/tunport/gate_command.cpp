@@ -24,6 +24,7 @@
 #include "gate_sandbox.hpp"
 #include "gate_summary.hpp"
 #include "gate_udp.hpp"
+#include "live_count.hpp"
 #include "notify.hpp"
 #include "output.hpp"
 #include "proxy_connection.hpp"
@@ -84,6 +85,7 @@ class GateRun {
 
  private:
   void announce() const;
+  std::string count() const;
   void start_command();
   void take_requests();
   void begin(GateRequest request);
@@ -114,6 +116,7 @@ class GateRun {
   std::optional<Child> child_;
   Reactor::Timer kill_timer_;
   Reactor::Timer end_timer_;
+  std::optional<LiveCount> live_;
   std::optional<int> status_;  // from the decision to end on
   bool rest_ = false;          // COMMAND has ended, connections have not
   bool is_hurried_ = false;
@@ -157,6 +160,8 @@ int GateRun::run() {
   notify("READY=1");
   signals_.do_read();  // pending ones: COMMAND would be ended at once
   start_command();
+  if (plan_.command.empty() && !plan_.quiet && !plan_.json && ::isatty(STDOUT_FILENO) != 0)
+    live_.emplace(reactor_, STDOUT_FILENO, [this] { return count(); });
   reactor_.run();
   notify("STOPPING=1");
   udp_.send_errors_to(nullptr);
@@ -183,6 +188,18 @@ void GateRun::announce() const {
     line += fmt::format("tunport: what is to pass needs a route: 'ip route add CIDR dev {}'\n",
                         summary_.where.name);
   print(plan_.json ? STDERR_FILENO : STDOUT_FILENO, line);
+}
+
+/// What happens now, for a terminal without a COMMAND.
+std::string GateRun::count() const {
+  std::uint64_t out = summary_.bytes_out;
+  std::uint64_t in = summary_.bytes_in;
+  for (const GateConnection& connection : connections_) {
+    out += connection.progress().a_to_b;
+    in += connection.progress().b_to_a;
+  }
+  return fmt::format("tunport: {} connections now, {} in all, {} out, {} in", connections_.size(),
+                     gate_->statistics().requests, short_size(out), short_size(in));
 }
 
 void GateRun::start_command() {
@@ -296,6 +313,7 @@ void GateRun::finish_if_done() {
 
 void GateRun::finish() {
   end_timer_.cancel();
+  live_.reset();
   rest_ = false;
   summary_.flows_left += connections_.size();  // the port's end comes here again
   for (const GateConnection& connection : connections_) ended(connection.cut_off());

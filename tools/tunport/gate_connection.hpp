@@ -41,6 +41,8 @@ class GateConnection {
                  Proxy* proxy, std::string name);
   /// Begins, once.
   void start(Ended ended);
+  /// The bytes so far.
+  const RelayResult& progress() const { return progress_; }
   /// The story so far, of a connection that is cut off.
   ConnectionRecord cut_off() const;
 
