@@ -132,6 +132,34 @@ except ConnectionRefusedError: print('refused')
   EXPECT_EQ(finished.out, "5000\n5000\nrefused\n") << finished.err;
 }
 
+TEST_F(CommandGate, PingsFollowTheRules) {
+  std::ofstream{"/proc/sys/net/ipv4/ping_group_range"} << "0 2147483647\n";
+  const Words ping{"sh", "-c", "ping -c 1 -W 5 198.51.100.7; ping -c 1 -W 5 2001:db8::7"};
+  EXPECT_THAT(gate({}, ping).out, AllOf(HasSubstr("bytes from 198.51.100.7"),
+                                        HasSubstr("bytes from 2001:db8::7"), HasSubstr("1 received")));
+  EXPECT_THAT(gate({"--deny", "198.51.100.0/24", "2001:db8::/32"}, ping).out,
+              AllOf(HasSubstr("Packet filtered"), HasSubstr("prohibited"), Not(HasSubstr("bytes from"))));
+  EXPECT_THAT(gate({}, {"ping", "-c", "1", "-W", "5", "127.0.0.2"}).out, HasSubstr("1 received"))
+      << "COMMAND's own loopback";
+  EXPECT_THAT(gate({}, {"ping", "-c", "1", "-W", "5", "10.0.2.2"}).out, Not(HasSubstr("bytes from")))
+      << "the machine's loopback";
+}
+
+TEST_F(CommandGate, OtherProtocolsAreUnreachable) {
+  constexpr const char* ask = R"(
+import errno, socket
+for family, address in ((socket.AF_INET, '198.51.100.7'), (socket.AF_INET6, '2001:db8::7')):
+    s = socket.socket(family, socket.SOCK_RAW, 253)
+    s.settimeout(5); s.connect((address, 0)); s.send(b'eight bytes')
+    try: s.recv(100)
+    except OSError as e: print(errno.errorcode[e.errno])
+)";
+  if (!sandbox::is_real_root()) GTEST_SKIP() << "COMMAND needs raw sockets, so root. This test was not run.";
+  const Finished finished = gate({"--json"}, {"python3", "-c", ask});
+  EXPECT_THAT(finished.err, HasSubstr("ENOPROTOOPT\nEPROTO\n"));
+  EXPECT_EQ(nlohmann::json::parse(finished.out)["gate"]["protocols_refused"], 2);
+}
+
 TEST_F(CommandGate, MapsAndDenials) {
   const Finished finished =
       gate({"--map", "203.0.113.7:80=198.51.100.7:7777", "*:25=refuse", "--deny", "198.51.100.0/24"},

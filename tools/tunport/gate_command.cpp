@@ -86,6 +86,7 @@ class GateRun {
  private:
   void announce() const;
   std::string count() const;
+  std::optional<IpAddress> ping_target(const IpAddress& destination) const;
   void start_command();
   void take_requests();
   void begin(GateRequest request);
@@ -137,7 +138,9 @@ GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox, std::
            }}} {
   if (proxy_)
     udp_by_proxy_.emplace(reactor_, plan_.rules, *proxy_, plan_.fakes_names ? &names_ : nullptr, udp_);
-  GateOptions options{.port = plan.port.options()};
+  GateOptions options{
+      .ping_target = [this](const IpAddress&, const IpAddress& to) { return ping_target(to); },
+      .port = plan.port.options()};
   if (sandbox_) {
     options.port.interface = {};
     gate_ = std::make_unique<Gate>(reactor_, std::move(sandbox_->device), std::move(sandbox_->listeners),
@@ -146,6 +149,13 @@ GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox, std::
     options.port.interface = plan.port.interface;
     gate_ = std::make_unique<Gate>(reactor_, plan.port.name, options);
   }
+}
+
+/// The rules of destinations count for pings, too. A ping past the proxy would tell who we are.
+std::optional<IpAddress> GateRun::ping_target(const IpAddress& destination) const {
+  const GateTarget target = plan_.rules.decide({destination, 0});
+  if (target.refusal || (proxy_ && target.way == GateWay::upstream)) return std::nullopt;
+  return target.endpoint.address;
 }
 
 int GateRun::run() {

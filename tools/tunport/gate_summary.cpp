@@ -61,6 +61,7 @@ std::string to_json(const GateSummary& summary) {
                                       {"repeated_syns", gate.repeated_syns},
                                       {"resets", gate.resets},
                                       {"strangers", gate.strangers},
+                                      {"protocols_refused", gate.protocols_refused},
                                       {"icmp_translated", gate.icmp_translated},
                                       {"bytes_out", summary.bytes_out},
                                       {"bytes_in", summary.bytes_in},

@@ -27,7 +27,8 @@ struct GateSummary {
 std::string to_table(const GateSummary& summary);
 /// A line of JSON, without the newline: `{"port":{"name","kind","packets_in","packets_out","bytes_in",
 /// "bytes_out","super_packets_in","super_packets_out","bursts","drops":{reason:count}},"gate":{"requests",
-/// "accepted","refused","requests_expired","repeated_syns","resets","strangers","icmp_translated","bytes_out",
+/// "accepted","refused","requests_expired","repeated_syns","resets","strangers","protocols_refused",
+/// "icmp_translated","bytes_out",
 /// "bytes_in","most_at_once","flows_left"},"udp":{"flows","flows_refused","flows_evicted","datagrams_out",
 /// "datagrams_in","datagrams_dropped","errors_passed"}}`.
 std::string to_json(const GateSummary& summary);

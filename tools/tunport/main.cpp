@@ -79,7 +79,7 @@ constexpr auto gate_footer =
     "is\n"
     "looked up once; other characters of USER and PASSWORD than letters and digits are written as %XX. The "
     "command\n"
-    "line of a process is open to other users of the machine. Pings do not go by the proxy.\n"
+    "line of a process is open to other users of the machine. Pings, which no proxy takes, are prohibited.\n"
     "\n"
     "Examples:\n"
     "  tunport gate tun:t0 --sandbox -- curl https://example.org/\n"

@@ -295,6 +295,9 @@ void EchoRelay::State::evict() {
 /// Makes the newest flow. 0, or an errno; `forbidden`: the kernel allows no ping sockets.
 int EchoRelay::State::make(const EchoKey& key, bool& forbidden) {
   const bool v6 = key.is_v6();
+  const auto target =
+      options.target ? options.target(key.source, key.destination) : std::optional{key.destination};
+  if (!target || target->is_v6() != v6) return EPERM;
   const auto open = [v6] {
     return ::socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
                     v6 ? int{IPPROTO_ICMPV6} : int{IPPROTO_ICMP});
@@ -313,7 +316,7 @@ int EchoRelay::State::make(const EchoKey& key, bool& forbidden) {
   ::setsockopt(socket.get(), v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVERR : IP_RECVERR, &one,
                sizeof one);
   sockaddr_storage address;
-  const socklen_t length = Endpoint{key.destination, 0}.to_sockaddr(address);
+  const socklen_t length = Endpoint{*target, 0}.to_sockaddr(address);
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) return errno;
   if (flows.size() >= options.flows) evict();
   try {

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "tunport/event/reactor.hpp"
 #include "tunport/protocol/ip_demux.hpp"
@@ -30,6 +31,9 @@ struct EchoRelayOptions {
   std::size_t flows = 256;
   /// The time of a flow after the client's last request; at least 1 s. A flow may last some seconds longer.
   Duration idle = std::chrono::seconds{60};
+  /// The address that a flow is connected to; nothing, or one of the other family, refuses the flow (ICMP
+  /// "administratively prohibited"). Called once for each flow. Empty, the default: the destination itself.
+  std::function<std::optional<IpAddress>(const IpAddress& source, const IpAddress& destination)> target = {};
   /// Where ping sockets are not allowed: true for replies by the relay itself, whatever the destination;
   /// false for the ICMP error "administratively prohibited".
   bool answer_locally = false;
@@ -40,12 +44,12 @@ struct EchoRelayOptions {
 
 /// The counters of an echo relay.
 struct EchoRelayStatistics {
-  std::uint64_t flows = 0;              ///< flows made
-  std::uint64_t flows_refused = 0;      ///< refused by this host; requests, not answered locally
-  std::uint64_t flows_evicted = 0;      ///< ended for room: in the table, or among the descriptors
-  std::uint64_t requests = 0;           ///< from clients, sent to destinations
-  std::uint64_t replies = 0;            ///< from destinations, sent to clients
-  std::uint64_t dropped = 0;            ///< of either direction, of flows that stand
+  std::uint64_t flows = 0;          ///< flows made
+  std::uint64_t flows_refused = 0;  ///< refused by `target` or by this host; requests, not answered locally
+  std::uint64_t flows_evicted = 0;  ///< ended for room: in the table, or among the descriptors
+  std::uint64_t requests = 0;       ///< from clients, sent to destinations
+  std::uint64_t replies = 0;        ///< from destinations, sent to clients
+  std::uint64_t dropped = 0;        ///< of either direction, of flows that stand
   std::uint64_t answered_locally = 0;   ///< see `EchoRelayOptions::answer_locally`
   std::uint64_t errors_passed = 0;      ///< ICMP errors sent to clients
   std::uint64_t errors_suppressed = 0;  ///< not sent: no port, not allowed, or beyond 1,000 a second

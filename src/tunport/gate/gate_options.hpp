@@ -4,10 +4,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 
 #include "tunport/event/reactor.hpp"
 #include "tunport/port/port_options.hpp"
+#include "tunport/wire/address.hpp"
 
 namespace tunport {
 
@@ -38,20 +41,24 @@ struct GateOptions {
   Duration idle_timeout = std::chrono::minutes{130};
   /// Resets to unknown segments, and ICMP errors, for each second.
   double resets_per_second = 1000;
+  /// Where pings go, as `EchoRelayOptions::target`. Empty, the default: to their destination.
+  std::function<std::optional<IpAddress>(const IpAddress& source, const IpAddress& destination)> ping_target =
+      {};
   /// The options of the TUN port: `interface` names addresses, routes and MTU.
   PortOptions port = {};
 };
 
 /// The counters of a gate.
 struct GateStatistics {
-  std::uint64_t requests = 0;          ///< connections asked for by clients
-  std::uint64_t accepted = 0;          ///< of these, given to the program as sockets
-  std::uint64_t refused = 0;           ///< of these, refused by the program
-  std::uint64_t requests_expired = 0;  ///< of these, given up by the client, or displaced by others
-  std::uint64_t repeated_syns = 0;     ///< SYNs that came again while the program decided
-  std::uint64_t resets = 0;            ///< RST for segments of no connection, and for want of room
-  std::uint64_t strangers = 0;         ///< connections at the listener that no client asked for: closed
-  std::uint64_t icmp_translated = 0;   ///< ICMP errors about connections, passed on to the kernel's socket
+  std::uint64_t requests = 0;           ///< connections asked for by clients
+  std::uint64_t accepted = 0;           ///< of these, given to the program as sockets
+  std::uint64_t refused = 0;            ///< of these, refused by the program
+  std::uint64_t requests_expired = 0;   ///< of these, given up by the client, or displaced by others
+  std::uint64_t repeated_syns = 0;      ///< SYNs that came again while the program decided
+  std::uint64_t resets = 0;             ///< RST for segments of no connection, and for want of room
+  std::uint64_t strangers = 0;          ///< connections at the listener that no client asked for: closed
+  std::uint64_t protocols_refused = 0;  ///< datagrams besides TCP, UDP and ICMP: protocol unreachable
+  std::uint64_t icmp_translated = 0;    ///< ICMP errors about connections, passed on to the kernel's socket
 };
 
 }  // namespace tunport

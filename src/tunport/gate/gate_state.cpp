@@ -7,6 +7,7 @@
 #include "tunport/base/error.hpp"
 #include "tunport/base/log.hpp"
 #include "tunport/gate/gate_state_internal.hpp"
+#include "tunport/gate/icmp_error_internal.hpp"
 
 namespace tunport::detail {
 namespace {
@@ -32,12 +33,24 @@ bool is_link_local(const Ipv6Address& address) {
 
 }  // namespace
 
+/// There is no relay for the protocol.
+void GateIp::nobody_home(const IpDatagram& datagram) {
+  IpDemux::nobody_home(datagram);
+  FrameTransport& port = datagram.arrival.transport;
+  if (datagram.protocol() == ip_protocol::no_next_header || !errors_.take(port.reactor().now())) return;
+  const bool sent =
+      send_icmp_error(port, datagram.destination(), datagram.source(), IcmpErrorKind::protocol,
+                      datagram.ip.bytes(), static_cast<std::uint32_t>(datagram.ip.protocol_at()));
+  if (sent) ++refused_;
+}
+
 GateState::GateState(Reactor& loop, std::string name, GateOptions given_options)
     : reactor{loop},
       options{checked(std::move(given_options))},
       tcp{options, statistics, [this](const FlowId& id) { requested(id); },
           [this](const FlowId& id) { expired(id); }},
-      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }, [this] { ended(); }},
+      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }, [this] { ended(); },
+         options.resets_per_second, statistics.protocols_refused},
       port{std::make_unique<TuntapPort>(loop, std::move(name), static_cast<IpPacketProtocol&>(ip),
                                         options.port)} {
   connect();
@@ -48,7 +61,8 @@ GateState::GateState(Reactor& loop, Device device, std::vector<UniqueFd> listeni
       options{checked(std::move(given_options))},
       tcp{options, statistics, [this](const FlowId& id) { requested(id); },
           [this](const FlowId& id) { expired(id); }},
-      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }, [this] { ended(); }},
+      ip{[this](LinkEvent event, const LinkInfo&) { link_changed(event); }, [this] { ended(); },
+         options.resets_per_second, statistics.protocols_refused},
       port{std::make_unique<TuntapPort>(loop, std::move(device), ip, options.port)},
       given{std::move(listening)} {
   connect();
@@ -70,6 +84,7 @@ void GateState::start() {
     } else {
       for (UniqueFd& socket : given) listen(std::move(socket));
       given.clear();
+      are_given = true;
     }
   } catch (...) {
     stop();
@@ -137,7 +152,7 @@ void GateState::listen(UniqueFd socket) {
 }
 
 void GateState::link_changed(LinkEvent event) {
-  if (event != LinkEvent::addresses_changed || !(listeners[0] || listeners[1])) return;
+  if (event != LinkEvent::addresses_changed || are_given || !(listeners[0] || listeners[1])) return;
   try {
     open_listeners();
   } catch (const Error& error) {

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "tunport/base/token_bucket_internal.hpp"
 #include "tunport/gate/echo_relay.hpp"
 #include "tunport/gate/gate.hpp"
 #include "tunport/gate/gate_listener_internal.hpp"
@@ -20,8 +21,12 @@ namespace tunport::detail {
 /// The IP of a gate, which hears of the interface.
 class GateIp final : public IpDemux {
  public:
-  GateIp(std::function<void(LinkEvent, const LinkInfo&)> link_changed, std::function<void()> ended)
-      : link_changed_{std::move(link_changed)}, ended_{std::move(ended)} {}
+  GateIp(std::function<void(LinkEvent, const LinkInfo&)> link_changed, std::function<void()> ended,
+         double errors_per_second, std::uint64_t& refused)
+      : link_changed_{std::move(link_changed)},
+        ended_{std::move(ended)},
+        errors_{errors_per_second, errors_at_once},
+        refused_{refused} {}
   void stop_protocol() override {
     IpDemux::stop_protocol();
     ended_();
@@ -29,9 +34,16 @@ class GateIp final : public IpDemux {
   void link_changed(LinkEvent event, const LinkInfo& link) override { link_changed_(event, link); }
   std::string name() const override { return "Gate"; }
 
+ protected:
+  void nobody_home(const IpDatagram& datagram) override;
+
  private:
+  static constexpr double errors_at_once = 100;
+
   std::function<void(LinkEvent, const LinkInfo&)> link_changed_;
   std::function<void()> ended_;
+  TokenBucket errors_;
+  std::uint64_t& refused_;
 };
 
 /// Shared with the requests, which may outlive the gate.
@@ -75,12 +87,14 @@ struct GateState : std::enable_shared_from_this<GateState> {
   bool stopping = false;  // by the program
   TcpGate tcp;
   /// Pings go on by sockets of the program's; errors about connections are translated.
-  EchoRelay icmp{reactor,
-                 {.on_error = [this](const IpDatagram& datagram) { return tcp.error_received(datagram); }}};
+  EchoRelay icmp{reactor, {.target = options.ping_target, .on_error = [this](const IpDatagram& datagram) {
+                             return tcp.error_received(datagram);
+                           }}};
   UdpDemux udp;
   GateIp ip;
   std::unique_ptr<TuntapPort> port;
-  std::vector<UniqueFd> given;                             // listening sockets, before the start
+  std::vector<UniqueFd> given;  // listening sockets, before the start
+  bool are_given = false;       // the listeners stay, whatever addresses the interface has
   std::array<std::unique_ptr<GateListener>, 2> listeners;  // of IPv4 and IPv6
 };
 

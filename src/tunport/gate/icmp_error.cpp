@@ -51,12 +51,12 @@ bool may_tell_v6(Bytes quoted) {
   const Ipv6Address source = Ipv6Address::load(quoted, 8);
   if (source.is_unspecified() || source.is_multicast() || Ipv6Address::load(quoted, 24).is_multicast())
     return false;
-  // The extension headers of the quotation are not followed: relays quote none.
+  // Extension headers are quoted before a protocol that nobody knows only.
   return load_u8(quoted, 6) != ip_protocol::icmpv6 ||
          (quoted.size() > Ipv6Header::size && load_u8(quoted, Ipv6Header::size) >= 128);
 }
 
-IcmpHeader v4_header(IcmpErrorKind kind, std::uint32_t mtu) {
+IcmpHeader v4_header(IcmpErrorKind kind, std::uint32_t detail) {
   constexpr std::uint8_t type = icmp_type::destination_unreachable;
   switch (kind) {
     case IcmpErrorKind::port:
@@ -65,10 +65,12 @@ IcmpHeader v4_header(IcmpErrorKind kind, std::uint32_t mtu) {
       return {.type = type, .code = icmp_unreachable::net};
     case IcmpErrorKind::prohibited:
       return {.type = type, .code = prohibited};
+    case IcmpErrorKind::protocol:
+      return {.type = type, .code = icmp_unreachable::protocol};
     case IcmpErrorKind::too_big:
       return {.type = type,
               .code = icmp_unreachable::fragmentation_needed,
-              .rest = std::clamp<std::uint32_t>(mtu, least_ipv4_mtu, 0xffff)};
+              .rest = std::clamp<std::uint32_t>(detail, least_ipv4_mtu, 0xffff)};
     case IcmpErrorKind::host:
       break;
   }
@@ -76,7 +78,7 @@ IcmpHeader v4_header(IcmpErrorKind kind, std::uint32_t mtu) {
 }
 
 /// The codes of RFC 4443 3.1.
-Icmpv6Header v6_header(IcmpErrorKind kind, std::uint32_t mtu) {
+Icmpv6Header v6_header(IcmpErrorKind kind, std::uint32_t detail) {
   constexpr std::uint8_t type = icmpv6_type::destination_unreachable;
   switch (kind) {
     case IcmpErrorKind::port:
@@ -85,10 +87,12 @@ Icmpv6Header v6_header(IcmpErrorKind kind, std::uint32_t mtu) {
       return {.type = type, .code = 0};
     case IcmpErrorKind::prohibited:
       return {.type = type, .code = 1};
+    case IcmpErrorKind::protocol:
+      return {.type = icmpv6_type::parameter_problem, .code = 1, .rest = detail};  // RFC 4443 3.4
     case IcmpErrorKind::too_big:
       return {.type = icmpv6_type::packet_too_big,
               .code = 0,
-              .rest = std::max<std::uint32_t>(mtu, least_ipv6_mtu)};
+              .rest = std::max<std::uint32_t>(detail, least_ipv6_mtu)};
     case IcmpErrorKind::host:
       break;
   }
@@ -123,16 +127,16 @@ IcmpErrorKind icmp_error_of(const DatagramError& error) {
 }
 
 bool send_icmp_error(FrameTransport& port, const IpAddress& from, const IpAddress& to, IcmpErrorKind kind,
-                     Bytes quoted, std::uint32_t mtu) {
+                     Bytes quoted, std::uint32_t detail) {
   const bool v6 = to.is_v6();
   if (from.is_v6() != v6 || !(v6 ? may_tell_v6(quoted) : may_tell_v4(quoted))) return false;
   quoted = quoted.first(std::min(v6 ? most_v6 : most_v4, quoted.size()));
   std::array<std::byte, IcmpHeader::size> header;
   static_assert(IcmpHeader::size == Icmpv6Header::size);
   if (v6)
-    v6_header(kind, mtu).emit(header, quoted, from.v6(), to.v6());
+    v6_header(kind, detail).emit(header, quoted, from.v6(), to.v6());
   else
-    v4_header(kind, mtu).emit(header, quoted);
+    v4_header(kind, detail).emit(header, quoted);
   const std::array<Bytes, 2> parts{header, quoted};
   return static_cast<bool>(
       send_ip({.source = from, .destination = to, .protocol = v6 ? ip_protocol::icmpv6 : ip_protocol::icmp},

@@ -16,6 +16,7 @@ enum class IcmpErrorKind : std::uint8_t {
   host,        ///< host unreachable: EHOSTUNREACH
   network,     ///< net unreachable; no route (IPv6): ENETUNREACH
   prohibited,  ///< administratively prohibited: EHOSTUNREACH (IPv6: EACCES)
+  protocol,    ///< protocol unreachable; unrecognized next header (IPv6): ENOPROTOOPT, EPROTO
   too_big,     ///< fragmentation needed; packet too big (IPv6): EMSGSIZE
 };
 
@@ -25,10 +26,11 @@ IcmpErrorKind icmp_error_of(int error);
 IcmpErrorKind icmp_error_of(const DatagramError& error);
 
 /// Sends an error to a client, `to`, through `port`, a TUN. `from` is the error's source, `quoted` the IP
-/// packet that failed, as much as is known; `mtu` counts for `too_big`, in bytes. False: the port refused, or
-/// no error may be sent (RFC 1122 3.2.2; RFC 4443 2.4 (e)): about an ICMP error, about a fragment other than
-/// the first, about a packet to or from a group or 255.255.255.255, or from no single host.
+/// packet that failed, as much as is known. `detail`: the MTU for `too_big`, in bytes; for `protocol` over
+/// IPv6 the place of the next header's number in the packet. False: the port refused, or no error may be sent
+/// (RFC 1122 3.2.2; RFC 4443 2.4 (e)): about an ICMP error, about a fragment other than the first, about a
+/// packet to or from a group or 255.255.255.255, or from no single host.
 bool send_icmp_error(FrameTransport& port, const IpAddress& from, const IpAddress& to, IcmpErrorKind kind,
-                     Bytes quoted, std::uint32_t mtu = 0);
+                     Bytes quoted, std::uint32_t detail = 0);
 
 }  // namespace tunport
