@@ -262,6 +262,24 @@ for rp_filter in (0, 1, 2):
   EXPECT_EQ(summary["gate"]["accepted"], 9);
 }
 
+TEST_F(CommandGateTraffic, AFirewallThatDropsItsPacketsIsNamedAtTheStart) {
+  const Words start{"gate",           "tun:t1",     "--interface-address",
+                    "10.9.0.1/24",    "fd09::1/64", "--route",
+                    "203.0.113.0/24", "--quiet",    "--",
+                    "sleep",          "3"};
+  EXPECT_EQ(run(start).err, "");
+  for (const char* const rule :
+       {"add table inet f", "add chain inet f in { type filter hook input priority 0; policy drop; }",
+        "add rule inet f in iif lo accept"})
+    if (sandbox::run({"nft", rule}).status != 0)
+      GTEST_SKIP() << "nft makes no firewall here. This test was not run.";
+  const auto told = lines(run(start).err);
+  ASSERT_EQ(told.size(), 2U);
+  EXPECT_THAT(told[0], testing::StartsWith("tunport: t1: the kernel does not answer at 10.9.0.1:"));
+  EXPECT_THAT(told[0], HasSubstr("a firewall drops what comes in from t1"));
+  EXPECT_THAT(told[1], HasSubstr("[fd09::1]:"));
+}
+
 TEST_F(CommandGateTraffic, A4TupleIsUsedAgain) {
   constexpr const char* again = R"(
 import socket, struct

@@ -86,6 +86,7 @@ class GateRun {
  private:
   void announce() const;
   std::string count() const;
+  void tell_closed_way(const Endpoint& listener) const;
   std::optional<IpAddress> ping_target(const IpAddress& destination) const;
   void start_command();
   void take_requests();
@@ -140,6 +141,7 @@ GateRun::GateRun(const GatePlan& plan, std::optional<GateSandbox> sandbox, std::
     udp_by_proxy_.emplace(reactor_, plan_.rules, *proxy_, plan_.fakes_names ? &names_ : nullptr, udp_);
   GateOptions options{
       .ping_target = [this](const IpAddress&, const IpAddress& to) { return ping_target(to); },
+      .on_closed_way = [this](const Endpoint& listener) { tell_closed_way(listener); },
       .port = plan.port.options()};
   if (sandbox_) {
     options.port.interface = {};
@@ -156,6 +158,15 @@ std::optional<IpAddress> GateRun::ping_target(const IpAddress& destination) cons
   const GateTarget target = plan_.rules.decide({destination, 0});
   if (target.refusal || (proxy_ && target.way == GateWay::upstream)) return std::nullopt;
   return target.endpoint.address;
+}
+
+void GateRun::tell_closed_way(const Endpoint& listener) const {
+  const std::string& name = summary_.where.name;
+  print_error(fmt::format(
+      "{0}: the kernel does not answer at {1}: a firewall drops what comes in from {0}, or rp_filter, so "
+      "connections will time out; let it in, as by 'iptables -I INPUT -i {0} -j ACCEPT', and see "
+      "'tunport doctor tun:{0}'",
+      name, to_string(listener)));
 }
 
 int GateRun::run() {

@@ -44,6 +44,11 @@ struct GateOptions {
   /// Where pings go, as `EchoRelayOptions::target`. Empty, the default: to their destination.
   std::function<std::optional<IpAddress>(const IpAddress& source, const IpAddress& destination)> ping_target =
       {};
+  /// Called once for each listener whose way is closed: the kernel has not answered the gate's own SYN within
+  /// two seconds of the start, or of the link's; a firewall drops what comes in from the interface, or
+  /// rp_filter, and connections will time out. Empty, the default: a warning in the log. Not looked into for
+  /// listeners that the program gave, and without room for a further address in the interface's subnet.
+  std::function<void(const Endpoint& listener)> on_closed_way = {};
   /// The options of the TUN port: `interface` names addresses, routes and MTU.
   PortOptions port = {};
 };

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cerrno>
 #include <stdexcept>
 #include <utility>
@@ -73,6 +74,12 @@ void GateState::connect() {
   ip.add_proto(ip_protocol::udp, udp);
   ip.add_proto(ip_protocol::icmp, icmp);
   ip.add_proto(ip_protocol::icmpv6, icmp);
+  tcp.on_listener_segment([this](FrameTransport& from, const FlowEnds& ends, const BareSegment& segment) {
+    const std::size_t v6 = ends.source.is_v6() ? 1 : 0;
+    const bool answers = probes[v6].heard(from, ends, segment);
+    is_tested[v6] = is_tested[v6] || answers;
+    return answers;
+  });
 }
 
 void GateState::start() {
@@ -81,6 +88,7 @@ void GateState::start() {
   try {
     if (given.empty()) {
       open_listeners();
+      probe_listeners();
     } else {
       for (UniqueFd& socket : given) listen(std::move(socket));
       given.clear();
@@ -102,6 +110,7 @@ void GateState::ended() {
   for (std::size_t v6 = 0; v6 < listeners.size(); ++v6) {
     listeners[v6].reset();
     tcp.lose_listener(v6 != 0);
+    probes[v6].cancel();
   }
   abort(stopping ? Errc::operation_aborted : Errc::device_gone);
 }
@@ -151,7 +160,28 @@ void GateState::listen(UniqueFd socket) {
   listeners[v6] = std::move(listener);
 }
 
+void GateState::probe_listeners() {
+  std::error_code ec;
+  const std::vector<IpPrefix> addresses = port->device().link().addresses(ec);
+  if (ec) return;
+  for (std::size_t v6 = 0; v6 < listeners.size(); ++v6) {
+    if (!listeners[v6] || is_tested[v6]) continue;
+    const Endpoint& listener = listeners[v6]->endpoint();
+    const auto own = std::ranges::find(addresses, listener.address, &IpPrefix::address);
+    const auto source = own == addresses.end() ? std::nullopt : ListenerProbe::source_in(*own, addresses);
+    if (source) probes[v6].begin(*port, listener, *source);
+  }
+}
+
+void GateState::closed_way(const Endpoint& listener) const {
+  if (options.on_closed_way) return options.on_closed_way(listener);
+  log(LogLevel::warning, "gate",
+      to_string(port->get_host()) + ": the kernel does not answer at " + to_string(listener) +
+          ": a firewall drops what comes in from the interface, or rp_filter; connections will time out");
+}
+
 void GateState::link_changed(LinkEvent event) {
+  if (event == LinkEvent::up && !are_given) probe_listeners();
   if (event != LinkEvent::addresses_changed || are_given || !(listeners[0] || listeners[1])) return;
   try {
     open_listeners();

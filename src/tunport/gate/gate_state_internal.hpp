@@ -13,6 +13,7 @@
 #include "tunport/gate/echo_relay.hpp"
 #include "tunport/gate/gate.hpp"
 #include "tunport/gate/gate_listener_internal.hpp"
+#include "tunport/gate/listener_probe_internal.hpp"
 #include "tunport/gate/tcp_gate_internal.hpp"
 #include "tunport/wire/icmpv6.hpp"
 
@@ -61,6 +62,9 @@ struct GateState : std::enable_shared_from_this<GateState> {
   void abort(const std::error_code& ec);
   void open_listeners();
   void listen(UniqueFd socket);
+  /// Begins the tests of the ways to the listeners that are not known to be open.
+  void probe_listeners();
+  void closed_way(const Endpoint& listener) const;
   void link_changed(LinkEvent event);
   void requested(const FlowId& id);
   void expired(const FlowId& id);
@@ -96,6 +100,9 @@ struct GateState : std::enable_shared_from_this<GateState> {
   std::vector<UniqueFd> given;  // listening sockets, before the start
   bool are_given = false;       // the listeners stay, whatever addresses the interface has
   std::array<std::unique_ptr<GateListener>, 2> listeners;  // of IPv4 and IPv6
+  std::array<ListenerProbe, 2> probes{ListenerProbe{reactor, [this](const Endpoint& at) { closed_way(at); }},
+                                      ListenerProbe{reactor, [this](const Endpoint& at) { closed_way(at); }}};
+  std::array<bool, 2> is_tested{};  // once is enough
 };
 
 }  // namespace tunport::detail

@@ -109,6 +109,8 @@ void TcpGate::datagram_received(const IpDatagram& datagram) {
     const std::uint32_t place = table_.find_port(segment.ends.destination_port);
     if (place != FlowTable::none && table_[place].ends.destination == segment.ends.destination)
       return follow(segment, place, false);
+    if (taken_ && taken_(port, segment.ends, {segment.flags(), segment.sequence(), segment.acknowledgment()}))
+      return;
     return reset_unknown(segment, DropReason::unknown_tcp_flow);
   }
   const std::uint32_t place = table_.find(segment.ends);

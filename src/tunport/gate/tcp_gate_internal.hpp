@@ -32,6 +32,7 @@
 #include "tunport/base/token_bucket_internal.hpp"
 #include "tunport/gate/flow_table_internal.hpp"
 #include "tunport/gate/gate_options.hpp"
+#include "tunport/gate/tcp_answers_internal.hpp"
 #include "tunport/protocol/ip_demux.hpp"
 
 namespace tunport {
@@ -49,6 +50,11 @@ class TcpGate : public TransportProtocol {
 
   /// The kernel's listener of a family; packets of the family are refused as unreachable without one.
   void set_listener(const Endpoint& listener);
+  /// Called with a segment of the listener's that is of no flow; true: taken.
+  void on_listener_segment(
+      std::function<bool(FrameTransport& port, const FlowEnds& ends, const BareSegment& segment)> taken) {
+    taken_ = std::move(taken);
+  }
   /// Forgets the listener of a family.
   void lose_listener(bool v6) { listeners_[v6 ? 1 : 0] = {}; }
 
@@ -94,6 +100,7 @@ class TcpGate : public TransportProtocol {
   GateStatistics& statistics_;
   Requested requested_;
   Expired expired_;
+  std::function<bool(FrameTransport&, const FlowEnds&, const BareSegment&)> taken_;
   FlowTable table_;
   TokenBucket resets_;
   std::array<std::optional<Endpoint>, 2> listeners_;
