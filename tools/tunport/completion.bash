@@ -32,7 +32,7 @@ _tunport() {
   local answers=
   case $previous in
     --explain) answers="all $("$program" host --explain all 2>/dev/null | sed 's/ .*//')" ;;
-    --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo | --fd | --route | --map | --allow | --deny | --dns) return ;;
+    --mac | --host-address | --interface-address | --advertise-prefix | --udp-echo | --fd | --route | --map | --publish | --allow | --deny | --dns) return ;;
     --to) answers="direct socks5:// http://" ;;
     --user) answers=$(compgen -u -- "$word") ;;
     host | gate | doctor) answers=$(_tunport_ports "$word") ;;

@@ -28,6 +28,7 @@
 #include "notify.hpp"
 #include "output.hpp"
 #include "proxy_connection.hpp"
+#include "publisher.hpp"
 #include "signals.hpp"
 
 // Theory. With --sandbox the namespaces, the device and the listeners are made by a process of their own
@@ -86,6 +87,10 @@ class GateRun {
  private:
   void announce() const;
   std::string count() const;
+  std::size_t connections() const {
+    return connections_.size() + (publisher_ ? publisher_->connections() : 0);
+  }
+  void end_if_idle();
   void tell_closed_way(const Endpoint& listener) const;
   std::optional<IpAddress> ping_target(const IpAddress& destination) const;
   void start_command();
@@ -115,6 +120,8 @@ class GateRun {
   std::optional<GateUdp> udp_by_proxy_;
   std::unique_ptr<Gate> gate_;
   std::list<GateConnection> connections_;
+  std::optional<InsideSockets> inside_;
+  std::optional<Publisher> publisher_;
   std::optional<Child> child_;
   Reactor::Timer kill_timer_;
   Reactor::Timer end_timer_;
@@ -177,6 +184,13 @@ int GateRun::run() {
   gate_->start();
   summary_.where = gate_->port().get_host();
   take_requests();
+  if (!plan_.published.empty()) {
+    inside_.emplace(*sandbox_);
+    publisher_.emplace(reactor_, pipes_, *inside_, plan_.published, [this](const ConnectionRecord& record) {
+      ended(record);
+      end_if_idle();
+    });
+  }
   announce();
   notify("READY=1");
   signals_.do_read();  // pending ones: COMMAND would be ended at once
@@ -256,10 +270,13 @@ void GateRun::begin(GateRequest request) {
   place->start([this, place](const ConnectionRecord& record) {
     ended(record);
     connections_.erase(place);
-    if (rest_ && connections_.empty())
-      end_timer_ = reactor_.call_later(Duration::zero(), [this] { finish(); });
+    end_if_idle();
   });
   summary_.most_at_once = std::max(summary_.most_at_once, connections_.size());
+}
+
+void GateRun::end_if_idle() {
+  if (rest_ && connections() == 0) end_timer_ = reactor_.call_later(Duration::zero(), [this] { finish(); });
 }
 
 void GateRun::ended(const ConnectionRecord& record) {
@@ -299,7 +316,7 @@ void GateRun::on_child_signal() {
   child_.reset();
   kill_timer_.cancel();
   // The kernel still has bytes of COMMAND's, and the ends of its connections.
-  rest_ = !is_hurried_ && !status_ && !connections_.empty();
+  rest_ = !is_hurried_ && !status_ && connections() != 0;
   if (!rest_) return stop(*ended);
   status_ = *ended;  // as the kernel itself would have it, the bytes go on for a while
   end_timer_ = reactor_.call_later(longest_rest, [this] { finish(); });
@@ -336,8 +353,9 @@ void GateRun::finish() {
   end_timer_.cancel();
   live_.reset();
   rest_ = false;
-  summary_.flows_left += connections_.size();  // the port's end comes here again
+  summary_.flows_left += connections();  // the port's end comes here again
   for (const GateConnection& connection : connections_) ended(connection.cut_off());
+  publisher_.reset();
   connections_.clear();
   gate_->stop();
   signals_.close();

@@ -22,8 +22,8 @@ struct ConnectionRecord {
   Endpoint target;
   std::string name = {};  ///< of the destination, where it is reached by name
   std::chrono::system_clock::time_point begun;
-  std::uint64_t bytes_out = 0;  ///< from the client
-  std::uint64_t bytes_in = 0;   ///< to the client
+  std::uint64_t bytes_out = 0;  ///< from the client; of a published port: out of the sandbox
+  std::uint64_t bytes_in = 0;   ///< to the client; of a published port: into the sandbox
   std::string end;              ///< "closed", "refused", "reset by the client", ...
 };
 /// A line of JSON, without the newline.

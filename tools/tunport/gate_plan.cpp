@@ -189,6 +189,17 @@ GatePlan make_gate_plan(const GateArguments& arguments, const GateSurroundings& 
   }
   for (const std::string& text : arguments.allowed) plan.rules.allowed.push_back(prefix_of("--allow", text));
   for (const std::string& text : arguments.denied) plan.rules.denied.push_back(prefix_of("--deny", text));
+  for (const std::string& text : arguments.published) {
+    const auto port = Published::parse(text, problem);
+    if (!port) wrong("--publish", text, problem);
+    if (!plan.sandbox)
+      wrong("--publish", text,
+            "only a sandbox has ports that are not open already; add --sandbox, or leave it out");
+    for (const Published& other : plan.published)
+      if (other.outside == port->outside && other.is_udp == port->is_udp)
+        wrong("--publish", text, "the port is published already");
+    plan.published.push_back(*port);
+  }
   plan.rules.allow_host_loopback = arguments.allow_host_loopback;
   plan.log = arguments.log;
   plan.json = arguments.json;

@@ -9,6 +9,7 @@
 #include "tunport/wire/address.hpp"
 
 #include "gate_rules.hpp"
+#include "publish.hpp"
 #include "upstream.hpp"
 
 namespace tunport::tool {
@@ -19,6 +20,7 @@ struct GateArguments {
   std::vector<std::string> interface_addresses;
   std::vector<std::string> routes;
   std::vector<std::string> maps;
+  std::vector<std::string> published;
   std::vector<std::string> allowed;
   std::vector<std::string> denied;
   std::optional<std::string> dns;
@@ -36,6 +38,7 @@ struct GatePlan {
   PortConfig port;  ///< with addresses and MTU
   std::vector<IpPrefix> routes;
   GateRules rules;
+  std::vector<Published> published;
   Upstream upstream;
   bool fakes_names = false;            ///< `--dns fake`
   std::vector<IpAddress> listen;       ///< in a sandbox: addresses of the loopback for the listeners

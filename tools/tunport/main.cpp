@@ -85,6 +85,7 @@ constexpr auto gate_footer =
     "  tunport gate tun:t0 --sandbox -- curl https://example.org/\n"
     "  tunport gate tun:t0 --sandbox --map 203.0.113.7:80=127.0.0.1:8080 --map '*:25=refuse' -- ./test\n"
     "  tunport gate tun:t0 --sandbox --to socks5://127.0.0.1:1080 -- curl https://example.org/\n"
+    "  tunport gate tun:t0 --sandbox --publish 8080:80 -- ./server\n"
     "  tunport gate tun:t0 --interface-address 10.0.2.100/24 --route 198.51.100.0/24 --log gate.log\n"
     "\n"
     "Exit status:\n"
@@ -165,6 +166,7 @@ class Help : public CLI::Formatter {
              "                    [--map DESTINATION=TARGET...] [--allow CIDR...] [--deny CIDR...]\n"
              "                    [--to direct|socks5://...|http://...] [--dns ADDRESS|fake|off]\n"
              "                    [--allow-host-loopback] [--sandbox]\n"
+             "                    [--publish [ADDRESS:]PORT[:PORT][/udp]...]\n"
              "                    [--log FILE] [--json] [--quiet] [-- COMMAND ARG...]\n";
     if (app->get_name() == "list") return "\nUsage: tunport list [--json]\n";
     if (app->get_name() == "doctor") return "\nUsage: tunport doctor [PORT]\n";
@@ -247,6 +249,11 @@ void add_gate_options(CLI::App& verb, GateArguments& gate) {
       ->option_text("CIDR...");
   verb.add_option("--map", gate.maps, "Lead connections elsewhere, or refuse them; repeatable")
       ->option_text("DESTINATION=TARGET...");
+  verb.add_option(
+          "--publish", gate.published,
+          "Ports of the sandbox's loopback that are open outside, TCP unless '/udp'; without ADDRESS at "
+          "127.0.0.1, with 0.0.0.0 to everybody; the second PORT is the sandbox's")
+      ->option_text("[ADDRESS:]PORT[:PORT][/udp]...");
   verb.add_option("--allow", gate.allowed, "Destinations to be let through, out of those of --deny")
       ->option_text("CIDR...");
   verb.add_option("--deny", gate.denied, "Destinations that are prohibited")->option_text("CIDR...");

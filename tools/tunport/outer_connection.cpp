@@ -11,10 +11,13 @@
 namespace tunport::tool {
 
 OuterConnection::OuterConnection(Reactor& reactor, const Endpoint& destination, Done done)
-    : reactor_{reactor},
-      socket_{::socket(destination.address.is_v6() ? AF_INET6 : AF_INET,
-                       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)},
-      done_{std::move(done)} {
+    : OuterConnection{reactor, destination,
+                      UniqueFd{::socket(destination.address.is_v6() ? AF_INET6 : AF_INET,
+                                        SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)},
+                      std::move(done)} {}
+
+OuterConnection::OuterConnection(Reactor& reactor, const Endpoint& destination, UniqueFd socket, Done done)
+    : reactor_{reactor}, socket_{std::move(socket)}, done_{std::move(done)} {
   sockaddr_storage storage{};
   const socklen_t length = destination.to_sockaddr(storage);
   int error = 0;

@@ -19,6 +19,8 @@ class OuterConnection final : public Watched {
   using Done = std::function<void(const std::error_code& ec, UniqueFd socket)>;
 
   OuterConnection(Reactor& reactor, const Endpoint& destination, Done done);
+  /// With a given socket, non-blocking; empty: the try fails with `errno`.
+  OuterConnection(Reactor& reactor, const Endpoint& destination, UniqueFd socket, Done done);
   ~OuterConnection() override;
   OuterConnection(const OuterConnection&) = delete;
   OuterConnection& operator=(const OuterConnection&) = delete;

@@ -294,13 +294,15 @@ void UdpRelay::State::evict() {
 /// Makes the newest flow. 0, or an errno.
 int UdpRelay::State::make(const FlowKey& key, const Endpoint& target) {
   const bool v4 = target.address.is_v4();
-  const auto open = [v4] {
-    return ::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const auto open = [&] {
+    const int family = v4 ? AF_INET : AF_INET6;
+    if (options.socket) return options.socket(family);
+    return UniqueFd{::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
   };
-  UniqueFd socket{open()};
+  UniqueFd socket = open();
   if (!socket && (errno == EMFILE || errno == ENFILE) && !flows.empty()) {
     evict();
-    socket.reset(open());
+    socket = open();
   }
   if (!socket) return errno;
   set(socket.get(), v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, 1);

@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 
+#include "tunport/base/unique_fd.hpp"
 #include "tunport/event/reactor.hpp"
 #include "tunport/port/protocol.hpp"
 #include "tunport/wire/address.hpp"
@@ -40,6 +41,9 @@ struct UdpRelayOptions {
   /// The address and port that a flow is connected to; nothing refuses the flow (ICMP port unreachable).
   /// Called once for each flow. Empty, the default: the destination itself.
   std::function<std::optional<Endpoint>(const Endpoint& source, const Endpoint& destination)> target = {};
+  /// Makes a flow's socket, AF_INET or AF_INET6, non-blocking; empty, with errno, for a failure. Empty, the
+  /// default: a socket of the network namespace of the relay's thread.
+  std::function<UniqueFd(int family)> socket = {};
 };
 
 /// The counters of a UDP relay.
