@@ -107,7 +107,9 @@ void TcpGate::datagram_received(const IpDatagram& datagram) {
   const Endpoint* const here = listener(segment.ends.source.is_v6());
   if (here != nullptr && segment.ends.source_port == here->port && segment.ends.source == here->address) {
     const std::uint32_t place = table_.find_port(segment.ends.destination_port);
-    if (place != FlowTable::none && table_[place].ends.destination == segment.ends.destination)
+    // The kernel knows nothing of a held flow: a segment is of an earlier connection.
+    if (place != FlowTable::none && table_[place].ends.destination == segment.ends.destination &&
+        table_[place].state != FlowState::held)
       return follow(segment, place, false);
     if (taken_ && taken_(port, segment.ends, {segment.flags(), segment.sequence(), segment.acknowledgment()}))
       return;

@@ -215,6 +215,16 @@ TEST_F(TcpGates, ARefusalIsWhatTheClientWouldHaveSeen) {
   EXPECT_EQ(gate->table().size(), 0U);
 }
 
+TEST_F(TcpGates, AnEarlierConnectionOfTheKernelDoesNotEndARequest) {
+  syn();
+  EXPECT_THAT(from_kernel(tcp_flag::rst | tcp_flag::ack, 500, 101), IsEmpty());
+  EXPECT_EQ(state(), FlowState::held);
+  EXPECT_THAT(from_kernel(tcp_flag::ack, 500, 101),
+              ElementsAre(own(peer(), listener, {.sequence = 101, .flags = tcp_flag::rst})));
+  EXPECT_EQ(state(), FlowState::held);
+  EXPECT_TRUE(gate->admit(requests.back()));
+}
+
 TEST_F(TcpGates, ARequestEndsWithItsClient) {
   syn();
   clock.advance(std::chrono::seconds{1});
