@@ -5,6 +5,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sys/socket.h>
 
 #include "tunport/base/error.hpp"
 
@@ -77,6 +78,12 @@ GateConnection::GateConnection(Reactor& reactor, PipePool& pipes, GateRequest re
               .name = std::move(name),
               .begun = std::chrono::system_clock::now(),
               .end = {}} {}
+
+/// A server whose client has gone before the relay is told by a reset: nothing was complete.
+GateConnection::~GateConnection() {
+  constexpr linger reset{.l_onoff = 1, .l_linger = 0};
+  if (outer_) ::setsockopt(outer_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
 
 void GateConnection::start(Ended ended) {
   ended_ = std::move(ended);

@@ -39,6 +39,9 @@ class GateConnection {
   /// and `proxy` outlive the connection.
   GateConnection(Reactor& reactor, PipePool& pipes, GateRequest request, const GateTarget& target,
                  Proxy* proxy, std::string name);
+  ~GateConnection();
+  GateConnection(const GateConnection&) = delete;
+  GateConnection& operator=(const GateConnection&) = delete;
   /// Begins, once.
   void start(Ended ended);
   /// The bytes so far.
