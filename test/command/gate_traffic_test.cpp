@@ -1,5 +1,6 @@
 /// `tunport gate` under traffic: many connections, resets, floods, a link that goes down and up.
 
+#include <csignal>
 #include <cstdlib>
 
 #include <gmock/gmock.h>
@@ -244,6 +245,19 @@ for round in range(int(sys.argv[1])):
   EXPECT_GE(summary["gate"]["accepted"], rounds);
   EXPECT_GE(summary["gate"]["requests"], rounds + 1);
   EXPECT_LE(summary["gate"]["most_at_once"], 16'384);
+}
+
+TEST_F(CommandGateTraffic, NothingIsLeftBehind) {
+  const auto files = [] { return sandbox::run({"sh", "-c", "ls -d /tmp/tunport-resolv.* 2>&1"}).output; };
+  const std::string before = files();
+  Running gate{
+      {"gate", "tun:t0", "--sandbox", "--quiet", "--", "sh", "-c", "echo begun; exec sleep 1000.125"}};
+  ASSERT_TRUE(gate.has_said("begun"));
+  gate.send(SIGTERM);
+  EXPECT_EQ(gate.wait().status, 128 + SIGTERM);
+  EXPECT_FALSE(links.find("t0", ec));
+  EXPECT_EQ(sandbox::run({"pgrep", "-f", "sleep 1000[.]125"}).output, "");
+  EXPECT_EQ(files(), before);
 }
 
 TEST_F(CommandGateTraffic, SourcesBesidesTheInterfacesAddressAndEachReversePathFilter) {
