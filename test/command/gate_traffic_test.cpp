@@ -247,6 +247,32 @@ for round in range(int(sys.argv[1])):
   EXPECT_LE(summary["gate"]["most_at_once"], 16'384);
 }
 
+TEST_F(CommandGateTraffic, RoutesAndAddressesAreThereAgainAfterTheLinkWasDown) {
+  Running gate{{"gate", "tun:t1", "--quiet", "--interface-address", "10.9.0.1/24", "--interface-address",
+                "fd09::1/64", "--route", "203.0.113.0/24", "--route", "2001:db8:1::/64", "--map",
+                "203.0.113.7:80=198.51.100.7:7777", "--map", "[2001:db8:1::7]:80=[2001:db8::7]:7777"}};
+  const auto routes = [] {
+    return sandbox::run(
+               {"sh", "-c", "ip -4 route show dev t1 proto static; ip -6 route show dev t1 proto static"})
+        .output;
+  };
+  ASSERT_TRUE(sandbox::wait_until([&] { return lines(routes()).size() == 2; })) << routes();
+  const std::string before = routes();
+  for (int i = 0; i < 3; ++i) {
+    links.set_up("t1", false, ec);
+    EXPECT_EQ(routes(), "");
+    links.set_up("t1", true, ec);
+    EXPECT_TRUE(sandbox::wait_until([&] { return routes() == before; })) << routes();
+  }
+  constexpr const char* talk = R"(
+import socket
+for address in ('203.0.113.7', '2001:db8:1::7'):
+    with socket.create_connection((address, 80), 10) as s:
+        s.sendall(b'x'); print(s.recv(1))
+)";
+  EXPECT_EQ(sandbox::run({"python3", "-c", talk}).output, "b'x'\nb'x'\n");
+}
+
 TEST_F(CommandGateTraffic, NothingIsLeftBehind) {
   const auto files = [] { return sandbox::run({"sh", "-c", "ls -d /tmp/tunport-resolv.* 2>&1"}).output; };
   const std::string before = files();
