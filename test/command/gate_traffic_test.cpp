@@ -247,6 +247,36 @@ for round in range(int(sys.argv[1])):
   EXPECT_LE(summary["gate"]["most_at_once"], 16'384);
 }
 
+TEST_F(CommandGateTraffic, AFloodToABlackHoleLeavesNoOuterConnectionsBehind) {
+  // SYNs to an interface without a reader are lost, so outer connections take their two minutes.
+  ASSERT_EQ(sandbox::run({"ip", "tuntap", "add", "dev", "hole", "mode", "tun"}).status, 0);
+  links.set_up("hole", true, ec);
+  ASSERT_EQ(sandbox::run({"ip", "route", "add", "203.0.113.0/24", "dev", "hole"}).status, 0);
+  constexpr const char* flood = R"(
+import socket, struct
+def total(data):
+    n = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while n >> 16: n = (n & 0xffff) + (n >> 16)
+    return ~n & 0xffff
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+there = socket.inet_aton('203.0.113.9')
+for i in range(13000):
+    here = struct.pack('!I', 0xac100000 + i)
+    tcp = struct.pack('!HHIIBBHHH', 1024 + i, 80, i, 0, 0x50, 2, 65535, 0, 0)
+    check = total(here + there + struct.pack('!BBH', 0, 6, len(tcp)) + tcp)
+    tcp = tcp[:16] + struct.pack('!H', check) + tcp[18:]
+    raw.sendto(struct.pack('!BBHHHBBH', 0x45, 0, 40, 0, 0, 64, 6, 0) + here + there + tcp, ('203.0.113.9', 0))
+    if i % 1000: continue
+    with socket.create_connection(('198.51.100.7', 7777), 20) as s:
+        s.sendall(b'x'); assert s.recv(1) == b'x'
+)";
+  const auto summary = gate(flood);
+  ASSERT_TRUE(summary.contains("gate")) << said;
+  EXPECT_GE(summary["gate"]["accepted"], 13);
+  EXPECT_GT(summary["gate"]["requests_expired"], 4000);
+  EXPECT_LE(summary["gate"]["most_at_once"], 2 * 4096 + 100) << "twice those that may wait";
+}
+
 TEST_F(CommandGateTraffic, RoutesAndAddressesAreThereAgainAfterTheLinkWasDown) {
   Running gate{{"gate", "tun:t1", "--quiet", "--interface-address", "10.9.0.1/24", "--interface-address",
                 "fd09::1/64", "--route", "203.0.113.0/24", "--route", "2001:db8:1::/64", "--map",
