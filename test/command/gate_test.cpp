@@ -280,6 +280,17 @@ TEST_F(CommandGate, CommandsStatusAndOutputAreItsOwn) {
   EXPECT_EQ(gate({}, {"tunport-no-such-command"}).status, 127);
 }
 
+TEST_F(CommandGate, CommandsWorkingDirectoryIsOurs) {
+  char directory[] = "/tmp/tunport-gate-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory), nullptr);
+  const Finished finished =
+      run({"-c", "cd \"$1\" && exec \"$0\" gate tun:t0 --sandbox --quiet -- sh -c 'pwd -P; cd .. && pwd -P'",
+           path(), directory},
+          {.program = "/bin/sh"});
+  ::rmdir(directory);
+  EXPECT_EQ(finished.out, std::string{directory} + "\n/tmp\n") << finished.err;
+}
+
 TEST_F(CommandGate, WithoutASandboxTheInterfaceIsHere) {
   Running gate{{"gate", "tun:t0", "--interface-address", "10.0.2.100/24", "--route", "203.0.113.0/24",
                 "--map", "203.0.113.7:80=198.51.100.7:7777"}};

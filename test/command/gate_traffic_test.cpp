@@ -1,5 +1,6 @@
 /// `tunport gate` under traffic: many connections, resets, floods, a link that goes down and up.
 
+#include <csignal>
 #include <cstdlib>
 
 #include <gmock/gmock.h>
@@ -244,6 +245,75 @@ for round in range(int(sys.argv[1])):
   EXPECT_GE(summary["gate"]["accepted"], rounds);
   EXPECT_GE(summary["gate"]["requests"], rounds + 1);
   EXPECT_LE(summary["gate"]["most_at_once"], 16'384);
+}
+
+TEST_F(CommandGateTraffic, AFloodToABlackHoleLeavesNoOuterConnectionsBehind) {
+  // SYNs to an interface without a reader are lost, so outer connections take their two minutes.
+  ASSERT_EQ(sandbox::run({"ip", "tuntap", "add", "dev", "hole", "mode", "tun"}).status, 0);
+  links.set_up("hole", true, ec);
+  ASSERT_EQ(sandbox::run({"ip", "route", "add", "203.0.113.0/24", "dev", "hole"}).status, 0);
+  constexpr const char* flood = R"(
+import socket, struct
+def total(data):
+    n = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while n >> 16: n = (n & 0xffff) + (n >> 16)
+    return ~n & 0xffff
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+there = socket.inet_aton('203.0.113.9')
+for i in range(13000):
+    here = struct.pack('!I', 0xac100000 + i)
+    tcp = struct.pack('!HHIIBBHHH', 1024 + i, 80, i, 0, 0x50, 2, 65535, 0, 0)
+    check = total(here + there + struct.pack('!BBH', 0, 6, len(tcp)) + tcp)
+    tcp = tcp[:16] + struct.pack('!H', check) + tcp[18:]
+    raw.sendto(struct.pack('!BBHHHBBH', 0x45, 0, 40, 0, 0, 64, 6, 0) + here + there + tcp, ('203.0.113.9', 0))
+    if i % 1000: continue
+    with socket.create_connection(('198.51.100.7', 7777), 20) as s:
+        s.sendall(b'x'); assert s.recv(1) == b'x'
+)";
+  const auto summary = gate(flood);
+  ASSERT_TRUE(summary.contains("gate")) << said;
+  EXPECT_GE(summary["gate"]["accepted"], 13);
+  EXPECT_GT(summary["gate"]["requests_expired"], 4000);
+  EXPECT_LE(summary["gate"]["most_at_once"], 2 * 4096 + 100) << "twice those that may wait";
+}
+
+TEST_F(CommandGateTraffic, RoutesAndAddressesAreThereAgainAfterTheLinkWasDown) {
+  Running gate{{"gate", "tun:t1", "--quiet", "--interface-address", "10.9.0.1/24", "--interface-address",
+                "fd09::1/64", "--route", "203.0.113.0/24", "--route", "2001:db8:1::/64", "--map",
+                "203.0.113.7:80=198.51.100.7:7777", "--map", "[2001:db8:1::7]:80=[2001:db8::7]:7777"}};
+  const auto routes = [] {
+    return sandbox::run(
+               {"sh", "-c", "ip -4 route show dev t1 proto static; ip -6 route show dev t1 proto static"})
+        .output;
+  };
+  ASSERT_TRUE(sandbox::wait_until([&] { return lines(routes()).size() == 2; })) << routes();
+  const std::string before = routes();
+  for (int i = 0; i < 3; ++i) {
+    links.set_up("t1", false, ec);
+    EXPECT_EQ(routes(), "");
+    links.set_up("t1", true, ec);
+    EXPECT_TRUE(sandbox::wait_until([&] { return routes() == before; })) << routes();
+  }
+  constexpr const char* talk = R"(
+import socket
+for address in ('203.0.113.7', '2001:db8:1::7'):
+    with socket.create_connection((address, 80), 10) as s:
+        s.sendall(b'x'); print(s.recv(1))
+)";
+  EXPECT_EQ(sandbox::run({"python3", "-c", talk}).output, "b'x'\nb'x'\n");
+}
+
+TEST_F(CommandGateTraffic, NothingIsLeftBehind) {
+  const auto files = [] { return sandbox::run({"sh", "-c", "ls -d /tmp/tunport-resolv.* 2>&1"}).output; };
+  const std::string before = files();
+  Running gate{
+      {"gate", "tun:t0", "--sandbox", "--quiet", "--", "sh", "-c", "echo begun; exec sleep 1000.125"}};
+  ASSERT_TRUE(gate.has_said("begun"));
+  gate.send(SIGTERM);
+  EXPECT_EQ(gate.wait().status, 128 + SIGTERM);
+  EXPECT_FALSE(links.find("t0", ec));
+  EXPECT_EQ(sandbox::run({"pgrep", "-f", "sleep 1000[.]125"}).output, "");
+  EXPECT_EQ(files(), before);
 }
 
 TEST_F(CommandGateTraffic, SourcesBesidesTheInterfacesAddressAndEachReversePathFilter) {

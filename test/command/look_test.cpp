@@ -78,6 +78,21 @@ TEST_F(CommandLooks, DoctorNamesWhatIsMissing) {
 #endif
 }
 
+TEST_F(CommandLooks, DoctorNamesAFirewall) {
+  if (!sandbox::is_real_root())
+    GTEST_SKIP() << "reads the firewall, so it needs root. This test was not run.";
+  for (const char* const rule :
+       {"add table inet f", "add chain inet f in { type filter hook input priority 0; }",
+        "add rule inet f in iif lo accept"})
+    if (sandbox::run({"nft", rule}).status != 0)
+      GTEST_SKIP() << "nft makes no firewall here. This test was not run.";
+  EXPECT_THAT(run({"doctor"}).out, HasSubstr("ok       firewall: no chain drops by default"));
+  ASSERT_EQ(sandbox::run({"nft", "add rule inet f in counter reject"}).status, 0);
+  EXPECT_THAT(
+      run({"doctor"}).out,
+      HasSubstr("note     firewall: chain 'inet f in' has a rule that drops or rejects the rest (input)"));
+}
+
 TEST_F(CommandLooks, WrongUsageIsALine) {
   for (const auto& [words, said] : std::vector<std::pair<Words, std::string>>{
            {{"list", "tp0"}, "'tp0' is not known here; see 'tunport list --help'"},

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <fstream>
 #include <utility>
 
 #include <cap-ng.h>
@@ -85,6 +86,13 @@ std::optional<std::string> output_of(const char* command) {
   return ::pclose(pipe) == 0 ? std::optional{text} : std::nullopt;
 }
 
+/// Rules of the older iptables, which nft does not show.
+bool has_old_tables() {
+  for (const char* const path : {"/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"})
+    if (std::ifstream file{path}; file.peek() != std::ifstream::traits_type::eof()) return true;
+  return false;
+}
+
 std::vector<Finding> look_at_firewall(const User& user) {
   constexpr auto subject = "firewall";
   if (!user.may_make) return {{Verdict::note, subject, "not looked at, which needs root"}};
@@ -93,9 +101,35 @@ std::vector<Finding> look_at_firewall(const User& user) {
     return {
         {Verdict::note, subject,
          "not looked at, which needs nft; install nftables, or look at 'iptables -S' for rules that drop"}};
-  if (const auto found = check_firewall(*ruleset)) return *found;
+  if (auto found = check_firewall(*ruleset)) {
+    if (has_old_tables())
+      found->push_back({Verdict::note, subject,
+                        "there are rules of iptables-legacy, which nft does not show; look at "
+                        "'iptables-legacy -S INPUT' for rules that drop"});
+    return *found;
+  }
   return {{Verdict::note, subject,
            "the answer of 'nft -j list ruleset' is not known; look at 'nft list ruleset'"}};
+}
+
+/// "FAMILY TABLE CHAIN" of a chain or a rule.
+std::string name_of(const nlohmann::json& object, const char* chain) {
+  return fmt::format("{} {} {}", object.value("family", "?"), object.value("table", "?"),
+                     object.value(chain, "?"));
+}
+
+/// True for a rule without a condition that drops or rejects, as the last one of many firewalls.
+bool drops_everything(const nlohmann::json& rule) {
+  const auto statements = rule.find("expr");
+  if (statements == rule.end() || !statements->is_array()) return false;
+  bool drops = false;
+  for (const auto& statement : *statements) {
+    if (statement.contains("drop") || statement.contains("reject"))
+      drops = true;
+    else if (!statement.contains("counter") && !statement.contains("log"))
+      return false;
+  }
+  return drops;
 }
 
 bool may_use(const TunnelInfo& tunnel, const User& user) {
@@ -193,8 +227,9 @@ Finding check_rp_filter(const std::string& interface, const ReadSysctl& read) {
   if (std::max(of("all"), own) != 1) return {Verdict::ok, "rp_filter", "not strict"};
   return {Verdict::note, "rp_filter",
           fmt::format(
-              "strict: packets from addresses that are routed elsewhere are dropped; loosen it where such "
-              "are sent: 'sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{}.rp_filter=2'",
+              "strict: packets from addresses that are routed elsewhere are dropped, and so the connections "
+              "of a gate to what no route leads into the interface; loosen it where such are sent: 'sysctl "
+              "-w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{}.rp_filter=2'",
               interface)};
 }
 
@@ -202,19 +237,29 @@ std::optional<std::vector<Finding>> check_firewall(std::string_view ruleset) {
   const auto answer = nlohmann::json::parse(ruleset, nullptr, false);
   if (!answer.is_object() || !answer.contains("nftables") || !answer["nftables"].is_array())
     return std::nullopt;
+  // The names of base chains, with their hooks.
+  std::vector<std::pair<std::string, std::string>> accepting;
   std::vector<Finding> findings;
-  for (const auto& object : answer["nftables"]) {
-    const auto chain = object.find("chain");
-    if (chain == object.end() || !chain->is_object() || chain->value("policy", "") != "drop") continue;
-    const std::string hook = chain->value("hook", "");
-    const std::string where = fmt::format("{} {} {}", chain->value("family", "?"), chain->value("table", "?"),
-                                          chain->value("name", "?"));
+  const auto add = [&](const std::string& chain, const std::string& hook, std::string_view what) {
     findings.push_back(
         {Verdict::note, "firewall",
-         fmt::format(
-             "chain '{0}' drops what no rule accepts ({1}); let the interface in: 'nft insert rule {0} "
-             "{2} NAME accept'",
-             where, hook, hook == "output" ? "oifname" : "iifname")});
+         fmt::format("chain '{0}' {1} ({2}), and so a gate's connections; let the interface in: 'nft insert "
+                     "rule {0} {3} NAME accept'",
+                     chain, what, hook, hook == "output" ? "oifname" : "iifname")});
+  };
+  for (const auto& object : answer["nftables"]) {
+    if (const auto chain = object.find("chain"); chain != object.end() && chain->is_object()) {
+      const std::string hook = chain->value("hook", "");
+      if (chain->value("policy", "") == "drop")
+        add(name_of(*chain, "name"), hook, "drops what no rule accepts");
+      else if (hook == "input" || hook == "output")
+        accepting.emplace_back(name_of(*chain, "name"), hook);
+    }
+    const auto rule = object.find("rule");
+    if (rule == object.end() || !rule->is_object() || !drops_everything(*rule)) continue;
+    const std::string name = name_of(*rule, "chain");
+    const auto found = std::ranges::find(accepting, name, &std::pair<std::string, std::string>::first);
+    if (found != accepting.end()) add(name, found->second, "has a rule that drops or rejects the rest");
   }
   if (findings.empty()) findings.push_back({Verdict::ok, "firewall", "no chain drops by default"});
   return findings;

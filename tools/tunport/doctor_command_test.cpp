@@ -104,9 +104,22 @@ TEST(Doctor, AFirewall) {
           R"({"chain":{"family":"inet","table":"filter","name":"input","hook":"input","policy":"drop"}},
              {"chain":{"family":"inet","table":"filter","name":"output","hook":"output","policy":"accept"}})")),
       ElementsAre(is(Verdict::note, "nft insert rule inet filter input iifname NAME accept")));
+  const auto last_rule = [&](const std::string& hook, const std::string& statements) {
+    return *check_firewall(
+        chains(R"({"chain":{"family":"inet","table":"t","name":"c","hook":")" + hook +
+               R"(","policy":"accept"}},{"rule":{"family":"inet","table":"t","chain":"c","expr":[)" +
+               statements + "]}}"));
+  };
+  EXPECT_THAT(last_rule("input", R"({"counter":{"packets":0}},{"reject":{"type":"icmpx"}})"),
+              ElementsAre(is(Verdict::note, "nft insert rule inet t c iifname NAME accept")));
+  EXPECT_THAT(last_rule("output", R"({"log":null},{"drop":null})"),
+              ElementsAre(is(Verdict::note, "nft insert rule inet t c oifname NAME accept")));
+  EXPECT_THAT(last_rule("input", R"({"match":{"op":"=="}},{"drop":null})"), ElementsAre(is(Verdict::ok, "")));
+  EXPECT_THAT(last_rule("forward", R"({"drop":null})"), ElementsAre(is(Verdict::ok, "")));
   for (const char* wrong : {"", "{}", "[]", "no", R"({"nftables":1})"})
     EXPECT_FALSE(check_firewall(wrong)) << wrong;
-  EXPECT_TRUE(check_firewall(R"({"nftables":[1,null,{"chain":7},{"chain":{"policy":"accept"}}]})"));
+  EXPECT_TRUE(check_firewall(R"({"nftables":[1,null,{"chain":7},{"chain":{"policy":"accept"}},{"rule":3},
+      {"rule":{"expr":1}},{"rule":{"expr":[1,null,{"drop":null}]}}]})"));
 }
 
 TEST(Doctor, TheReport) {

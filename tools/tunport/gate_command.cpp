@@ -1,5 +1,6 @@
 #include "gate_command.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -40,6 +41,7 @@ namespace tunport::tool {
 namespace {
 
 constexpr auto termination_grace = std::chrono::seconds{2};
+constexpr std::size_t least_look = 1024;                // connections
 constexpr auto longest_rest = std::chrono::seconds{2};  // for what COMMAND had sent at its end
 
 /// As many descriptors as allowed: a connection takes up to four. Returns the former limit.
@@ -95,6 +97,7 @@ class GateRun {
   std::optional<IpAddress> ping_target(const IpAddress& destination) const;
   void start_command();
   void take_requests();
+  void look_after_clients();
   void begin(GateRequest request);
   void ended(const ConnectionRecord& record);
   void log(const ConnectionRecord& record);
@@ -120,6 +123,7 @@ class GateRun {
   std::optional<GateUdp> udp_by_proxy_;
   std::unique_ptr<Gate> gate_;
   std::list<GateConnection> connections_;
+  std::size_t next_look_ = least_look;
   std::optional<InsideSockets> inside_;
   std::optional<Publisher> publisher_;
   std::optional<Child> child_;
@@ -254,6 +258,14 @@ void GateRun::take_requests() {
   });
 }
 
+/// A client that gives up, or that a flood displaces, leaves an outer connection in the making, for two
+/// minutes at worst. Those end whenever the connections have doubled.
+void GateRun::look_after_clients() {
+  if (connections_.size() < next_look_) return;
+  for (auto next = connections_.begin(); next != connections_.end();) (next++)->look_after_client();
+  next_look_ = std::max(least_look, 2 * connections_.size());
+}
+
 void GateRun::begin(GateRequest request) {
   GateTarget target = plan_.rules.decide(request.destination());
   Proxy* const proxy = proxy_ && target.way == GateWay::upstream ? &*proxy_ : nullptr;
@@ -273,6 +285,7 @@ void GateRun::begin(GateRequest request) {
     end_if_idle();
   });
   summary_.most_at_once = std::max(summary_.most_at_once, connections_.size());
+  look_after_clients();  // the new one stays, so that not all end
 }
 
 void GateRun::end_if_idle() {

@@ -100,6 +100,10 @@ void GateConnection::start(Ended ended) {
     connecting_ = std::make_unique<OuterConnection>(reactor_, record_.target, done);
 }
 
+void GateConnection::look_after_client() {
+  if (!refusal_ && !outer_ && !relay_ && !request_) end("the client has gone");
+}
+
 void GateConnection::connected(const std::error_code& ec, UniqueFd socket) {
   if (ec) {
     request_.refuse(refusal_for(ec));

@@ -44,6 +44,8 @@ class GateConnection {
   GateConnection& operator=(const GateConnection&) = delete;
   /// Begins, once.
   void start(Ended ended);
+  /// Ends a connection whose client has gone before the outer connection was made.
+  void look_after_client();
   /// The bytes so far.
   const RelayResult& progress() const { return progress_; }
   /// The story so far, of a connection that is cut off.

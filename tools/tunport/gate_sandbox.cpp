@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -192,8 +193,12 @@ GateSandbox GateSandbox::make(const GatePlan& plan) {
 }
 
 int GateSandbox::enter() const noexcept {
+  // A process that joins a mount namespace is put at its root.
+  std::array<char, PATH_MAX> directory;
+  const bool has_directory = ::getcwd(directory.data(), directory.size()) != nullptr;
   if (users && ::setns(users.get(), CLONE_NEWUSER) != 0) return errno;
   if (::setns(mounts.get(), CLONE_NEWNS) != 0 || ::setns(network.get(), CLONE_NEWNET) != 0) return errno;
+  if (has_directory && ::chdir(directory.data()) != 0) return errno;
   return 0;
 }
 

@@ -24,7 +24,8 @@ struct GateSandbox {
 
   /// Makes the sandbox of a plan. Precondition: one thread. Throws `Failure` with the cause and the remedy.
   static GateSandbox make(const GatePlan& plan);
-  /// Moves the calling process into the namespaces. For a forked child: zero, or the errno.
+  /// Moves the calling process into the namespaces; its working directory stays. For a forked child: zero, or
+  /// the errno.
   int enter() const noexcept;
 };
 

@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include <linux/if_addr.h>
 #include <sys/socket.h>
 
 #include "tunport/base/error.hpp"
@@ -180,9 +181,29 @@ void GateState::closed_way(const Endpoint& listener) const {
           ": a firewall drops what comes in from the interface, or rp_filter; connections will time out");
 }
 
-void GateState::link_changed(LinkEvent event) {
-  if (event == LinkEvent::up && !are_given) probe_listeners();
-  if (event != LinkEvent::addresses_changed || are_given || !(listeners[0] || listeners[1])) return;
+void GateState::restore() {
+  const InterfaceOptions& wanted = options.port.interface;
+  std::error_code ec;
+  const Link link = asks(wanted) ? port->device().link(ec) : Link{};
+  if (ec || !link) return;  // the port's end tells
+  const auto tell = [&](const std::string& what) {
+    if (ec && ec != std::errc::file_exists)
+      log(LogLevel::warning, "gate", link.name() + ": " + what + ": " + ec.message());
+  };
+  for (const IpPrefix& prefix : wanted.addresses) {
+    if (prefix.address.is_v4()) continue;  // stays
+    link.add_interface_address({.prefix = prefix, .flags = IFA_F_NODAD}, ec);
+    tell("address " + to_string(prefix));
+  }
+  renew_listeners();  // before clients find a route
+  for (const Route& route : wanted.routes) {
+    link.add_route(route, ec);
+    tell("route " + to_string(route.destination));
+  }
+}
+
+void GateState::renew_listeners() {
+  if (are_given || !(listeners[0] || listeners[1])) return;
   try {
     open_listeners();
   } catch (const Error& error) {
@@ -190,6 +211,14 @@ void GateState::link_changed(LinkEvent event) {
       return;  // the port's end tells
     log(LogLevel::error, "gate", error.what());
   }
+}
+
+void GateState::link_changed(LinkEvent event) {
+  if (event == LinkEvent::up) {
+    restore();
+    if (!are_given) probe_listeners();
+  }
+  if (event == LinkEvent::addresses_changed) renew_listeners();
 }
 
 void GateState::requested(const FlowId& id) {

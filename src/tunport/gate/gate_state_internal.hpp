@@ -65,6 +65,11 @@ struct GateState : std::enable_shared_from_this<GateState> {
   /// Begins the tests of the ways to the listeners that are not known to be open.
   void probe_listeners();
   void closed_way(const Endpoint& listener) const;
+  /// Puts back what the options ask for, after the link was down: the kernel takes the routes of an interface
+  /// that is set down, and its IPv6 addresses.
+  void restore();
+  /// Opens the listeners anew whose address has changed.
+  void renew_listeners();
   void link_changed(LinkEvent event);
   void requested(const FlowId& id);
   void expired(const FlowId& id);

@@ -206,8 +206,9 @@ void TcpGate::note_ends(const Segment& segment, std::uint32_t place, bool from_c
   if ((flags & tcp_flag::rst) != 0) {
     const bool unaccepted = flow.state == FlowState::opening;
     table_.move(place, FlowState::lingering, now_);
-    if (unaccepted) expired_(table_.id_of(place));
-    return;
+    if (!unaccepted) return;
+    ++statistics_.requests_expired;
+    return expired_(table_.id_of(place));
   }
   if ((flags & tcp_flag::ack) != 0) {
     const std::uint32_t number = segment.acknowledgment();
@@ -328,8 +329,9 @@ void TcpGate::forget(std::uint32_t place) {
   const FlowId id = table_.id_of(place);
   const FlowState state = table_[place].state;
   table_.remove(place);
-  if (state == FlowState::held) ++statistics_.requests_expired;
-  if (state == FlowState::held || state == FlowState::opening) expired_(id);
+  if (state != FlowState::held && state != FlowState::opening) return;
+  ++statistics_.requests_expired;
+  expired_(id);
 }
 
 void TcpGate::start_clock(FrameTransport& port) {

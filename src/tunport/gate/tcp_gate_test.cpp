@@ -262,6 +262,7 @@ TEST_F(TcpGates, BeyondTheMostConnectionsUnacceptedOnesMakeRoomAndThenClientsAre
   EXPECT_TRUE(gate->admit(requests[1]));
   syn("10.0.0.1:3");
   EXPECT_EQ(expired, std::vector{requests[1]});
+  EXPECT_EQ(statistics.requests_expired, 1U);
   EXPECT_TRUE(gate->admit(requests[2]));
   ASSERT_TRUE(gate->accepted(packets::endpoint(peer(2).c_str())));
   interface().collect();
