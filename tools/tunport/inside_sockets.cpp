@@ -114,7 +114,8 @@ UniqueFd InsideSockets::make(int family, int type) const {
   }
   errno = error;
   const cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  if (error != 0 || header == nullptr || header->cmsg_type != SCM_RIGHTS) return {};
+  if (error == 0 && (header == nullptr || header->cmsg_type != SCM_RIGHTS)) errno = EIO;
+  if (errno != 0) return {};
   int descriptor = -1;
   std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
   return UniqueFd{descriptor};

@@ -304,7 +304,7 @@ int UdpRelay::State::make(const FlowKey& key, const Endpoint& target) {
     evict();
     socket = open();
   }
-  if (!socket) return errno;
+  if (!socket) return errno != 0 ? errno : EIO;  // zero would be a flow
   set(socket.get(), v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
   set(socket.get(), IPPROTO_UDP, UDP_GRO, 1);
   sockaddr_storage address;
