@@ -20,17 +20,11 @@
 #include "tunport/base/error.hpp"
 #include "tunport/base/unique_fd.hpp"
 
+#include "descriptors.hpp"
 #include "failure.hpp"
 
 namespace tunport::tool {
 namespace {
-
-/// Closes the descriptors from `first` up to `end`, without `end`.
-void close_all(int first, int end) {
-  if (first >= end || ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(end - 1), 0) == 0)
-    return;
-  for (int fd = first; fd < std::min(end, static_cast<int>(::sysconf(_SC_OPEN_MAX))); ++fd) ::close(fd);
-}
 
 /// Becomes the user who called sudo. There is one thread, so the environment may change after fork.
 bool become(const Account& account) {

@@ -189,7 +189,7 @@ int GateRun::run() {
   summary_.where = gate_->port().get_host();
   take_requests();
   if (!plan_.published.empty()) {
-    inside_.emplace(*sandbox_);
+    inside_.emplace([this] { return sandbox_->enter(); });
     publisher_.emplace(reactor_, pipes_, *inside_, plan_.published, [this](const ConnectionRecord& record) {
       ended(record);
       end_if_idle();

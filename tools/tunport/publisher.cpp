@@ -174,7 +174,7 @@ class Publisher::Connection {
   std::unique_ptr<Relay> relay_;
 };
 
-Publisher::UdpService::UdpService(Reactor& reactor, const InsideSockets& inside, const Published& published)
+Publisher::UdpService::UdpService(Reactor& reactor, InsideSockets& inside, const Published& published)
     : relay{reactor,
             {.target = [at = inside_of(published)](const Endpoint&,
                                                    const Endpoint&) { return std::optional{at}; },
@@ -187,7 +187,7 @@ Publisher::UdpService::UdpService(Reactor& reactor, const InsideSockets& inside,
   }
 }
 
-Publisher::Publisher(Reactor& reactor, PipePool& pipes, const InsideSockets& inside,
+Publisher::Publisher(Reactor& reactor, PipePool& pipes, InsideSockets& inside,
                      const std::vector<Published>& ports, Ended ended)
     : reactor_{reactor}, pipes_{pipes}, inside_{inside}, ended_{std::move(ended)} {
   for (const Published& port : ports) {

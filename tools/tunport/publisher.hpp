@@ -26,8 +26,8 @@ class Publisher {
 
   /// Opens the ports. Throws `Failure` with the port and the remedy. `reactor`, `pipes` and `inside` outlive
   /// the publisher.
-  Publisher(Reactor& reactor, PipePool& pipes, const InsideSockets& inside,
-            const std::vector<Published>& ports, Ended ended);
+  Publisher(Reactor& reactor, PipePool& pipes, InsideSockets& inside, const std::vector<Published>& ports,
+            Ended ended);
   ~Publisher();
   Publisher(const Publisher&) = delete;
   Publisher& operator=(const Publisher&) = delete;
@@ -39,7 +39,7 @@ class Publisher {
   class Listener;
   class Connection;
   struct UdpService {
-    UdpService(Reactor& reactor, const InsideSockets& inside, const Published& port);
+    UdpService(Reactor& reactor, InsideSockets& inside, const Published& port);
     UdpRelay relay;
     UdpPort port;
   };
@@ -48,7 +48,7 @@ class Publisher {
 
   Reactor& reactor_;
   PipePool& pipes_;
-  const InsideSockets& inside_;
+  InsideSockets& inside_;
   Ended ended_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<UdpService>> services_;

@@ -1,5 +1,6 @@
 #include "tunport/gate/udp_relay.hpp"
 
+#include <cerrno>
 #include <string>
 #include <vector>
 
@@ -125,6 +126,29 @@ TEST_F(UdpRelayTest, errors_are_limited) {
 TEST_F(UdpRelayTest, options_out_of_range_are_refused) {
   EXPECT_THROW((UdpRelay{port_.clock, {.flows = 0}}), std::invalid_argument);
   EXPECT_THROW((UdpRelay{port_.clock, {.idle = 119s}}), std::invalid_argument);
+}
+
+TEST_F(UdpRelayTest, a_socket_of_the_programs_own_carries_the_flow) {
+  std::vector<int> families;
+  UdpRelay relay{port_.clock, {.socket = [&](int family) {
+                   families.push_back(family);
+                   return UniqueFd{::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+                 }}};
+  send(relay, client(1000), "one");
+  EXPECT_EQ(receive(), "one");
+  EXPECT_EQ(families, std::vector{AF_INET});
+}
+
+TEST_F(UdpRelayTest, without_a_socket_a_flow_is_refused_whatever_errno_says) {
+  for (const int error : {0, EMFILE, EPIPE}) {
+    UdpRelay relay{port_.clock, {.socket = [error](int) {
+                     errno = error;
+                     return UniqueFd{};
+                   }}};
+    send(relay, client(1000), "one");
+    EXPECT_EQ(relay.flows(), 0U) << error;
+    EXPECT_EQ(relay.statistics().flows_refused, 1U) << error;
+  }
 }
 
 }  // namespace
