@@ -87,6 +87,11 @@ void check_written(Bytes answer, Bytes asked, bool is_spoilt) {
   const Bytes tcp = answer.subspan(header);
   require(tcp.size() >= 20);
   if (!is_spoilt) require(tcp_sum(answer, tcp) == 0);
+  // What goes to or from no host is never answered.
+  if (asked.size() >= 20 && !to_listener) {
+    require(!Ipv4Address::load(asked, 16).is_multicast() && !Ipv4Address::load(asked, 16).is_broadcast());
+    require(is_single_host(Ipv4Address::load(asked, 12)));
+  }
   // A reset of the gate's own never answers a reset.
   if (asked.size() < 40 || load_u8(asked, 9) != ip_protocol::tcp || is_spoilt) return;
   const bool was_reset = (load_u8(asked, 33) & tcp_flag::rst) != 0;
@@ -115,7 +120,7 @@ class Run {
     switch (choice & 7) {
       case 0:
       case 1:
-        return deliver(client_segment(), choice);
+        return deliver((choice & 0x10) != 0 ? odd_segment() : client_segment(), choice);
       case 2:
       case 3:
         return deliver(kernel_segment(), choice);
@@ -152,6 +157,19 @@ class Run {
     const TcpHeader header = fields();
     return packets::tcp(name_of("10.0.0.", 2 + (who & 1U), 40000 + (who >> 1) % 12),
                         name_of("198.51.100.", 1 + (who >> 6) % 2, 80), header, input_.take(who & 15U));
+  }
+  /// A right segment to or from addresses that are no host's, or the listener's own.
+  Buffer odd_segment() {
+    static constexpr std::array<const char*, 8> networks{
+        "255.255.255.", "224.0.0.", "0.0.0.", "127.0.0.", "240.0.0.", "198.51.100.", "10.0.0.", "169.254.1."};
+    const std::uint8_t who = input_.u8();
+    const std::uint8_t host = input_.u8();
+    const unsigned from = (host & 1) != 0 ? 255 : 1;
+    const unsigned to = (host & 2) != 0 ? 255 : 1;
+    const TcpHeader header = fields();
+    return packets::tcp(name_of(networks[who & 7U], from, (host & 4) != 0 ? listener.port : 40000U),
+                        name_of(networks[(who >> 3) & 7U], to, (host & 8) != 0 ? listener.port : 80U), header,
+                        input_.take(who >> 6));
   }
   Buffer kernel_segment() {
     const std::uint8_t who = input_.u8();

@@ -33,6 +33,12 @@ FlowEnds reversed(const FlowEnds& ends) {
   return {ends.destination, ends.source, ends.destination_port, ends.source_port};
 }
 
+/// True for an address of one host, which may have an answer (RFC 1122 3.2.1.3, 4.2.3.10).
+bool is_host(const IpAddress& address) {
+  if (address.is_v4()) return is_single_host(address.v4());
+  return !address.is_multicast() && !address.is_unspecified();
+}
+
 /// True if `number` is at or behind `mark` in the sequence (RFC 9293 3.4).
 bool reaches(std::uint32_t number, std::uint32_t mark) {
   return static_cast<std::int32_t>(number - mark) >= 0;
@@ -138,10 +144,8 @@ void TcpGate::begin(const Segment& segment) {
   FrameTransport& port = segment.port();
   const IpAddress& client = segment.ends.source;
   const IpAddress& destination = segment.ends.destination;
-  if (client.is_multicast() || client.is_unspecified() || destination.is_multicast() ||
-      destination.is_unspecified() || client == destination || segment.packet().is_super_packet() ||
-      (client.is_v4() && !is_single_host(client.v4())) ||
-      (destination.is_v4() && !is_single_host(destination.v4())))
+  if (!is_host(client) || !is_host(destination) || client == destination ||
+      segment.packet().is_super_packet())
     return port.drop(DropReason::answer_not_allowed, segment.packet().datagrams());
   // The gate trusts a kernel's checksum; a SYN from elsewhere must not make a flow by a bit error.
   if (!segment.datagram.is_checksum_trusted()) {
@@ -262,8 +266,11 @@ void TcpGate::reset_unknown(const Segment& segment, DropReason reason) {
   FrameTransport& port = segment.port();
   const std::size_t datagrams = segment.packet().datagrams();
   const std::uint8_t flags = segment.flags();
-  if ((flags & tcp_flag::rst) != 0 || segment.ends.destination.is_multicast() ||
-      segment.ends.source.is_multicast() || segment.ends.source.is_unspecified())
+  // The listener's address may be of the loopback.
+  const Endpoint* const here = listener(segment.ends.source.is_v6());
+  const bool is_listener = here != nullptr && segment.ends.source == here->address;
+  if ((flags & tcp_flag::rst) != 0 || !is_host(segment.ends.destination) ||
+      (!is_host(segment.ends.source) && !is_listener))
     return port.drop(reason, datagrams);
   if (!resets_.take(port.reactor().now())) return port.drop(DropReason::rate_limited, datagrams);
   port.drop(reason, datagrams);

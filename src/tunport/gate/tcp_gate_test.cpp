@@ -225,6 +225,21 @@ TEST_F(TcpGates, AnEarlierConnectionOfTheKernelDoesNotEndARequest) {
   EXPECT_TRUE(gate->admit(requests.back()));
 }
 
+TEST_F(TcpGates, ASegmentToOrFromNoSingleHostHasNoAnswer) {
+  for (const char* from : {"255.255.255.255:1", "224.0.0.1:1", "0.1.2.3:1", "127.0.0.1:1"})
+    EXPECT_THAT(send(tcp(from, server, {.flags = ack})), IsEmpty()) << from;
+  for (const char* to : {"255.255.255.255:1", "224.0.0.1:1", "0.1.2.3:1", "127.0.0.1:1"})
+    EXPECT_THAT(send(tcp(client, to, {.flags = ack})), IsEmpty()) << to;
+  EXPECT_EQ(drops(DropReason::unknown_tcp_flow), 8U);
+  EXPECT_EQ(statistics.resets, 0U);
+}
+
+TEST_F(TcpGates, AListenerOfTheLoopbackIsResetStill) {
+  gate->set_listener(packets::endpoint("127.0.0.9:9999"));
+  EXPECT_THAT(send(tcp("127.0.0.9:9999", server, {.acknowledgment = 7, .flags = ack})),
+              ElementsAre(own(server, "127.0.0.9:9999", {.sequence = 7, .flags = rst})));
+}
+
 TEST_F(TcpGates, ARequestEndsWithItsClient) {
   syn();
   clock.advance(std::chrono::seconds{1});
