@@ -1,6 +1,8 @@
 #include "tunport/gate/echo_relay.hpp"
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -60,6 +62,37 @@ TEST_F(EchoRelayTest, a_ping_to_a_group_is_dropped) {
   EXPECT_EQ(port_.drops[DropReason::icmp_unhandled], 1U);
   EXPECT_TRUE(port_.written.empty());
   EXPECT_EQ(relay.flows(), 0U);
+}
+
+TEST_F(EchoRelayTest, a_ping_without_a_target_is_prohibited) {
+  std::vector<IpAddress> asked;
+  const auto nothing = [&](const IpAddress& source, const IpAddress& destination) {
+    asked = {source, destination};
+    return std::optional<IpAddress>{};
+  };
+  // A refused ping is not answered locally: an answer would say that the destination is there.
+  EchoRelay relay{port_.clock, {.target = nothing, .answer_locally = true}};
+  deliver(relay, icmp_type::echo_request, packets::host_ip);
+  EXPECT_EQ(asked, (std::vector<IpAddress>{packets::kernel_ip, packets::host_ip}));
+  EXPECT_EQ(relay.flows(), 0U);
+  EXPECT_EQ(relay.statistics().flows_refused, 1U);
+  EXPECT_EQ(relay.statistics().errors_passed, 1U);
+  ASSERT_EQ(port_.written.size(), 1U);
+  const packets::Layers answer = packets::dissect(port_.written[0]);
+  ASSERT_TRUE(answer.icmp);
+  EXPECT_EQ(answer.ipv4->source(), packets::host_ip);
+  EXPECT_EQ(answer.ipv4->destination(), packets::kernel_ip);
+  EXPECT_EQ(answer.icmp->type(), icmp_type::destination_unreachable);
+  EXPECT_EQ(answer.icmp->code(), 13);  // administratively prohibited (RFC 1812 5.2.7.1)
+}
+
+TEST_F(EchoRelayTest, a_target_of_the_other_family_is_none) {
+  EchoRelay relay{port_.clock, {.target = [](const IpAddress&, const IpAddress&) {
+                    return std::optional<IpAddress>{Ipv6Address{}};
+                  }}};
+  deliver(relay, icmp_type::echo_request, packets::host_ip);
+  EXPECT_EQ(relay.flows(), 0U);
+  EXPECT_EQ(relay.statistics().flows_refused, 1U);
 }
 
 TEST_F(EchoRelayTest, options_out_of_range_are_refused) {
